@@ -1,0 +1,170 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause */
+#ifndef _LINUX_KHO_ABI_HUGETLB_H
+#define _LINUX_KHO_ABI_HUGETLB_H
+
+#include <linux/build_bug.h>
+#include <linux/types.h>
+
+#include <asm/page.h>
+
+/**
+ * DOC: HugeTLB Live Update ABI
+ *
+ * The state of preserved hugetlb memfds is handed to the next kernel in three
+ * kinds of records. All of them lie in memory preserved by KHO and refer to
+ * each other by physical address::
+ *
+ *   KHO subtree "hugetlb"
+ *     |
+ *     v
+ *   struct hugetlb_luo_root_ser      how many pages come, by size and node
+ *     |  .files
+ *     v
+ *   struct hugetlb_luo_file_ser      one per file, linked by .next
+ *     |  .runs
+ *     v
+ *   struct hugetlb_luo_block_ser     which page backs which index, linked
+ *                                    by .next
+ *
+ * The root is a KHO subtree and not the data of a LUO file or of a FLB since
+ * the next kernel allocates gigantic pages long before LUO has started: by
+ * then it has to know how many are on their way.
+ *
+ * A file's page table is a list of runs. Pages of one run are contiguous both
+ * in the file and in memory, so a file that was allocated in one piece takes
+ * one entry, and never does a page take more than the 12 bytes of a run of its
+ * own. Frames and indices count in units of the file's page size.
+ *
+ * Every record carries %HUGETLB_LUO_VERSION and a checksum. The version is not
+ * part of the LUO compatible string: LUO gives up all of its sessions when it
+ * meets a string that nobody handles, but only the files in question have to be
+ * refused when a record is of another version. Any change of a structure below
+ * needs a new version.
+ *
+ * Fields that are not in use are zero, and the receiving side insists on it.
+ */
+
+/* The name of the KHO subtree that holds the root. */
+#define HUGETLB_LUO_KHO_ENTRY		"hugetlb"
+
+/* The compatible string of the LUO file handler. It carries no version. */
+#define HUGETLB_LUO_FH_COMPATIBLE	"hugetlb-memfd"
+
+#define HUGETLB_LUO_VERSION		1
+
+#define HUGETLB_LUO_ROOT_MAGIC		0x48544c52U	/* "HTLR" */
+#define HUGETLB_LUO_FILE_MAGIC		0x48544c46U	/* "HTLF" */
+#define HUGETLB_LUO_BLOCK_MAGIC		0x48544c42U	/* "HTLB" */
+
+/**
+ * struct hugetlb_luo_count_ser - number of pages of one size on one node
+ * @order: Page size, as an order of base pages.
+ * @nid:   NUMA node that the pages lie on.
+ * @nr:    Number of pages.
+ */
+struct hugetlb_luo_count_ser {
+	u32 order;
+	u32 nid;
+	u64 nr;
+} __packed;
+
+/**
+ * struct hugetlb_luo_root_ser - what the next kernel reads early in boot
+ * @magic:     %HUGETLB_LUO_ROOT_MAGIC
+ * @version:   %HUGETLB_LUO_VERSION
+ * @csum:      Checksum of the root up to its last count, with this field zero.
+ * @nr_counts: Number of entries in @counts.
+ * @files:     Physical address of the first &struct hugetlb_luo_file_ser, or 0.
+ * @nr_files:  Number of files.
+ * @counts:    Pages of all files together. Reading them is all it takes to size
+ *             the pools of the next kernel.
+ */
+struct hugetlb_luo_root_ser {
+	u32 magic;
+	u32 version;
+	u32 csum;
+	u32 nr_counts;
+	u64 files;
+	u64 nr_files;
+	struct hugetlb_luo_count_ser counts[];
+} __packed;
+
+/**
+ * struct hugetlb_luo_file_ser - one preserved hugetlb memfd
+ * @magic:     %HUGETLB_LUO_FILE_MAGIC
+ * @version:   %HUGETLB_LUO_VERSION
+ * @csum:      Checksum of the record up to its last count, with this field zero.
+ * @order:     Page size, as an order of base pages.
+ * @next:      Physical address of the next file's record, or 0.
+ * @runs:      Physical address of the first &struct hugetlb_luo_block_ser, or 0
+ *             if the file has no pages.
+ * @size:      Size of the file in bytes.
+ * @pos:       File position.
+ * @nr_pages:  Number of pages.
+ * @seals:     Seals, as of F_GET_SEALS.
+ * @mode:      Permission bits of the inode.
+ * @nr_counts: Number of entries in @counts.
+ * @reserved:  Zero.
+ * @counts:    Pages of this file on each node that has some, ascending by node.
+ */
+struct hugetlb_luo_file_ser {
+	u32 magic;
+	u32 version;
+	u32 csum;
+	u32 order;
+	u64 next;
+	u64 runs;
+	u64 size;
+	u64 pos;
+	u64 nr_pages;
+	u32 seals;
+	u32 mode;
+	u32 nr_counts;
+	u32 reserved;
+	struct hugetlb_luo_count_ser counts[];
+} __packed;
+
+/* A file's record takes one page, and so has room for this many nodes. */
+#define HUGETLB_LUO_FILE_COUNTS						\
+	((PAGE_SIZE - sizeof(struct hugetlb_luo_file_ser)) /		\
+	 sizeof(struct hugetlb_luo_count_ser))
+
+/**
+ * struct hugetlb_luo_run_ser - pages contiguous in the file and in memory
+ * @index: Index of the first page in the file, in units of its page size.
+ * @nr:    Number of pages.
+ * @frame: Physical address of the first page, in units of the page size.
+ */
+struct hugetlb_luo_run_ser {
+	u32 index;
+	u32 nr;
+	u32 frame;
+} __packed;
+
+/**
+ * struct hugetlb_luo_block_ser - one page full of runs
+ * @next:    Physical address of the next block, or 0.
+ * @magic:   %HUGETLB_LUO_BLOCK_MAGIC
+ * @csum:    Checksum of the block up to its last run, with this field zero.
+ * @nr_runs: Number of entries in @runs.
+ * @runs:    Runs, ascending by index throughout the file.
+ */
+struct hugetlb_luo_block_ser {
+	u64 next;
+	u32 magic;
+	u32 csum;
+	u32 nr_runs;
+	struct hugetlb_luo_run_ser runs[];
+} __packed;
+
+#define HUGETLB_LUO_BLOCK_RUNS						\
+	((PAGE_SIZE - sizeof(struct hugetlb_luo_block_ser)) /		\
+	 sizeof(struct hugetlb_luo_run_ser))
+
+static_assert(sizeof(struct hugetlb_luo_count_ser) == 16);
+static_assert(sizeof(struct hugetlb_luo_root_ser) == 32);
+static_assert(sizeof(struct hugetlb_luo_file_ser) == 72);
+static_assert(sizeof(struct hugetlb_luo_run_ser) == 12);
+static_assert(sizeof(struct hugetlb_luo_block_ser) == 20);
+
+#endif /* _LINUX_KHO_ABI_HUGETLB_H */

@@ -1,0 +1,2087 @@
+// SPDX-License-Identifier: GPL-2.0-only OR BSD-3-Clause
+/*
+ * Preservation of hugetlb memfds across a live update.
+ */
+
+/**
+ * DOC: HugeTLB memfd preservation via LUO
+ *
+ * Overview
+ * ========
+ *
+ * A memfd that was made with MFD_HUGETLB can be handed to the next kernel by
+ * the Live Update Orchestrator (LUO). Its pages stay where they are; nothing is
+ * copied. The next kernel sizes its pools around the pages that come, on every
+ * node, so that it ends up with what its command line asks for.
+ *
+ * Preserved Properties
+ * ====================
+ *
+ * File Contents
+ *   Each index is backed by the same page. A hole stays a hole.
+ *
+ * File Size, File Position, Permission Bits
+ *   As they are at the time of freezing.
+ *
+ * Seals
+ *   All seals.
+ *
+ * Reservations
+ *   Every index that is backed has its region in the reservation map.
+ *
+ * Non-Preserved Properties
+ * ========================
+ *
+ * Everything else is set to its default in the next kernel: the name of the
+ * memfd, its owner, status flags of the descriptor. A file with properties
+ * whose loss would be felt is refused: reservations for indices that are not
+ * backed yet, pages charged to a control group other than the root, pages with
+ * memory errors, pages beyond the end of the file. So are descriptors that are
+ * not writable, since what comes back is.
+ *
+ * A file that is being preserved
+ * ==============================
+ *
+ * From preserve() on the size of the file is fixed and no page can be taken out
+ * of it; attempts fail with %EPERM. Reserving a hole by mmap() fails, too. But
+ * touching a hole is nothing that a program could be told to avoid, and the
+ * time to freeze() may be long. So faults and fallocate() go on filling holes,
+ * the index is remembered, and freeze() picks those pages up.
+ *
+ * The table is final when freeze() returns, but programs run on other CPUs until
+ * these are stopped. Writes to pages that are in the file need no attention: the
+ * page is what is handed over. A fault into a hole waits until either unfreeze()
+ * lets it go on or the CPU is stopped. In the latter case the write has never
+ * happened, so that nothing which a program saw completed is lost.
+ *
+ * The next kernel
+ * ===============
+ *
+ * All records are validated at once at boot before anything is taken from them.
+ * The pages of files that passed are counted into the pools there and then, as
+ * pages in use: they show as such before anybody asks for the files, and resizing
+ * a pool meanwhile takes them into account. Those in excess of what the command
+ * line asks for are surplus pages. What does not pass is left alone. It may
+ * still be the target of a device, so that memory stays reserved, is reported,
+ * and no further live update is possible since it would hand it out.
+ */
+
+#define pr_fmt(fmt) "hugetlb_luo: " fmt
+
+#include <linux/cleanup.h>
+#include <linux/err.h>
+#include <linux/fs.h>
+#include <linux/hugetlb.h>
+#include <linux/hugetlb_cgroup.h>
+#include <linux/hugetlb_luo.h>
+#include <linux/init.h>
+#include <linux/io.h>
+#include <linux/jhash.h>
+#include <linux/kexec_handover.h>
+#include <linux/kho/abi/hugetlb.h>
+#include <linux/list.h>
+#include <linux/liveupdate.h>
+#include <linux/memblock.h>
+#include <linux/memcontrol.h>
+#include <linux/memfd.h>
+#include <linux/mm.h>
+#include <linux/module.h>
+#include <linux/mutex.h>
+#include <linux/pagemap.h>
+#include <linux/pagevec.h>
+#include <linux/slab.h>
+#include <linux/sort.h>
+#include <linux/srcu.h>
+#include <linux/wait.h>
+#include <linux/xarray.h>
+#include <uapi/linux/memfd.h>
+
+#include "hugetlb_internal.h"
+
+#define HUGETLB_LUO_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
+				 F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | \
+				 F_SEAL_EXEC)
+
+/*
+ * struct hugetlb_luo_table - the blocks of runs of one file
+ * @first: First block, NULL if there are no pages.
+ * @last:  Block that the next run goes to.
+ */
+struct hugetlb_luo_table {
+	struct hugetlb_luo_block_ser *first;
+	struct hugetlb_luo_block_ser *last;
+};
+
+/*
+ * struct hugetlb_luo_file - a file that is being preserved
+ * @list:       In hugetlb_luo_out.files while published.
+ * @file:       The file.
+ * @h:          Its page size.
+ * @ser:        Its record.
+ * @table:      Its pages. All of them are pinned and preserved by KHO.
+ * @lock:       Protects all below and, against pages being added, @table.
+ * @next_index: preserve() takes care of the pages from this index on by itself.
+ * @late:       Pages added below @next_index. An entry is a value: 0, or frame
+ *              plus one for a page that is pinned and preserved by KHO.
+ * @frozen:     No page may be added.
+ * @thaw:       Where those who want to add one wait.
+ * @nr_pages:   Pages in @table, altogether and by node.
+ * @node_pages: The latter.
+ */
+struct hugetlb_luo_file {
+	struct list_head list;
+	struct file *file;
+	struct hstate *h;
+	struct hugetlb_luo_file_ser *ser;
+	struct hugetlb_luo_table table;
+	struct mutex lock;
+	unsigned long next_index;
+	struct xarray late;
+	bool frozen;
+	wait_queue_head_t thaw;
+	u64 nr_pages;
+	u64 node_pages[];
+};
+
+/*
+ * What goes to the next kernel. @lock protects @files, the published files, and
+ * the contents of @root.
+ */
+static struct {
+	struct mutex lock;
+	struct list_head files;
+	struct hugetlb_luo_root_ser *root;
+} hugetlb_luo_out = {
+	.lock = __MUTEX_INITIALIZER(hugetlb_luo_out.lock),
+	.files = LIST_HEAD_INIT(hugetlb_luo_out.files),
+};
+
+/*
+ * Those who add a page to a file look up its struct hugetlb_luo_file under this.
+ * They may sleep there for as long as the file is frozen. That is fine: nobody
+ * waits for a grace period while any file is frozen.
+ */
+DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
+
+/*
+ * struct hugetlb_luo_in_file - a file that comes from the previous kernel
+ * @ser:      Its record.
+ * @h:        Its page size.
+ * @err:      Why it was refused, or 0.
+ * @restored: Number of pages, counted from the start of the table, that KHO has
+ *            given back and that are on @folios. More than zero only after a
+ *            retrieval that failed half-way.
+ * @folios:   These pages.
+ */
+struct hugetlb_luo_in_file {
+	struct hugetlb_luo_file_ser *ser;
+	struct hstate *h;
+	int err;
+	u64 restored;
+	struct list_head folios;
+};
+
+/*
+ * What comes from the previous kernel. @lock protects all of it once the system
+ * is up; a file of @files is otherwise protected by LUO, which does not run two
+ * operations on a file at a time.
+ */
+static struct {
+	struct mutex lock;
+	/* By frame number of the record; refused files are kept. */
+	struct xarray files;
+	struct hugetlb_luo_root_ser *root;
+	size_t root_size;
+	/* Everything was validated, @files is complete. */
+	bool imported;
+	/* The pages were counted into the pools. */
+	bool counted;
+	/* Something was handed over that cannot be claimed. */
+	bool quarantine;
+} hugetlb_luo_in = {
+	.lock = __MUTEX_INITIALIZER(hugetlb_luo_in.lock),
+	.files = XARRAY_INIT(hugetlb_luo_in.files, 0),
+};
+
+/*
+ * Checksum of a record: all of it but the field that the checksum goes to. The
+ * offset of that field and the length are multiples of four.
+ */
+static u32 hugetlb_luo_csum(const void *rec, size_t csum_offset, size_t len)
+{
+	size_t rest = csum_offset + sizeof(u32);
+	u32 csum;
+
+	csum = jhash2(rec, csum_offset / sizeof(u32), HUGETLB_LUO_VERSION);
+
+	return jhash2(rec + rest, (len - rest) / sizeof(u32), csum);
+}
+
+static u32 hugetlb_luo_root_csum(const struct hugetlb_luo_root_ser *root)
+{
+	return hugetlb_luo_csum(root, offsetof(typeof(*root), csum),
+				struct_size(root, counts, root->nr_counts));
+}
+
+static u32 hugetlb_luo_file_csum(const struct hugetlb_luo_file_ser *ser)
+{
+	return hugetlb_luo_csum(ser, offsetof(typeof(*ser), csum),
+				struct_size(ser, counts, ser->nr_counts));
+}
+
+static u32 hugetlb_luo_block_csum(const struct hugetlb_luo_block_ser *block)
+{
+	return hugetlb_luo_csum(block, offsetof(typeof(*block), csum),
+				struct_size(block, runs, block->nr_runs));
+}
+
+static unsigned long hugetlb_luo_pfn(struct hstate *h, u32 frame)
+{
+	return (unsigned long)frame << huge_page_order(h);
+}
+
+static struct hugetlb_luo_block_ser *
+hugetlb_luo_next_block(const struct hugetlb_luo_block_ser *block)
+{
+	return block->next ? phys_to_virt(block->next) : NULL;
+}
+
+/* Walk over all runs: @i counts those of @block. */
+#define for_each_hugetlb_luo_run(run, i, block, head)			\
+	for (block = (head); block; block = hugetlb_luo_next_block(block)) \
+		for (i = 0, run = block->runs; i < block->nr_runs; i++, run++)
+
+/*
+ * Outgoing files: the table
+ */
+
+/* Append @nr pages. They go into the last run if they continue it. */
+static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
+				 u32 nr, u32 frame)
+{
+	struct hugetlb_luo_block_ser *block = table->last;
+	struct hugetlb_luo_run_ser *run;
+
+	if (block) {
+		run = &block->runs[block->nr_runs - 1];
+		if ((u64)run->index + run->nr == index &&
+		    (u64)run->frame + run->nr == frame) {
+			run->nr += nr;
+			return 0;
+		}
+	}
+
+	if (!block || block->nr_runs == HUGETLB_LUO_BLOCK_RUNS) {
+		block = kho_alloc_preserve(PAGE_SIZE);
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+
+		block->magic = HUGETLB_LUO_BLOCK_MAGIC;
+		if (table->last)
+			table->last->next = virt_to_phys(block);
+		else
+			table->first = block;
+		table->last = block;
+	}
+
+	run = &block->runs[block->nr_runs++];
+	run->index = index;
+	run->nr = nr;
+	run->frame = frame;
+
+	return 0;
+}
+
+static void hugetlb_luo_table_seal(struct hugetlb_luo_table *table)
+{
+	struct hugetlb_luo_block_ser *block;
+
+	for (block = table->first; block; block = hugetlb_luo_next_block(block))
+		block->csum = hugetlb_luo_block_csum(block);
+}
+
+static void hugetlb_luo_table_free(struct hugetlb_luo_table *table)
+{
+	struct hugetlb_luo_block_ser *block = table->first;
+
+	while (block) {
+		struct hugetlb_luo_block_ser *next = hugetlb_luo_next_block(block);
+
+		kho_unpreserve_free(block);
+		block = next;
+	}
+
+	table->first = NULL;
+	table->last = NULL;
+}
+
+/*
+ * Outgoing files: pages
+ */
+
+#ifdef CONFIG_CGROUP_HUGETLB
+static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
+{
+	return h_cg && h_cg->css.parent;
+}
+#else
+static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
+{
+	return false;
+}
+#endif
+
+/* Refuse what the next kernel could not restore. */
+static int hugetlb_luo_check_folio(struct folio *folio)
+{
+	struct mem_cgroup *memcg = folio_memcg(folio);
+
+	if (folio_test_hwpoison(folio))
+		return -EHWPOISON;
+
+	if (hugetlb_luo_charged(hugetlb_cgroup_from_folio(folio)) ||
+	    hugetlb_luo_charged(hugetlb_cgroup_from_folio_rsvd(folio)) ||
+	    (memcg && !mem_cgroup_is_root(memcg)))
+		return -EOPNOTSUPP;
+
+	/*
+	 * Pinning has moved the page out of CMA areas, and scratch is one, but
+	 * the next kernel will overwrite what is there: better to ask.
+	 */
+	if (kho_scratch_overlap(PFN_PHYS(folio_pfn(folio)), folio_size(folio)))
+		return -EBUSY;
+
+	if (folio_pfn(folio) >> folio_order(folio) > U32_MAX)
+		return -EOVERFLOW;
+
+	return 0;
+}
+
+static int hugetlb_luo_preserve_folio(struct folio *folio)
+{
+	int err = hugetlb_luo_check_folio(folio);
+
+	return err ? err : kho_preserve_folio(folio);
+}
+
+static void hugetlb_luo_unpreserve_folio(struct folio *folio)
+{
+	kho_unpreserve_folio(folio);
+	unpin_folio(folio);
+}
+
+/*
+ * Pin @nr pages from @index on, which are in the file and cannot leave it.
+ * memfd_pin_folios() would fill holes, and so is only asked for pages that are
+ * there.
+ */
+static int hugetlb_luo_pin(struct hugetlb_luo_file *f, pgoff_t index,
+			   unsigned int nr, struct folio **folios)
+{
+	loff_t size = i_size_read(file_inode(f->file));
+	loff_t start = (loff_t)index << huge_page_shift(f->h);
+	loff_t end = start + ((loff_t)nr << huge_page_shift(f->h));
+	pgoff_t offset;
+	long ret;
+
+	/* What the table has room for. */
+	if (index + nr > U32_MAX)
+		return -EFBIG;
+
+	/* fallocate() can put pages beyond the end of the file. */
+	if (round_up(size, huge_page_size(f->h)) < end)
+		return -EOPNOTSUPP;
+
+	ret = memfd_pin_folios(f->file, start, min(end, size) - 1, folios, nr,
+			       &offset);
+	if (ret < 0)
+		return ret;
+	if (WARN_ON_ONCE(ret != nr)) {
+		unpin_folios(folios, ret);
+		return -EIO;
+	}
+
+	return 0;
+}
+
+/* Preserve @nr pages that are in the file, contiguous from @index on. */
+static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f, pgoff_t index,
+				      unsigned int nr)
+{
+	struct folio *folios[PAGEVEC_SIZE];
+	unsigned int i;
+	int err;
+
+	err = hugetlb_luo_pin(f, index, nr, folios);
+	if (err)
+		return err;
+
+	for (i = 0; i < nr; i++) {
+		struct folio *folio = folios[i];
+
+		err = hugetlb_luo_preserve_folio(folio);
+		if (err)
+			goto err_unpin;
+
+		err = hugetlb_luo_table_add(&f->table, index + i, 1,
+					    folio_pfn(folio) >>
+					    huge_page_order(f->h));
+		if (err) {
+			kho_unpreserve_folio(folio);
+			goto err_unpin;
+		}
+
+		f->nr_pages++;
+		f->node_pages[folio_nid(folio)]++;
+	}
+
+	return 0;
+
+err_unpin:
+	/* Those in the table are left to the caller. */
+	unpin_folios(folios + i, nr - i);
+	return err;
+}
+
+/* Preserve all pages that are in the file. */
+static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
+{
+	struct address_space *mapping = f->file->f_mapping;
+	unsigned int order = huge_page_order(f->h);
+	pgoff_t index[PAGEVEC_SIZE];
+	struct folio_batch fbatch;
+	unsigned int i, nr, run;
+	pgoff_t next = 0;
+	int err;
+
+	folio_batch_init(&fbatch);
+	for (;;) {
+		/*
+		 * Pages below @next_index are either seen here or were added
+		 * after it was moved, which makes them late pages.
+		 */
+		mutex_lock(&f->lock);
+		nr = filemap_get_folios(mapping, &next, ULONG_MAX, &fbatch);
+		for (i = 0; i < nr; i++)
+			index[i] = fbatch.folios[i]->index >> order;
+		f->next_index = nr ? index[nr - 1] + 1 : ULONG_MAX;
+		mutex_unlock(&f->lock);
+
+		/* A reference would be in the way of migration. */
+		folio_batch_release(&fbatch);
+		if (!nr)
+			return 0;
+
+		for (i = 0; i < nr; i += run) {
+			for (run = 1; i + run < nr; run++)
+				if (index[i + run] != index[i] + run)
+					break;
+
+			err = hugetlb_luo_preserve_range(f, index[i], run);
+			if (err)
+				return err;
+		}
+		cond_resched();
+	}
+}
+
+static void hugetlb_luo_unpreserve_pages(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_run_ser *run;
+	u32 i, n;
+
+	for_each_hugetlb_luo_run(run, i, block, f->table.first)
+		for (n = 0; n < run->nr; n++)
+			hugetlb_luo_unpreserve_folio(pfn_folio(hugetlb_luo_pfn(f->h, run->frame + n)));
+	hugetlb_luo_table_free(&f->table);
+}
+
+/*
+ * Outgoing files: late pages
+ */
+
+/* Undo hugetlb_luo_preserve_late(). */
+static void hugetlb_luo_unpreserve_late(struct hugetlb_luo_file *f)
+{
+	unsigned long index;
+	void *entry;
+
+	xa_for_each(&f->late, index, entry) {
+		unsigned long val = xa_to_value(entry);
+
+		if (!val)
+			continue;
+
+		hugetlb_luo_unpreserve_folio(pfn_folio(hugetlb_luo_pfn(f->h, val - 1)));
+		/* Replacing an entry needs no memory. */
+		xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL);
+	}
+}
+
+static int hugetlb_luo_preserve_late(struct hugetlb_luo_file *f)
+{
+	struct folio *folio;
+	unsigned long index;
+	void *entry;
+	int err;
+
+	xa_for_each(&f->late, index, entry) {
+		err = hugetlb_luo_pin(f, index, 1, &folio);
+		if (err)
+			goto err_undo;
+
+		err = hugetlb_luo_preserve_folio(folio);
+		if (err) {
+			unpin_folio(folio);
+			goto err_undo;
+		}
+
+		xa_store(&f->late, index,
+			 xa_mk_value((folio_pfn(folio) >> huge_page_order(f->h)) + 1),
+			 GFP_KERNEL);
+	}
+
+	return 0;
+
+err_undo:
+	hugetlb_luo_unpreserve_late(f);
+	return err;
+}
+
+/* Build a table that has the late pages at their place. */
+static int hugetlb_luo_merge_late(struct hugetlb_luo_file *f,
+				  struct hugetlb_luo_table *table)
+{
+	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_run_ser *run;
+	unsigned long index = 0;
+	void *entry;
+	int err = 0;
+	u32 i;
+
+	entry = xa_find(&f->late, &index, ULONG_MAX, XA_PRESENT);
+	for_each_hugetlb_luo_run(run, i, block, f->table.first) {
+		while (entry && index < run->index) {
+			err = hugetlb_luo_table_add(table, index, 1,
+						    xa_to_value(entry) - 1);
+			if (err)
+				goto err_free;
+			entry = xa_find_after(&f->late, &index, ULONG_MAX,
+					      XA_PRESENT);
+		}
+
+		err = hugetlb_luo_table_add(table, run->index, run->nr,
+					    run->frame);
+		if (err)
+			goto err_free;
+	}
+
+	while (entry) {
+		err = hugetlb_luo_table_add(table, index, 1,
+					    xa_to_value(entry) - 1);
+		if (err)
+			goto err_free;
+		entry = xa_find_after(&f->late, &index, ULONG_MAX, XA_PRESENT);
+	}
+
+	return 0;
+
+err_free:
+	hugetlb_luo_table_free(table);
+	return err;
+}
+
+/*
+ * Take the late pages into the table. This is the one part of freezing that is
+ * not done in constant time for a file, but there are late pages only if holes
+ * were filled while the update was under way.
+ */
+static int hugetlb_luo_absorb_late(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_table table = {};
+	unsigned long index;
+	void *entry;
+	int err;
+
+	if (xa_empty(&f->late))
+		return 0;
+
+	err = hugetlb_luo_preserve_late(f);
+	if (err)
+		return err;
+
+	err = hugetlb_luo_merge_late(f, &table);
+	if (err) {
+		hugetlb_luo_unpreserve_late(f);
+		return err;
+	}
+
+	xa_for_each(&f->late, index, entry) {
+		unsigned long pfn = hugetlb_luo_pfn(f->h, xa_to_value(entry) - 1);
+
+		f->nr_pages++;
+		f->node_pages[folio_nid(pfn_folio(pfn))]++;
+	}
+	xa_destroy(&f->late);
+
+	hugetlb_luo_table_free(&f->table);
+	f->table = table;
+	hugetlb_luo_table_seal(&f->table);
+
+	return 0;
+}
+
+/* Add a page to a file that is being preserved, now or once it is thawed. */
+static int hugetlb_luo_add_late(struct hugetlb_luo_file *f,
+				struct address_space *mapping,
+				struct folio *folio, pgoff_t idx)
+{
+	unsigned long index = idx >> huge_page_order(f->h);
+	bool late;
+	int err;
+
+	for (;;) {
+		/*
+		 * The caller holds the fault mutex of the index, so others may
+		 * have to wait along. None of them is needed to abort an update.
+		 */
+		if (wait_event_killable(f->thaw, !READ_ONCE(f->frozen)))
+			return -EINTR;
+		mutex_lock(&f->lock);
+		if (!f->frozen)
+			break;
+		mutex_unlock(&f->lock);
+	}
+
+	late = index < f->next_index;
+	if (late) {
+		err = xa_err(xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL));
+		if (err)
+			goto out_unlock;
+	}
+
+	err = __filemap_add_folio(mapping, folio, idx, GFP_KERNEL, NULL);
+	if (err && late)
+		xa_erase(&f->late, index);
+
+out_unlock:
+	mutex_unlock(&f->lock);
+	return err;
+}
+
+/**
+ * hugetlb_luo_add_folio - put a new page into the page cache of a file
+ * @mapping: The file's mapping.
+ * @folio:   The page.
+ * @idx:     Its index in units of PAGE_SIZE.
+ *
+ * Stands in for __filemap_add_folio() on behalf of hugetlb_add_to_page_cache().
+ * Waits if the file is frozen for a live update that may yet be aborted.
+ *
+ * Context: Process context, may sleep. The caller holds the fault mutex.
+ * Return: 0 on success, -EINTR if the task was killed while it waited, or an
+ * error of __filemap_add_folio().
+ */
+int hugetlb_luo_add_folio(struct address_space *mapping, struct folio *folio,
+			  pgoff_t idx)
+{
+	struct hugetlb_luo_file *f;
+	int srcu_idx, err;
+
+	srcu_idx = srcu_read_lock(&hugetlb_luo_srcu);
+	f = srcu_dereference(HUGETLBFS_I(mapping->host)->luo_file,
+			     &hugetlb_luo_srcu);
+	if (f)
+		err = hugetlb_luo_add_late(f, mapping, folio, idx);
+	else
+		err = __filemap_add_folio(mapping, folio, idx, GFP_KERNEL, NULL);
+	srcu_read_unlock(&hugetlb_luo_srcu, srcu_idx);
+
+	return err;
+}
+
+/**
+ * hugetlb_luo_may_resize - may the size change, or pages be taken out
+ * @inode: The file's inode, locked.
+ *
+ * Return: 0, or -EPERM while the file is being preserved.
+ */
+int hugetlb_luo_may_resize(struct inode *inode)
+{
+	return rcu_access_pointer(HUGETLBFS_I(inode)->luo_file) ? -EPERM : 0;
+}
+
+/**
+ * hugetlb_luo_may_reserve - may more indices of a file be reserved
+ * @inode: The file's inode.
+ * @chg:   How many, or a negative error.
+ *
+ * The pages behind a reservation are not handed over (yet).
+ *
+ * Return: 0, or -EBUSY if @chg is above zero while the file is being preserved.
+ */
+int hugetlb_luo_may_reserve(struct inode *inode, long chg)
+{
+	if (chg <= 0)
+		return 0;
+
+	return rcu_access_pointer(HUGETLBFS_I(inode)->luo_file) ? -EBUSY : 0;
+}
+
+/**
+ * hugetlb_luo_may_seal - may seals be added to a file
+ * @file: The memfd, its inode locked.
+ *
+ * Return: 0, or -EBUSY after the file's seals were handed over.
+ */
+int hugetlb_luo_may_seal(struct file *file)
+{
+	struct hugetlb_luo_file *f;
+	int srcu_idx, err = 0;
+
+	if (!is_file_hugepages(file))
+		return 0;
+
+	srcu_idx = srcu_read_lock(&hugetlb_luo_srcu);
+	f = srcu_dereference(HUGETLBFS_I(file_inode(file))->luo_file,
+			     &hugetlb_luo_srcu);
+	if (f && f->frozen)
+		err = -EBUSY;
+	srcu_read_unlock(&hugetlb_luo_srcu, srcu_idx);
+
+	return err;
+}
+
+/*
+ * Outgoing files: what LUO calls
+ */
+
+static bool hugetlb_luo_can_preserve(struct liveupdate_file_handler *handler,
+				     struct file *file)
+{
+	struct inode *inode = file_inode(file);
+
+	/*
+	 * memfds live in the kernel's own mounts. So do SysV shared memory
+	 * segments, which are marked private, and have a name of their own.
+	 */
+	return is_file_hugepages(file) && !inode->i_nlink &&
+	       !(inode->i_flags & S_PRIVATE) &&
+	       (inode->i_sb->s_flags & SB_KERNMOUNT);
+}
+
+static unsigned long hugetlb_luo_get_id(struct file *file)
+{
+	return (unsigned long)file_inode(file);
+}
+
+static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file)
+{
+	struct hugetlb_luo_file_ser *ser;
+	struct hugetlb_luo_file *f;
+
+	f = kzalloc_flex(*f, node_pages, nr_node_ids);
+	if (!f)
+		return ERR_PTR(-ENOMEM);
+
+	ser = kho_alloc_preserve(PAGE_SIZE);
+	if (IS_ERR(ser)) {
+		kfree(f);
+		return ERR_CAST(ser);
+	}
+
+	f->file = file;
+	f->h = hstate_file(file);
+	f->ser = ser;
+	mutex_init(&f->lock);
+	xa_init(&f->late);
+	init_waitqueue_head(&f->thaw);
+
+	ser->magic = HUGETLB_LUO_FILE_MAGIC;
+	ser->version = HUGETLB_LUO_VERSION;
+	ser->order = huge_page_order(f->h);
+
+	return f;
+}
+
+/* Let go of the file and of all of its pages. The inode is locked. */
+static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
+{
+	struct inode *inode = file_inode(f->file);
+
+	rcu_assign_pointer(HUGETLBFS_I(inode)->luo_file, NULL);
+	synchronize_srcu(&hugetlb_luo_srcu);
+
+	hugetlb_luo_unpreserve_pages(f);
+	xa_destroy(&f->late);
+	kho_unpreserve_free(f->ser);
+	mutex_destroy(&f->lock);
+	kfree(f);
+}
+
+static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
+{
+	struct file *file = args->file;
+	struct inode *inode = file_inode(file);
+	struct hugetlb_luo_file *f;
+	int err;
+
+	/* The file comes back writable. */
+	if (!(file->f_mode & FMODE_WRITE))
+		return -EACCES;
+
+	inode_lock(inode);
+	f = hugetlb_luo_file_alloc(file);
+	if (IS_ERR(f)) {
+		err = PTR_ERR(f);
+		goto err_unlock;
+	}
+
+	rcu_assign_pointer(HUGETLBFS_I(inode)->luo_file, f);
+	/* From here on whoever adds a page knows about it. */
+	synchronize_srcu(&hugetlb_luo_srcu);
+
+	err = hugetlb_luo_preserve_pages(f);
+	if (err)
+		goto err_release;
+
+	/*
+	 * Each page in the file has its region in the reservation map. What is
+	 * there beyond that is a promise that the next kernel does not know of,
+	 * or belongs to a page that is about to be added: this is not the time.
+	 */
+	mutex_lock(&f->lock);
+	if (region_count(HUGETLBFS_I(inode)->resv_map, 0, LONG_MAX) >
+	    file->f_mapping->nrpages >> huge_page_order(f->h))
+		err = -EOPNOTSUPP;
+	mutex_unlock(&f->lock);
+	if (err)
+		goto err_release;
+
+	hugetlb_luo_table_seal(&f->table);
+	inode_unlock(inode);
+
+	args->private_data = f;
+	args->serialized_data = virt_to_phys(f->ser);
+
+	return 0;
+
+err_release:
+	hugetlb_luo_file_release(f);
+err_unlock:
+	inode_unlock(inode);
+	return err;
+}
+
+static void hugetlb_luo_unpreserve(struct liveupdate_file_op_args *args)
+{
+	struct inode *inode = file_inode(args->file);
+
+	inode_lock(inode);
+	hugetlb_luo_file_release(args->private_data);
+	inode_unlock(inode);
+}
+
+/* Account for the pages of @f in what the next kernel reads first. */
+static void hugetlb_luo_root_count(struct hugetlb_luo_file *f, bool add)
+{
+	struct hugetlb_luo_count_ser *count = hugetlb_luo_out.root->counts;
+	unsigned int nid;
+
+	count += hstate_index(f->h) * nr_node_ids;
+	for (nid = 0; nid < nr_node_ids; nid++, count++) {
+		if (add)
+			count->nr += f->node_pages[nid];
+		else
+			count->nr -= f->node_pages[nid];
+	}
+}
+
+static void hugetlb_luo_publish(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_root_ser *root = hugetlb_luo_out.root;
+
+	guard(mutex)(&hugetlb_luo_out.lock);
+
+	f->ser->next = root->files;
+	f->ser->csum = hugetlb_luo_file_csum(f->ser);
+	root->files = virt_to_phys(f->ser);
+	root->nr_files++;
+	hugetlb_luo_root_count(f, true);
+	root->csum = hugetlb_luo_root_csum(root);
+	list_add(&f->list, &hugetlb_luo_out.files);
+}
+
+static void hugetlb_luo_withdraw(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_root_ser *root = hugetlb_luo_out.root;
+	struct hugetlb_luo_file *prev;
+
+	guard(mutex)(&hugetlb_luo_out.lock);
+
+	if (list_is_first(&f->list, &hugetlb_luo_out.files)) {
+		root->files = f->ser->next;
+	} else {
+		prev = list_prev_entry(f, list);
+		prev->ser->next = f->ser->next;
+		prev->ser->csum = hugetlb_luo_file_csum(prev->ser);
+	}
+	root->nr_files--;
+	hugetlb_luo_root_count(f, false);
+	root->csum = hugetlb_luo_root_csum(root);
+	list_del(&f->list);
+}
+
+static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
+{
+	struct hugetlb_luo_file *f = args->private_data;
+	struct inode *inode = file_inode(args->file);
+	struct hugetlb_luo_file_ser *ser = f->ser;
+	unsigned int nid;
+	int err;
+
+	/* Seals are added under the inode lock. */
+	inode_lock(inode);
+	mutex_lock(&f->lock);
+
+	err = hugetlb_luo_absorb_late(f);
+	if (err)
+		goto out_unlock;
+
+	ser->nr_counts = 0;
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		struct hugetlb_luo_count_ser *count;
+
+		if (!f->node_pages[nid])
+			continue;
+		if (ser->nr_counts == HUGETLB_LUO_FILE_COUNTS) {
+			err = -E2BIG;
+			goto out_unlock;
+		}
+		count = &ser->counts[ser->nr_counts++];
+		count->order = huge_page_order(f->h);
+		count->nid = nid;
+		count->nr = f->node_pages[nid];
+	}
+
+	ser->runs = f->table.first ? virt_to_phys(f->table.first) : 0;
+	ser->nr_pages = f->nr_pages;
+	ser->size = i_size_read(inode);
+	ser->pos = args->file->f_pos;
+	ser->seals = memfd_get_seals(args->file);
+	ser->mode = inode->i_mode & S_IALLUGO;
+	hugetlb_luo_publish(f);
+	WRITE_ONCE(f->frozen, true);
+
+out_unlock:
+	mutex_unlock(&f->lock);
+	inode_unlock(inode);
+	return err;
+}
+
+static void hugetlb_luo_unfreeze(struct liveupdate_file_op_args *args)
+{
+	struct hugetlb_luo_file *f = args->private_data;
+
+	hugetlb_luo_withdraw(f);
+
+	/* No inode lock: fallocate() may wait for us under it. */
+	mutex_lock(&f->lock);
+	WRITE_ONCE(f->frozen, false);
+	mutex_unlock(&f->lock);
+	wake_up_all(&f->thaw);
+}
+
+/*
+ * Incoming files: finding and validating them
+ */
+
+/**
+ * hugetlb_luo_boot_init - find out what comes from the previous kernel
+ *
+ * Called when there is nothing but memblock, so that all that can be said about
+ * the memory that the root lies in is that it exists.
+ */
+void __init hugetlb_luo_boot_init(void)
+{
+	struct hugetlb_luo_root_ser *root;
+	const char *why;
+	phys_addr_t phys;
+	size_t size;
+	int err;
+
+	err = kho_retrieve_subtree(HUGETLB_LUO_KHO_ENTRY, &phys, &size);
+	if (err == -ENOENT)
+		return;
+
+	why = "no place for it";
+	if (err || !phys || !IS_ALIGNED(phys, PAGE_SIZE) ||
+	    size < sizeof(*root) || size > PAGE_SIZE << MAX_PAGE_ORDER ||
+	    !memblock_is_region_memory(phys, size))
+		goto refuse;
+
+	root = phys_to_virt(phys);
+	why = "wrong version";
+	if (root->magic != HUGETLB_LUO_ROOT_MAGIC ||
+	    root->version != HUGETLB_LUO_VERSION)
+		goto refuse;
+
+	why = "damaged";
+	if (root->nr_counts > (size - sizeof(*root)) / sizeof(root->counts[0]) ||
+	    root->csum != hugetlb_luo_root_csum(root))
+		goto refuse;
+
+	/* Without LUO nobody can ask for the files, nor let them go. */
+	why = "live update is disabled";
+	if (root->nr_files && (!kho_is_enabled() || !liveupdate_enabled()))
+		goto refuse;
+
+	hugetlb_luo_in.root = root;
+	hugetlb_luo_in.root_size = size;
+	return;
+
+refuse:
+	pr_err("table of preserved pages refused: %s. All of them stay reserved\n",
+	       why);
+	hugetlb_luo_in.quarantine = true;
+}
+
+static bool hugetlb_luo_page_held(u64 phys)
+{
+	return IS_ALIGNED(phys, PAGE_SIZE) && kho_folio_preserved(phys, 0);
+}
+
+/* Pages of @ser on @nid, by its own account. */
+static u64 hugetlb_luo_file_count(const struct hugetlb_luo_file_ser *ser,
+				  unsigned int nid)
+{
+	unsigned int i;
+
+	for (i = 0; i < ser->nr_counts; i++)
+		if (ser->counts[i].nid == nid)
+			return ser->counts[i].nr;
+
+	return 0;
+}
+
+/*
+ * Check the pages of one run. KHO has to hold each of them as a page of this
+ * size, and each has to be on a node that the file's record has a count for.
+ */
+static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
+				 const struct hugetlb_luo_run_ser *run,
+				 u64 *node_pages)
+{
+	u32 n;
+
+	for (n = 0; n < run->nr; n++) {
+		unsigned long pfn;
+
+		if (run->frame + n < n)
+			return -EINVAL;
+		pfn = hugetlb_luo_pfn(in->h, run->frame + n);
+		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
+			return -ENXIO;
+		node_pages[page_to_nid(pfn_to_page(pfn))]++;
+	}
+
+	return 0;
+}
+
+static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
+				  u64 *node_pages)
+{
+	const struct hugetlb_luo_file_ser *ser = in->ser;
+	u64 phys = ser->runs, nr_pages = 0, next_index = 0;
+	u64 end_index = DIV_ROUND_UP_ULL(ser->size, huge_page_size(in->h));
+	int err;
+	u32 i;
+
+	while (phys) {
+		const struct hugetlb_luo_block_ser *block;
+
+		if (!hugetlb_luo_page_held(phys))
+			return -ENXIO;
+
+		block = phys_to_virt(phys);
+		/* No block is empty, so that a circle cannot go on for long. */
+		if (block->magic != HUGETLB_LUO_BLOCK_MAGIC ||
+		    !block->nr_runs || block->nr_runs > HUGETLB_LUO_BLOCK_RUNS ||
+		    block->csum != hugetlb_luo_block_csum(block))
+			return -EINVAL;
+
+		for (i = 0; i < block->nr_runs; i++) {
+			const struct hugetlb_luo_run_ser *run = &block->runs[i];
+
+			nr_pages += run->nr;
+			if (!run->nr || nr_pages > ser->nr_pages ||
+			    run->index < next_index)
+				return -EINVAL;
+
+			next_index = (u64)run->index + run->nr;
+			if (next_index > end_index)
+				return -EINVAL;
+
+			err = hugetlb_luo_check_run(in, run, node_pages);
+			if (err)
+				return err;
+		}
+		phys = block->next;
+		cond_resched();
+	}
+
+	return nr_pages == ser->nr_pages ? 0 : -EINVAL;
+}
+
+/*
+ * Check one file by itself.
+ *
+ * Return: 0, -EOPNOTSUPP if this kernel does not have the page size, -ENXIO if
+ * KHO does not hold some page, -EINVAL if the record makes no sense, -ENOMEM if
+ * there was no memory to find out.
+ */
+static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
+{
+	const struct hugetlb_luo_file_ser *ser = in->ser;
+	u64 *node_pages;
+	unsigned int i;
+	int err;
+
+	if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS ||
+	    ser->csum != hugetlb_luo_file_csum(ser))
+		return -EINVAL;
+
+	if (ser->seals & ~HUGETLB_LUO_SEALS || ser->mode & ~S_IALLUGO ||
+	    ser->size > MAX_LFS_FILESIZE || ser->pos > MAX_LFS_FILESIZE ||
+	    ser->reserved)
+		return -EINVAL;
+
+	in->h = NULL;
+	if (ser->order < BITS_PER_LONG - PAGE_SHIFT)
+		in->h = size_to_hstate(PAGE_SIZE << ser->order);
+	if (!in->h)
+		return -EOPNOTSUPP;
+
+	node_pages = kcalloc(nr_node_ids, sizeof(*node_pages), GFP_KERNEL);
+	if (!node_pages)
+		return -ENOMEM;
+
+	err = hugetlb_luo_check_runs(in, node_pages);
+	for (i = 0; !err && i < ser->nr_counts; i++)
+		if (ser->counts[i].order != ser->order ||
+		    ser->counts[i].nid >= nr_node_ids ||
+		    (i && ser->counts[i].nid <= ser->counts[i - 1].nid))
+			err = -EINVAL;
+	for (i = 0; !err && i < nr_node_ids; i++)
+		if (hugetlb_luo_file_count(ser, i) != node_pages[i])
+			err = -EINVAL;
+
+	kfree(node_pages);
+	return err;
+}
+
+/* A run as memory, to find out whether any memory is claimed twice. */
+struct hugetlb_luo_span {
+	u64 start;
+	u64 end;
+	struct hugetlb_luo_in_file *in;
+};
+
+static int hugetlb_luo_cmp_span(const void *a, const void *b)
+{
+	const struct hugetlb_luo_span *x = a, *y = b;
+
+	if (x->start != y->start)
+		return x->start < y->start ? -1 : 1;
+	return 0;
+}
+
+/* Refuse all files that have memory in common with another, or with itself. */
+static int hugetlb_luo_check_overlap(void)
+{
+	struct hugetlb_luo_span *spans, *far;
+	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_in_file *in;
+	struct hugetlb_luo_run_ser *run;
+	unsigned long index, nr = 0, n = 0;
+	unsigned int shift;
+	u32 i;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err && in->ser->runs)
+			for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs))
+				nr++;
+	if (!nr)
+		return 0;
+
+	spans = kvmalloc_objs(*spans, nr);
+	if (!spans)
+		return -ENOMEM;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in) {
+		if (in->err || !in->ser->runs)
+			continue;
+		shift = huge_page_shift(in->h);
+		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
+			spans[n].start = (u64)run->frame << shift;
+			spans[n].end = spans[n].start + ((u64)run->nr << shift);
+			spans[n].in = in;
+			n++;
+		}
+	}
+
+	sort(spans, nr, sizeof(*spans), hugetlb_luo_cmp_span, NULL);
+	/* @far is the one that reaches farthest of those seen. */
+	for (far = spans, n = 1; n < nr; n++) {
+		if (spans[n].start < far->end) {
+			spans[n].in->err = -EINVAL;
+			far->in->err = -EINVAL;
+		}
+		if (spans[n].end > far->end)
+			far = &spans[n];
+	}
+
+	kvfree(spans);
+	return 0;
+}
+
+/* Pages of @order on @nid that were announced. */
+static u64 hugetlb_luo_announced(unsigned int order, unsigned int nid)
+{
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	u64 nr = 0;
+	u32 i;
+
+	for (i = 0; root && i < root->nr_counts; i++)
+		if (root->counts[i].order == order && root->counts[i].nid == nid)
+			nr += root->counts[i].nr;
+
+	return nr;
+}
+
+/* Pages of @order on @nid of those files that can be claimed. */
+static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	u64 nr = 0;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err && in->ser->order == order)
+			nr += hugetlb_luo_file_count(in->ser, nid);
+
+	return nr;
+}
+
+static void hugetlb_luo_refuse_all(int err)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err)
+			in->err = err;
+}
+
+/* Were no more pages preserved than announced, on each node? */
+static bool hugetlb_luo_counts_hold(void)
+{
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	u32 i;
+
+	/* Some may not have been announced at all. */
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		for (i = 0; !in->err && i < in->ser->nr_counts; i++)
+			if (in->ser->counts[i].nr >
+			    hugetlb_luo_announced(in->ser->order,
+						  in->ser->counts[i].nid))
+				return false;
+
+	for (i = 0; i < root->nr_counts; i++)
+		if (hugetlb_luo_claimable(root->counts[i].order, root->counts[i].nid) >
+		    hugetlb_luo_announced(root->counts[i].order, root->counts[i].nid))
+			return false;
+
+	return true;
+}
+
+/*
+ * Check the announcement against the files. There may be more announced than
+ * found since a file that was refused is not to be trusted in what it says about
+ * its pages. If there is less, then nothing in the root is.
+ */
+static void hugetlb_luo_check_counts(void)
+{
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	u32 i;
+
+	if (!hugetlb_luo_counts_hold()) {
+		pr_err("fewer pages announced than preserved\n");
+		hugetlb_luo_refuse_all(-EINVAL);
+	}
+
+	for (i = 0; i < root->nr_counts; i++) {
+		unsigned int order = root->counts[i].order;
+		unsigned int nid = root->counts[i].nid;
+		u64 lost;
+
+		lost = hugetlb_luo_announced(order, nid) -
+			hugetlb_luo_claimable(order, nid);
+		if (!lost)
+			continue;
+		hugetlb_luo_in.quarantine = true;
+		pr_err("%llu preserved pages of order %u on node %u cannot be claimed and stay reserved\n",
+		       lost, order, nid);
+	}
+}
+
+static void hugetlb_luo_forget_all(void)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		kfree(in);
+	xa_destroy(&hugetlb_luo_in.files);
+}
+
+/*
+ * Find all files. A record that is refused is trusted in one point, which is
+ * where the next one is: other files shall not suffer from it.
+ */
+static int hugetlb_luo_find_files(void)
+{
+	u64 phys = hugetlb_luo_in.root->files;
+	struct hugetlb_luo_in_file *in;
+	u64 nr;
+	int err;
+
+	for (nr = 0; phys && nr < hugetlb_luo_in.root->nr_files; nr++) {
+		struct hugetlb_luo_file_ser *ser;
+
+		if (!hugetlb_luo_page_held(phys))
+			break;
+		ser = phys_to_virt(phys);
+		if (ser->magic != HUGETLB_LUO_FILE_MAGIC ||
+		    ser->version != HUGETLB_LUO_VERSION)
+			break;
+
+		in = kzalloc_obj(*in);
+		if (!in)
+			return -ENOMEM;
+
+		in->ser = ser;
+		INIT_LIST_HEAD(&in->folios);
+		err = xa_insert(&hugetlb_luo_in.files, PHYS_PFN(phys), in,
+				GFP_KERNEL);
+		if (err) {
+			kfree(in);
+			/* Going round in circles is damage. */
+			if (err == -EBUSY)
+				break;
+			return err;
+		}
+
+		in->err = hugetlb_luo_check_file(in);
+		if (in->err == -ENOMEM)
+			return -ENOMEM;
+
+		phys = ser->next;
+	}
+
+	if (phys || nr != hugetlb_luo_in.root->nr_files) {
+		pr_err("not all preserved files were found\n");
+		hugetlb_luo_in.quarantine = true;
+	}
+
+	return 0;
+}
+
+/*
+ * Validate everything. For lack of memory nothing is decided, and the next one
+ * who needs to know tries again.
+ */
+static int hugetlb_luo_do_import(void)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	int err;
+
+	if (hugetlb_luo_in.imported)
+		return 0;
+
+	/* What memblock could not tell. */
+	if (hugetlb_luo_in.root &&
+	    !kho_folio_preserved(virt_to_phys(hugetlb_luo_in.root),
+				 get_order(hugetlb_luo_in.root_size))) {
+		pr_err("table of preserved pages is not preserved itself\n");
+		hugetlb_luo_in.quarantine = true;
+		hugetlb_luo_in.root = NULL;
+	}
+	if (!hugetlb_luo_in.root) {
+		hugetlb_luo_in.imported = true;
+		return 0;
+	}
+
+	err = hugetlb_luo_find_files();
+	if (!err)
+		err = hugetlb_luo_check_overlap();
+	if (err) {
+		hugetlb_luo_forget_all();
+		return err;
+	}
+
+	hugetlb_luo_check_counts();
+	xa_for_each(&hugetlb_luo_in.files, index, in) {
+		if (!in->err)
+			continue;
+		pr_err("preserved file refused: %pe\n", ERR_PTR(in->err));
+		hugetlb_luo_in.quarantine = true;
+	}
+	hugetlb_luo_in.imported = true;
+
+	return 0;
+}
+
+/*
+ * Incoming files: the pools
+ */
+
+/*
+ * struct hugetlb_luo_plan - how a pool is filled at boot
+ * @begun:     The command line's request was noted down here.
+ * @by_node:   It is for single nodes.
+ * @want:      Pages it asks for altogether.
+ * @need:      Pages that have to be allocated for that.
+ * @got:       Pages that were allocated where they belong, if some were not.
+ * @want_node: Pages it asks for on each node.
+ * @surplus:   Pages that come to each node although nobody asks for them.
+ */
+struct hugetlb_luo_plan {
+	bool begun;
+	bool by_node;
+	unsigned long want;
+	unsigned long need;
+	unsigned long got;
+	unsigned int want_node[MAX_NUMNODES];
+	unsigned int surplus[MAX_NUMNODES];
+};
+
+static struct hugetlb_luo_plan hugetlb_luo_plans[HUGE_MAX_HSTATE] __initdata;
+
+/* Pages of @h on @nid that come, as far as is known. */
+static unsigned long hugetlb_luo_coming(struct hstate *h, unsigned int nid)
+{
+	if (hugetlb_luo_in.imported)
+		return hugetlb_luo_claimable(huge_page_order(h), nid);
+
+	return hugetlb_luo_announced(huge_page_order(h), nid);
+}
+
+/*
+ * How far @nid is below @level with what comes to it, or above.
+ */
+static unsigned long __init hugetlb_luo_gap(struct hstate *h, unsigned int nid,
+					    unsigned long level, bool below)
+{
+	unsigned long nr = hugetlb_luo_coming(h, nid);
+
+	if (below)
+		return nr < level ? level - nr : 0;
+	return nr > level ? nr - level : 0;
+}
+
+/*
+ * Spread @nr pages over the nodes so that they end up as even as can be: on top
+ * of what comes if @below, else as a part of it. The share of each node goes to
+ * @share, which is as if one page at a time went to (was taken from) the node
+ * with the fewest (the most), the first of these.
+ */
+static void __init hugetlb_luo_spread(struct hstate *h, unsigned long nr,
+				      bool below, unsigned int *share)
+{
+	unsigned long lo = 0, hi = 0, level, sum;
+	int nid, last = 0;
+
+	for_each_node_state(nid, N_MEMORY) {
+		hi = max(hi, hugetlb_luo_coming(h, nid));
+		last = nid;
+	}
+	if (below)
+		hi += nr;
+
+	/* The lowest (highest) level for which at least @nr pages are needed. */
+	while (lo < hi) {
+		level = below ? lo + (hi - lo) / 2 : hi - (hi - lo) / 2;
+		sum = 0;
+		for_each_node_state(nid, N_MEMORY)
+			sum += hugetlb_luo_gap(h, nid, level, below);
+		if (below && sum >= nr)
+			hi = level;
+		else if (below)
+			lo = level + 1;
+		else if (sum >= nr)
+			lo = level;
+		else
+			hi = level - 1;
+	}
+
+	sum = 0;
+	for_each_node_state(nid, N_MEMORY) {
+		share[nid] = hugetlb_luo_gap(h, nid, lo, below);
+		sum += share[nid];
+	}
+	/* The last ones did not get theirs. */
+	for (nid = last; nid >= 0 && sum > nr; nid--) {
+		if (share[nid]) {
+			share[nid]--;
+			sum--;
+		}
+	}
+}
+
+/**
+ * hugetlb_luo_boot_begin - reduce what is to be allocated by what comes
+ * @h: The page size.
+ *
+ * Called before the pages that the command line asks for are allocated. If pages
+ * of this size come from the previous kernel, max_huge_pages is set to what is
+ * missing, and max_huge_pages_node to the node that it is missing on.
+ */
+void __init hugetlb_luo_boot_begin(struct hstate *h)
+{
+	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
+	unsigned long coming = 0;
+	int nid;
+
+	plan->begun = true;
+	plan->want = h->max_huge_pages;
+	for_each_online_node(nid) {
+		coming += hugetlb_luo_coming(h, nid);
+		plan->want_node[nid] = h->max_huge_pages_node[nid];
+		if (plan->want_node[nid])
+			plan->by_node = true;
+	}
+	if (!coming)
+		return;
+
+	if (plan->by_node) {
+		for_each_online_node(nid) {
+			unsigned int need = hugetlb_luo_gap(h, nid, plan->want_node[nid], true);
+
+			h->max_huge_pages_node[nid] = need;
+			plan->need += need;
+		}
+	} else if (plan->want > coming) {
+		plan->need = plan->want - coming;
+		hugetlb_luo_spread(h, plan->need, true, h->max_huge_pages_node);
+	}
+	h->max_huge_pages = plan->need;
+}
+
+/**
+ * hugetlb_luo_boot_more - allocate on any node what was short on some
+ * @h: The page size.
+ *
+ * Called after allocation by node. That is final if the command line asked for
+ * it, but hugetlb_luo_boot_begin() also does it for the sake of balance.
+ *
+ * Return: true if max_huge_pages are to be allocated regardless of the node.
+ */
+bool __init hugetlb_luo_boot_more(struct hstate *h)
+{
+	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
+
+	if (plan->by_node || h->max_huge_pages >= plan->need)
+		return false;
+
+	if (hstate_is_gigantic(h)) {
+		/* The allocation counts from zero. */
+		plan->got = h->max_huge_pages;
+		h->max_huge_pages = plan->need - plan->got;
+	} else {
+		/* It takes off what is in the pool. */
+		h->max_huge_pages = plan->need;
+	}
+
+	return true;
+}
+
+/**
+ * hugetlb_luo_boot_end - count the pages that come into their pool
+ * @h: The page size.
+ *
+ * They are in use from now on, by files that nobody has asked for yet. Those in
+ * excess of what the command line asks for leave the pool when they get free.
+ */
+void __init hugetlb_luo_boot_end(struct hstate *h)
+{
+	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
+	unsigned long coming = 0;
+	int nid;
+
+	if (!plan->begun)
+		plan->want = h->max_huge_pages;
+
+	for_each_online_node(nid)
+		coming += hugetlb_luo_coming(h, nid);
+	hugetlb_luo_in.counted = true;
+	if (!coming)
+		return;
+
+	if (plan->by_node)
+		for_each_online_node(nid)
+			plan->surplus[nid] = hugetlb_luo_gap(h, nid, plan->want_node[nid], false);
+	else if (coming > plan->want)
+		hugetlb_luo_spread(h, coming - plan->want, false, plan->surplus);
+
+	spin_lock_irq(&hugetlb_lock);
+	h->max_huge_pages += plan->got;
+	for_each_online_node(nid) {
+		unsigned long nr = hugetlb_luo_coming(h, nid);
+
+		h->nr_huge_pages += nr;
+		h->nr_huge_pages_node[nid] += nr;
+		h->surplus_huge_pages += plan->surplus[nid];
+		h->surplus_huge_pages_node[nid] += plan->surplus[nid];
+		h->max_huge_pages += nr - plan->surplus[nid];
+	}
+	spin_unlock_irq(&hugetlb_lock);
+}
+
+/*
+ * Take pages out of the count that were announced, counted on the strength of
+ * that, and then turned out not to be claimable.
+ */
+static void hugetlb_luo_discount(void)
+{
+	struct hstate *h;
+	int nid;
+
+	for_each_hstate(h) {
+		unsigned int order = huge_page_order(h);
+
+		for_each_online_node(nid) {
+			unsigned long nr, surplus;
+
+			nr = hugetlb_luo_announced(order, nid) -
+				hugetlb_luo_claimable(order, nid);
+			spin_lock_irq(&hugetlb_lock);
+			surplus = min_t(unsigned long, nr,
+					h->surplus_huge_pages_node[nid]);
+			h->nr_huge_pages -= nr;
+			h->nr_huge_pages_node[nid] -= nr;
+			h->surplus_huge_pages -= surplus;
+			h->surplus_huge_pages_node[nid] -= surplus;
+			h->max_huge_pages -= nr - surplus;
+			spin_unlock_irq(&hugetlb_lock);
+		}
+	}
+}
+
+/* The root has served its purpose once every file is known. */
+static void hugetlb_luo_put_root(void)
+{
+	if (!hugetlb_luo_in.root)
+		return;
+
+	kho_restore_free(hugetlb_luo_in.root);
+	hugetlb_luo_in.root = NULL;
+}
+
+/**
+ * hugetlb_luo_import - validate what the previous kernel has handed over
+ *
+ * Called when all page sizes are known and before the pools are filled.
+ */
+void __init hugetlb_luo_import(void)
+{
+	if (hugetlb_luo_do_import())
+		pr_warn("no memory to check preserved files, trying again later\n");
+	else
+		hugetlb_luo_put_root();
+}
+
+/*
+ * Incoming files: what LUO calls
+ */
+
+/*
+ * The file with this record.
+ *
+ * Return: the file, or ERR_PTR: -EAGAIN if there was no memory to check what was
+ * handed over, -ENOENT if there is no such file among it.
+ */
+static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
+{
+	struct hugetlb_luo_in_file *in;
+
+	guard(mutex)(&hugetlb_luo_in.lock);
+
+	if (!hugetlb_luo_in.imported) {
+		if (hugetlb_luo_do_import())
+			return ERR_PTR(-EAGAIN);
+		if (hugetlb_luo_in.counted)
+			hugetlb_luo_discount();
+		hugetlb_luo_put_root();
+	}
+
+	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
+
+	return in ? in : ERR_PTR(-ENOENT);
+}
+
+/* Forget a file whose pages are all in use by somebody else. */
+static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
+{
+	struct hugetlb_luo_file_ser *ser = in->ser;
+	struct hugetlb_luo_block_ser *block;
+
+	mutex_lock(&hugetlb_luo_in.lock);
+	xa_erase(&hugetlb_luo_in.files, PHYS_PFN(virt_to_phys(ser)));
+	mutex_unlock(&hugetlb_luo_in.lock);
+
+	block = ser->runs ? phys_to_virt(ser->runs) : NULL;
+	while (block) {
+		struct hugetlb_luo_block_ser *next = hugetlb_luo_next_block(block);
+
+		kho_restore_free(block);
+		block = next;
+	}
+	kho_restore_free(ser);
+	kfree(in);
+}
+
+/*
+ * Get the page at @pfn, the nth of the table, from KHO unless an attempt before
+ * this one did. It is in the pool's count already.
+ */
+static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
+					 unsigned long pfn)
+{
+	struct folio *folio;
+
+	if (n < in->restored)
+		return pfn_folio(pfn);
+
+	folio = kho_restore_folio(PFN_PHYS(pfn));
+	if (!folio)
+		return NULL;
+
+	init_new_hugetlb_folio(folio);
+	list_add_tail(&folio->lru, &in->folios);
+	lruvec_stat_mod_folio(folio, NR_HUGETLB, folio_nr_pages(folio));
+	in->restored = n + 1;
+
+	return folio;
+}
+
+static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
+{
+	struct hugetlb_luo_file_ser *ser = in->ser;
+	struct inode *inode;
+	struct file *file;
+	int err;
+
+	file = memfd_alloc_file("", MFD_HUGETLB | MFD_ALLOW_SEALING |
+				(huge_page_shift(in->h) << MFD_HUGE_SHIFT));
+	if (IS_ERR(file))
+		return file;
+
+	/* F_SEAL_EXEC has further consequences for an executable file. */
+	inode = file_inode(file);
+	inode->i_mode = (inode->i_mode & ~S_IALLUGO) | ser->mode;
+	err = memfd_add_seals(file, ser->seals);
+	if (err) {
+		fput(file);
+		return ERR_PTR(err);
+	}
+
+	i_size_write(inode, ser->size);
+	vfs_setpos(file, ser->pos, MAX_LFS_FILESIZE);
+
+	return file;
+}
+
+/* Add one run. @filled counts the pages of the file. */
+static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
+				struct file *file,
+				const struct hugetlb_luo_run_ser *run,
+				u64 *filled)
+{
+	struct resv_map *resv_map = HUGETLBFS_I(file_inode(file))->resv_map;
+	u64 from = run->index, to = from + run->nr;
+	struct folio *folio;
+	long needed, ret;
+	int err;
+	u32 n;
+
+	/* A page without its region would be taken for reserved when freed. */
+	ret = region_chg(resv_map, from, to, &needed);
+	if (ret < 0)
+		return ret;
+	ret = region_add(resv_map, from, to, needed, in->h, NULL);
+	if (ret < 0) {
+		region_abort(resv_map, from, to, needed);
+		return ret;
+	}
+
+	for (n = 0; n < run->nr; n++) {
+		folio = hugetlb_luo_restore(in, *filled,
+					    hugetlb_luo_pfn(in->h, run->frame + n));
+		if (!folio)
+			return -EIO;
+
+		__folio_mark_uptodate(folio);
+		err = hugetlb_add_to_page_cache(folio, file->f_mapping,
+						run->index + n);
+		if (err)
+			return err;
+		folio_unlock(folio);
+		(*filled)++;
+		cond_resched();
+	}
+
+	return 0;
+}
+
+/* Take the first @filled pages out again. They keep the reference from KHO. */
+static void hugetlb_luo_drain(struct hugetlb_luo_in_file *in,
+			      struct file *file, u64 filled)
+{
+	struct folio *folio;
+
+	list_for_each_entry(folio, &in->folios, lru) {
+		if (!filled--)
+			break;
+		folio_lock(folio);
+		folio_clear_dirty(folio);
+		folio_clear_uptodate(folio);
+		filemap_remove_folio(folio);
+		folio_unlock(folio);
+	}
+
+	region_del(HUGETLBFS_I(file_inode(file))->resv_map, 0, LONG_MAX);
+}
+
+/* The pages belong to the file now. */
+static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
+{
+	struct folio *folio, *next;
+	unsigned int n = 0;
+
+	spin_lock_irq(&hugetlb_lock);
+	list_for_each_entry_safe(folio, next, &in->folios, lru) {
+		list_move_tail(&folio->lru, &in->h->hugepage_activelist);
+		/* May be migrated, and gone for good, from here on. */
+		folio_set_hugetlb_migratable(folio);
+		folio_put(folio);
+		if (++n % 512 == 0) {
+			spin_unlock_irq(&hugetlb_lock);
+			cond_resched();
+			spin_lock_irq(&hugetlb_lock);
+		}
+	}
+	spin_unlock_irq(&hugetlb_lock);
+}
+
+static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
+{
+	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_run_ser *run;
+	struct hugetlb_luo_in_file *in;
+	struct file *file;
+	u64 filled = 0;
+	int err;
+	u32 i;
+
+	in = hugetlb_luo_in_lookup(args->serialized_data);
+	if (IS_ERR(in))
+		return PTR_ERR(in);
+	if (in->err)
+		return in->err;
+
+	file = hugetlb_luo_make_file(in);
+	if (IS_ERR(file)) {
+		err = PTR_ERR(file);
+		goto err_again;
+	}
+
+	if (in->ser->runs) {
+		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
+			err = hugetlb_luo_fill_run(in, file, run, &filled);
+			if (err)
+				goto err_drain;
+		}
+	}
+
+	hugetlb_luo_commit(in);
+	hugetlb_luo_in_done(in);
+	args->file = file;
+
+	return 0;
+
+err_drain:
+	hugetlb_luo_drain(in, file, filled);
+	fput(file);
+err_again:
+	/* All is as it was: LUO may ask again. */
+	pr_warn("preserved file could not be restored: %pe\n", ERR_PTR(err));
+	return -EAGAIN;
+}
+
+static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
+{
+	/* Who does not know what there is cannot let go of it. */
+	return args->retrieve_status ||
+	       PTR_ERR_OR_ZERO(hugetlb_luo_in_lookup(args->serialized_data)) != -EAGAIN;
+}
+
+/*
+ * Give the pages of a file that nobody has asked for to the pool. Those that KHO
+ * does not let go of stay where they are.
+ */
+static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
+{
+	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_run_ser *run;
+	struct hugetlb_luo_in_file *in;
+	struct folio *folio, *next;
+	u64 lost = 0, filled = 0;
+	u32 i, n;
+
+	if (args->retrieve_status > 0)
+		return;
+
+	in = hugetlb_luo_in_lookup(args->serialized_data);
+	if (IS_ERR(in) || in->err)
+		return;
+
+	if (in->ser->runs) {
+		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
+			for (n = 0; n < run->nr; n++, filled++) {
+				if (!hugetlb_luo_restore(in, filled,
+							 hugetlb_luo_pfn(in->h, run->frame + n)))
+					lost++;
+				cond_resched();
+			}
+		}
+	}
+
+	list_for_each_entry_safe(folio, next, &in->folios, lru)
+		folio_put(folio);
+
+	if (lost) {
+		pr_err("%llu pages of a preserved file were not given back\n", lost);
+		mutex_lock(&hugetlb_luo_in.lock);
+		hugetlb_luo_in.quarantine = true;
+		mutex_unlock(&hugetlb_luo_in.lock);
+	}
+	hugetlb_luo_in_done(in);
+}
+
+/**
+ * hugetlb_luo_reboot - may this kernel be replaced by a live update
+ *
+ * KHO hands over what this kernel has preserved by itself. Memory that it got
+ * from its predecessor and that is not claimed yet, or cannot be, would be up for
+ * grabs in the next kernel.
+ *
+ * Return: 0, or -EBUSY if there is such memory.
+ */
+int hugetlb_luo_reboot(void)
+{
+	guard(mutex)(&hugetlb_luo_in.lock);
+
+	if (hugetlb_luo_in.quarantine) {
+		pr_err("preserved memory is quarantined, a cold reboot is needed\n");
+		return -EBUSY;
+	}
+	if ((hugetlb_luo_in.root && !hugetlb_luo_in.imported) ||
+	    !xa_empty(&hugetlb_luo_in.files)) {
+		pr_err("preserved files are neither retrieved nor finished\n");
+		return -EBUSY;
+	}
+
+	return 0;
+}
+
+static const struct liveupdate_file_ops hugetlb_luo_file_ops = {
+	.can_preserve = hugetlb_luo_can_preserve,
+	.preserve = hugetlb_luo_preserve,
+	.unpreserve = hugetlb_luo_unpreserve,
+	.freeze = hugetlb_luo_freeze,
+	.unfreeze = hugetlb_luo_unfreeze,
+	.retrieve = hugetlb_luo_retrieve,
+	.can_finish = hugetlb_luo_can_finish,
+	.finish = hugetlb_luo_finish,
+	.get_id = hugetlb_luo_get_id,
+	.owner = THIS_MODULE,
+};
+
+static struct liveupdate_file_handler hugetlb_luo_handler = {
+	.ops = &hugetlb_luo_file_ops,
+	.compatible = HUGETLB_LUO_FH_COMPATIBLE,
+};
+
+/* One count for each page size and node, all zero. */
+static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
+{
+	unsigned int nr_counts = hugetlb_max_hstate * nr_node_ids;
+	struct hugetlb_luo_root_ser *root;
+	size_t size = struct_size(root, counts, nr_counts);
+	unsigned int i;
+	int err;
+
+	root = kho_alloc_preserve(size);
+	if (IS_ERR(root))
+		return root;
+
+	root->magic = HUGETLB_LUO_ROOT_MAGIC;
+	root->version = HUGETLB_LUO_VERSION;
+	root->nr_counts = nr_counts;
+	for (i = 0; i < nr_counts; i++) {
+		root->counts[i].order = huge_page_order(&hstates[i / nr_node_ids]);
+		root->counts[i].nid = i % nr_node_ids;
+	}
+	root->csum = hugetlb_luo_root_csum(root);
+
+	err = kho_add_subtree(HUGETLB_LUO_KHO_ENTRY, root, size);
+	if (err) {
+		kho_unpreserve_free(root);
+		return ERR_PTR(err);
+	}
+
+	return root;
+}
+
+static int __init hugetlb_luo_init(void)
+{
+	struct hugetlb_luo_root_ser *root;
+	int err;
+
+	if (!liveupdate_enabled() || !hugetlb_max_hstate)
+		return 0;
+
+	root = hugetlb_luo_make_root();
+	if (IS_ERR(root)) {
+		err = PTR_ERR(root);
+		goto err_report;
+	}
+
+	hugetlb_luo_out.root = root;
+	err = liveupdate_register_file_handler(&hugetlb_luo_handler);
+	if (!err)
+		return 0;
+
+	hugetlb_luo_out.root = NULL;
+	kho_remove_subtree(root);
+	kho_unpreserve_free(root);
+err_report:
+	pr_err("could not register: %pe\n", ERR_PTR(err));
+	return err;
+}
+late_initcall(hugetlb_luo_init);
