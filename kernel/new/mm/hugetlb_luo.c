@@ -70,6 +70,7 @@
 
 #include <linux/cleanup.h>
 #include <linux/err.h>
+#include <linux/folio_batch.h>
 #include <linux/fs.h>
 #include <linux/hugetlb.h>
 #include <linux/hugetlb_cgroup.h>
@@ -88,7 +89,6 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
-#include <linux/pagevec.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/srcu.h>
@@ -119,7 +119,7 @@ struct hugetlb_luo_table {
  * @h:          Its page size.
  * @ser:        Its record.
  * @table:      Its pages. All of them are pinned and preserved by KHO.
- * @lock:       Protects all below and, against pages being added, @table.
+ * @lock:       Protects all below, and @table against pages being added.
  * @next_index: preserve() takes care of the pages from this index on by itself.
  * @late:       Pages added below @next_index. An entry is a value: 0, or frame
  *              plus one for a page that is pinned and preserved by KHO.
@@ -134,6 +134,7 @@ struct hugetlb_luo_file {
 	struct hstate *h;
 	struct hugetlb_luo_file_ser *ser;
 	struct hugetlb_luo_table table;
+	/* Nests within the fault mutex of an index, and in the inode lock. */
 	struct mutex lock;
 	unsigned long next_index;
 	struct xarray late;
@@ -143,11 +144,9 @@ struct hugetlb_luo_file {
 	u64 node_pages[];
 };
 
-/*
- * What goes to the next kernel. @lock protects @files, the published files, and
- * the contents of @root.
- */
+/* What goes to the next kernel: the published files, and the root. */
 static struct {
+	/* Protects the members below, and what is written to the root. */
 	struct mutex lock;
 	struct list_head files;
 	struct hugetlb_luo_root_ser *root;
@@ -181,12 +180,12 @@ struct hugetlb_luo_in_file {
 	struct list_head folios;
 };
 
-/*
- * What comes from the previous kernel. @lock protects all of it once the system
- * is up; a file of @files is otherwise protected by LUO, which does not run two
- * operations on a file at a time.
- */
+/* What comes from the previous kernel. */
 static struct {
+	/*
+	 * Protects the members below once the system is up. A file of @files is
+	 * protected by LUO, which does not run two operations on it at a time.
+	 */
 	struct mutex lock;
 	/* By frame number of the record; refused files are kept. */
 	struct xarray files;
@@ -246,10 +245,33 @@ hugetlb_luo_next_block(const struct hugetlb_luo_block_ser *block)
 	return block->next ? phys_to_virt(block->next) : NULL;
 }
 
-/* Walk over all runs: @i counts those of @block. */
-#define for_each_hugetlb_luo_run(run, i, block, head)			\
-	for (block = (head); block; block = hugetlb_luo_next_block(block)) \
-		for (i = 0, run = block->runs; i < block->nr_runs; i++, run++)
+/*
+ * struct hugetlb_luo_cursor - where a walk over the runs of a file is
+ * @block: The block of the next run.
+ * @i:     The next run.
+ */
+struct hugetlb_luo_cursor {
+	struct hugetlb_luo_block_ser *block;
+	u32 i;
+};
+
+/* Return: the next run, or NULL if there is none. */
+static struct hugetlb_luo_run_ser *
+hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor)
+{
+	if (cursor->block && cursor->i == cursor->block->nr_runs) {
+		cursor->block = hugetlb_luo_next_block(cursor->block);
+		cursor->i = 0;
+	}
+
+	return cursor->block ? &cursor->block->runs[cursor->i++] : NULL;
+}
+
+static struct hugetlb_luo_block_ser *
+hugetlb_luo_first_block(const struct hugetlb_luo_file_ser *ser)
+{
+	return ser->runs ? phys_to_virt(ser->runs) : NULL;
+}
 
 /*
  * Outgoing files: the table
@@ -364,8 +386,10 @@ static int hugetlb_luo_preserve_folio(struct folio *folio)
 	return err ? err : kho_preserve_folio(folio);
 }
 
-static void hugetlb_luo_unpreserve_folio(struct folio *folio)
+static void hugetlb_luo_unpreserve_frame(struct hugetlb_luo_file *f, u32 frame)
 {
+	struct folio *folio = pfn_folio(hugetlb_luo_pfn(f->h, frame));
+
 	kho_unpreserve_folio(folio);
 	unpin_folio(folio);
 }
@@ -408,7 +432,7 @@ static int hugetlb_luo_pin(struct hugetlb_luo_file *f, pgoff_t index,
 static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f, pgoff_t index,
 				      unsigned int nr)
 {
-	struct folio *folios[PAGEVEC_SIZE];
+	struct folio *folios[FOLIO_BATCH_SIZE];
 	unsigned int i;
 	int err;
 
@@ -448,7 +472,7 @@ static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
 {
 	struct address_space *mapping = f->file->f_mapping;
 	unsigned int order = huge_page_order(f->h);
-	pgoff_t index[PAGEVEC_SIZE];
+	pgoff_t index[FOLIO_BATCH_SIZE];
 	struct folio_batch fbatch;
 	unsigned int i, nr, run;
 	pgoff_t next = 0;
@@ -487,13 +511,13 @@ static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
 
 static void hugetlb_luo_unpreserve_pages(struct hugetlb_luo_file *f)
 {
-	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_cursor cursor = { f->table.first };
 	struct hugetlb_luo_run_ser *run;
-	u32 i, n;
+	u32 n;
 
-	for_each_hugetlb_luo_run(run, i, block, f->table.first)
+	while ((run = hugetlb_luo_next_run(&cursor)))
 		for (n = 0; n < run->nr; n++)
-			hugetlb_luo_unpreserve_folio(pfn_folio(hugetlb_luo_pfn(f->h, run->frame + n)));
+			hugetlb_luo_unpreserve_frame(f, run->frame + n);
 	hugetlb_luo_table_free(&f->table);
 }
 
@@ -513,7 +537,7 @@ static void hugetlb_luo_unpreserve_late(struct hugetlb_luo_file *f)
 		if (!val)
 			continue;
 
-		hugetlb_luo_unpreserve_folio(pfn_folio(hugetlb_luo_pfn(f->h, val - 1)));
+		hugetlb_luo_unpreserve_frame(f, val - 1);
 		/* Replacing an entry needs no memory. */
 		xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL);
 	}
@@ -553,15 +577,14 @@ err_undo:
 static int hugetlb_luo_merge_late(struct hugetlb_luo_file *f,
 				  struct hugetlb_luo_table *table)
 {
-	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_cursor cursor = { f->table.first };
 	struct hugetlb_luo_run_ser *run;
 	unsigned long index = 0;
 	void *entry;
 	int err = 0;
-	u32 i;
 
 	entry = xa_find(&f->late, &index, ULONG_MAX, XA_PRESENT);
-	for_each_hugetlb_luo_run(run, i, block, f->table.first) {
+	while ((run = hugetlb_luo_next_run(&cursor))) {
 		while (entry && index < run->index) {
 			err = hugetlb_luo_table_add(table, index, 1,
 						    xa_to_value(entry) - 1);
@@ -1201,17 +1224,20 @@ static int hugetlb_luo_cmp_span(const void *a, const void *b)
 static int hugetlb_luo_check_overlap(void)
 {
 	struct hugetlb_luo_span *spans, *far;
-	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_in_file *in;
 	struct hugetlb_luo_run_ser *run;
 	unsigned long index, nr = 0, n = 0;
 	unsigned int shift;
-	u32 i;
 
-	xa_for_each(&hugetlb_luo_in.files, index, in)
-		if (!in->err && in->ser->runs)
-			for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs))
-				nr++;
+	xa_for_each(&hugetlb_luo_in.files, index, in) {
+		if (in->err)
+			continue;
+		cursor.block = hugetlb_luo_first_block(in->ser);
+		cursor.i = 0;
+		while (hugetlb_luo_next_run(&cursor))
+			nr++;
+	}
 	if (!nr)
 		return 0;
 
@@ -1220,10 +1246,12 @@ static int hugetlb_luo_check_overlap(void)
 		return -ENOMEM;
 
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
-		if (in->err || !in->ser->runs)
+		if (in->err)
 			continue;
 		shift = huge_page_shift(in->h);
-		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
+		cursor.block = hugetlb_luo_first_block(in->ser);
+		cursor.i = 0;
+		while ((run = hugetlb_luo_next_run(&cursor))) {
 			spans[n].start = (u64)run->frame << shift;
 			spans[n].end = spans[n].start + ((u64)run->nr << shift);
 			spans[n].in = in;
@@ -1744,7 +1772,7 @@ static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
 	xa_erase(&hugetlb_luo_in.files, PHYS_PFN(virt_to_phys(ser)));
 	mutex_unlock(&hugetlb_luo_in.lock);
 
-	block = ser->runs ? phys_to_virt(ser->runs) : NULL;
+	block = hugetlb_luo_first_block(ser);
 	while (block) {
 		struct hugetlb_luo_block_ser *next = hugetlb_luo_next_block(block);
 
@@ -1756,12 +1784,13 @@ static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
 }
 
 /*
- * Get the page at @pfn, the nth of the table, from KHO unless an attempt before
- * this one did. It is in the pool's count already.
+ * Get the page at @frame, the nth of the table, from KHO unless an attempt
+ * before this one did. It is in the pool's count already.
  */
 static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
-					 unsigned long pfn)
+					 u32 frame)
 {
+	unsigned long pfn = hugetlb_luo_pfn(in->h, frame);
 	struct folio *folio;
 
 	if (n < in->restored)
@@ -1830,8 +1859,7 @@ static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
 	}
 
 	for (n = 0; n < run->nr; n++) {
-		folio = hugetlb_luo_restore(in, *filled,
-					    hugetlb_luo_pfn(in->h, run->frame + n));
+		folio = hugetlb_luo_restore(in, *filled, run->frame + n);
 		if (!folio)
 			return -EIO;
 
@@ -1890,13 +1918,12 @@ static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
 
 static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_cursor cursor = {};
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
 	struct file *file;
 	u64 filled = 0;
 	int err;
-	u32 i;
 
 	in = hugetlb_luo_in_lookup(args->serialized_data);
 	if (IS_ERR(in))
@@ -1910,12 +1937,11 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 		goto err_again;
 	}
 
-	if (in->ser->runs) {
-		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
-			err = hugetlb_luo_fill_run(in, file, run, &filled);
-			if (err)
-				goto err_drain;
-		}
+	cursor.block = hugetlb_luo_first_block(in->ser);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		err = hugetlb_luo_fill_run(in, file, run, &filled);
+		if (err)
+			goto err_drain;
 	}
 
 	hugetlb_luo_commit(in);
@@ -1946,12 +1972,12 @@ static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
  */
 static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_luo_block_ser *block;
+	struct hugetlb_luo_cursor cursor = {};
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
 	struct folio *folio, *next;
-	u64 lost = 0, filled = 0;
-	u32 i, n;
+	u64 lost = 0, n = 0;
+	u32 i;
 
 	if (args->retrieve_status > 0)
 		return;
@@ -1960,14 +1986,12 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 	if (IS_ERR(in) || in->err)
 		return;
 
-	if (in->ser->runs) {
-		for_each_hugetlb_luo_run(run, i, block, phys_to_virt(in->ser->runs)) {
-			for (n = 0; n < run->nr; n++, filled++) {
-				if (!hugetlb_luo_restore(in, filled,
-							 hugetlb_luo_pfn(in->h, run->frame + n)))
-					lost++;
-				cond_resched();
-			}
+	cursor.block = hugetlb_luo_first_block(in->ser);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		for (i = 0; i < run->nr; i++) {
+			if (!hugetlb_luo_restore(in, n++, run->frame + i))
+				lost++;
+			cond_resched();
 		}
 	}
 

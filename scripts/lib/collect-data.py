@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Puts all static data of an object file into one section, knew_data.
+
+The simulator makes the data of kernel/new pristine at each boot by copying
+that section. What instrumentation adds (gcov counters, sanitizer tables) has
+to live on and is left alone.
+
+usage: collect-data.py --output OUT.o IN.o...
+"""
+import argparse
+import re
+import subprocess
+import sys
+import tempfile
+import os
+
+DATA = re.compile(r'^\.(data|bss)(\.|$)')
+# Counters of gcov, tables of the sanitizers, and what is constant anyway.
+KEEP = re.compile(r'__gcov|asan|ubsan|^\.data\.rel\.ro')
+
+
+def sections(path):
+    out = subprocess.run(['objdump', '-h', path], check=True,
+                         capture_output=True, text=True).stdout
+    return [line.split()[1] for line in out.splitlines()
+            if re.match(r'^\s*\d+\s', line)]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--output', required=True)
+    parser.add_argument('inputs', nargs='+')
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as tmp:
+        parts = []
+        for i, path in enumerate(args.inputs):
+            part = os.path.join(tmp, f'{i}.o')
+            command = ['objcopy']
+            for name in sorted(set(sections(path))):
+                if not DATA.match(name) or KEEP.search(name):
+                    continue
+                flags = 'alloc,load,contents,data'
+                command += ['--set-section-flags', f'{name}={flags}',
+                            '--rename-section', f'{name}=knew_data,{flags}']
+            subprocess.run(command + [path, part], check=True)
+            parts.append(part)
+        subprocess.run(['ld', '-r', '-o', args.output] + parts, check=True)
+    return 0
+
+
+if __name__ == '__main__':
+    sys.exit(main())
