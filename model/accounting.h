@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The counters of one huge page size, and which changes of them Linux may make
+// for a given sequence of events. Where Linux picks a node, every pick that it
+// could have made is tried until one explains what was observed.
+#ifndef HANDOVER_MODEL_ACCOUNTING_H_
+#define HANDOVER_MODEL_ACCOUNTING_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/observation.h"
+
+namespace handover::model {
+
+struct Pool {
+  uint64_t page_size = 0;
+  int nodes = 1;
+  int64_t overcommit = 0;
+  int64_t resv = 0;
+  std::array<int64_t, kMaxNodes> nr{};
+  std::array<int64_t, kMaxNodes> free{};
+  std::array<int64_t, kMaxNodes> surplus{};
+
+  int64_t Nr() const;
+  int64_t Free() const;
+  int64_t Surplus() const;
+  int64_t Persistent() const { return Nr() - Surplus(); }
+  // free pages that no reservation claims
+  int64_t Available() const { return Free() - resv; }
+};
+
+Pool PoolOf(const PoolView& view, int nodes);
+std::string Print(const Pool& pool);
+
+// A node, or any of them.
+inline constexpr int kAnyNode = -1;
+
+struct PoolEvent {
+  enum class Kind : uint8_t {
+    kTake,      // alloc_hugetlb_folio() on `node`; `reserved`: has one
+    kTakeFails,  // it found none, policy `bind`
+    kFree,      // free_huge_folio() of a page of `node`
+    kReserve,   // hugetlb_acct_memory(+count), policy `bind`, went well
+    kReserveFails,
+    kUnreserve,  // hugetlb_acct_memory(-count)
+    kMigrate,   // a page of `node` moved to `to`
+    kSetNr,     // set_max_huge_pages(count), `bind`: the node, or all
+    kSetOvercommit,
+    kMaybeChurn,  // a page may have been taken and freed again
+    kMaybeReserve,  // +count, then -count, may have happened
+  };
+  Kind kind = Kind::kFree;
+  int node = kAnyNode;
+  int to = kAnyNode;
+  int bind = kAnyNode;
+  int64_t count = 0;
+  bool reserved = false;
+  // An allocation may have failed for a reason that does not show: a fault
+  // plan, or memory that the observation says is short.
+  std::array<bool, kMaxNodes> short_of_memory{};
+};
+
+// True if `events`, in this order, can turn `before` into `after`. Otherwise
+// says in `why` what does not fit (of the most likely way).
+bool Explains(const Pool& before, const std::vector<PoolEvent>& events,
+              const Pool& after, std::string* why);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_ACCOUNTING_H_

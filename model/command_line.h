@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What a kernel command line asks of HugeTLB, KHO and LUO.
+#ifndef HANDOVER_MODEL_COMMAND_LINE_H_
+#define HANDOVER_MODEL_COMMAND_LINE_H_
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+#include "model/history.h"
+
+namespace handover::model {
+
+// The pages of one size that a command line asks for.
+struct PageRequest {
+  uint64_t page_size = 0;
+  int64_t total = 0;
+  // hugepages=0:A,1:B was given: `node` says how many on each, and `total` is
+  // their sum. Otherwise they are spread evenly.
+  bool per_node = false;
+  std::array<int64_t, kMaxNodes> node{};
+};
+
+struct BootRequest {
+  std::vector<PageRequest> pages;  // one for each page size of the kernel
+  bool kho = true;
+  bool liveupdate = true;
+};
+
+// Follows hugepages_setup(), hugepagesz_setup() and default_hugepagesz_setup()
+// of mm/hugetlb.c, their quirks with wrong and repeated parameters included.
+// `missing` are page sizes that this kernel or its CPU does not have. In a
+// history kho=on and liveupdate=on hold unless the command line says otherwise.
+BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
+                            int nodes, const std::vector<uint64_t>& missing);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_COMMAND_LINE_H_

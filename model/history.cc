@@ -1,0 +1,773 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/history.h"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <limits>
+#include <optional>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/str_cat.h"
+
+namespace handover::model {
+namespace {
+
+constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
+
+constexpr std::string_view kVerbNames[kVerbs] = {
+    "memfd",  "shmem",   "truncate", "map",      "unmap",   "write",
+    "read",   "fallocate", "punch",  "seal",     "seek",    "bind",
+    "pin",    "close",   "exit",     "nr",       "overcommit", "open",
+    "close",  "session", "drop",     "preserve", "reboot",  "take",
+    "retrieve", "finish", "load",    "fail",     "during",  "dev",
+    "corrupt", "power",
+};
+
+constexpr std::string_view kTargetNames[kTargets] = {
+    "root.version", "root.csum",  "root.files", "root.count",
+    "file.version", "file.csum",  "file.order", "file.size",
+    "file.seals",   "file.nr_pages", "file.count", "file.runs",
+    "file.next",    "block.next", "block.nr",   "block.csum",
+    "run.index",    "run.nr",     "run.frame",
+};
+
+constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other"};
+
+struct SealName {
+  std::string_view name;
+  uint32_t bit;
+};
+// In the order they are printed in.
+constexpr SealName kSealNames[] = {
+    {"seal", kSealSeal},   {"shrink", kSealShrink},
+    {"grow", kSealGrow},   {"write", kSealWrite},
+    {"future-write", kSealFutureWrite}, {"exec", kSealExec},
+};
+
+// Pages, counts and positions stay far from overflow in any arithmetic that a
+// reader of histories does with them.
+constexpr int64_t kMaxPages = int64_t{1} << 30;
+constexpr int64_t kMaxBytes = int64_t{1} << 50;
+constexpr int64_t kMaxSteps = int64_t{1} << 30;
+
+// ToString() of a string_view that absl can take: Debian's absl has its own
+// string_view type.
+std::string Str(std::string_view text) { return std::string(text); }
+
+absl::Status Wrong(std::string what) {
+  return absl::InvalidArgumentError(std::move(what));
+}
+
+bool IsSpace(char c) { return c == ' ' || c == '\t'; }
+
+// Takes words off a line one after the other. The first error sticks and every
+// later call gives a default, so that a command's rule reads straight through.
+class Words {
+ public:
+  explicit Words(std::string_view text) : rest_(text) { Trim(); }
+
+  bool empty() const { return rest_.empty(); }
+  bool failed() const { return !error_.empty(); }
+  const std::string& error() const { return error_; }
+
+  void Fail(std::string what) {
+    if (error_.empty()) error_ = std::move(what);
+  }
+
+  std::string_view Peek() const {
+    size_t end = 0;
+    while (end < rest_.size() && !IsSpace(rest_[end])) ++end;
+    return rest_.substr(0, end);
+  }
+
+  // The next word; `what` names it in the error.
+  std::string_view Word(std::string_view what) {
+    if (rest_.empty()) {
+      Fail(absl::StrCat("missing ", Str(what)));
+      return {};
+    }
+    std::string_view word = Peek();
+    rest_.remove_prefix(word.size());
+    Trim();
+    return word;
+  }
+
+  // All that is left of the line.
+  std::string_view Rest() { return std::exchange(rest_, std::string_view()); }
+
+  // Takes the next word if it is `word`.
+  bool Flag(std::string_view word) {
+    if (failed() || Peek() != word) return false;
+    Word(word);
+    return true;
+  }
+
+  // Takes the next word if it is PREFIX...; gives what stands after it.
+  std::optional<std::string_view> Option(std::string_view prefix) {
+    if (failed() || Peek().substr(0, prefix.size()) != prefix)
+      return std::nullopt;
+    return Word(prefix).substr(prefix.size());
+  }
+
+  int64_t Number(std::string_view what, int64_t min, int64_t max) {
+    return ToNumber(Word(what), what, min, max);
+  }
+
+  int64_t ToNumber(std::string_view word, std::string_view what, int64_t min,
+                   int64_t max) {
+    if (failed()) return min;
+    int64_t value = 0;
+    auto [end, error] =
+        std::from_chars(word.data(), word.data() + word.size(), value);
+    // "007" and "-0" would print otherwise than they were read.
+    if (error != std::errc() || end != word.data() + word.size() ||
+        std::to_string(value) != word) {
+      Fail(absl::StrCat(Str(what), " '", Str(word), "' is not a number"));
+      return min;
+    }
+    if (value < min || value > max) {
+      Fail(absl::StrCat(Str(what), " ", value, " is not in ", min, "..", max));
+      return min;
+    }
+    return value;
+  }
+
+  uint64_t Token() {
+    std::string_view word = Word("token");
+    uint64_t value = 0;
+    auto [end, error] =
+        std::from_chars(word.data(), word.data() + word.size(), value);
+    if (!failed() &&
+        (error != std::errc() || end != word.data() + word.size() ||
+         std::to_string(value) != word))
+      Fail(absl::StrCat("token '", Str(word), "' is not a number"));
+    return value;
+  }
+
+  uint64_t Hex(std::string_view what) {
+    std::string_view word = Word(what);
+    uint64_t value = 0;
+    auto [end, error] =
+        std::from_chars(word.data(), word.data() + word.size(), value, 16);
+    if (!failed() &&
+        (error != std::errc() || end != word.data() + word.size() ||
+         absl::StrCat(absl::Hex(value)) != Str(word)))
+      Fail(absl::StrCat(Str(what), " '", Str(word),
+                        "' is not a hexadecimal number"));
+    return value;
+  }
+
+  int Name(char letter, std::string_view what) {
+    std::string_view word = Word(what);
+    if (failed()) return 0;
+    if (word.size() < 2 || word[0] != letter) {
+      Fail(absl::StrCat(Str(what), " '", Str(word), "' is not like ",
+                        std::string(1, letter), "0"));
+      return 0;
+    }
+    return static_cast<int>(
+        ToNumber(word.substr(1), what, 0, kMaxNames - 1));
+  }
+
+  uint64_t Size(std::string_view what) { return ToSize(Word(what), what); }
+
+  uint64_t ToSize(std::string_view word, std::string_view what) {
+    if (failed()) return 0;
+    absl::StatusOr<uint64_t> size = ParseSize(word);
+    if (!size.ok()) {
+      Fail(absl::StrCat(Str(what), " '", Str(word),
+                        "' is not a page size like 16K, 2M, 1G"));
+      return 0;
+    }
+    return *size;
+  }
+
+  uint64_t At() {
+    std::optional<std::string_view> word = Option("at=");
+    if (!word) return 0;
+    uint64_t at = static_cast<uint64_t>(
+        ToNumber(*word, "at=", 0, (int64_t{1} << 30) - 8));
+    if (at % 8 != 0) Fail("at= is not a multiple of 8");
+    return at;
+  }
+
+  absl::Status End() {
+    if (!failed() && !empty())
+      Fail(absl::StrCat("'", Str(Peek()), "' is too much"));
+    if (failed()) return Wrong(error_);
+    return absl::OkStatus();
+  }
+
+ private:
+  void Trim() {
+    while (!rest_.empty() && IsSpace(rest_.front())) rest_.remove_prefix(1);
+    while (!rest_.empty() && IsSpace(rest_.back())) rest_.remove_suffix(1);
+  }
+
+  std::string_view rest_;
+  std::string error_;
+};
+
+template <size_t N>
+int Find(const std::string_view (&names)[N], std::string_view name) {
+  for (size_t i = 0; i < N; ++i)
+    if (names[i] == name) return static_cast<int>(i);
+  return -1;
+}
+
+// A kernel command line is printed as words with one space between them.
+std::string OneSpace(std::string_view text) {
+  std::string out;
+  Words words(text);
+  while (!words.empty()) {
+    if (!out.empty()) out += ' ';
+    out += words.Word("word");
+  }
+  return out;
+}
+
+uint32_t ParseSeals(Words* words) {
+  std::string_view list = words->Word("seals");
+  uint32_t seals = 0;
+  while (!words->failed()) {
+    size_t comma = list.find(',');
+    std::string_view name = list.substr(0, comma);
+    uint32_t bit = 0;
+    for (const SealName& seal : kSealNames)
+      if (seal.name == name) bit = seal.bit;
+    if (bit == 0 || (seals & bit)) {
+      words->Fail(absl::StrCat("'", Str(name), "' is not a seal, or is there ",
+                               "twice (seal, shrink, grow, write, ",
+                               "future-write, exec)"));
+    }
+    seals |= bit;
+    if (comma == std::string_view::npos) break;
+    list.remove_prefix(comma + 1);
+  }
+  return seals;
+}
+
+void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
+  int v = -1;
+  for (int i = static_cast<int>(Verb::kMemfd);
+       i <= static_cast<int>(Verb::kExit); ++i)
+    if (kVerbNames[i] == verb) v = i;
+  if (v < 0) {
+    words->Fail(absl::StrCat("a process cannot '", Str(verb), "'"));
+    return;
+  }
+  c->verb = static_cast<Verb>(v);
+  switch (c->verb) {
+    case Verb::kMemfd:
+      c->file = words->Name('f', "file");
+      c->page_size = words->Size("page size");
+      c->sealable = words->Flag("sealable");
+      c->noexec = words->Flag("noexec");
+      break;
+    case Verb::kShmem:
+    case Verb::kClose:
+      c->file = words->Name('f', "file");
+      break;
+    case Verb::kTruncate:
+      c->file = words->Name('f', "file");
+      c->page = words->Number("pages", 0, kMaxPages);
+      break;
+    case Verb::kMap:
+      c->file = words->Name('f', "file");
+      c->mapping = words->Name('m', "mapping");
+      c->page = words->Number("offset", 0, kMaxPages);
+      c->length = words->Number("length", 1, kMaxPages);
+      c->read_only = words->Flag("ro");
+      c->is_private = words->Flag("private");
+      c->no_reserve = words->Flag("noreserve");
+      break;
+    case Verb::kUnmap:
+      c->mapping = words->Name('m', "mapping");
+      break;
+    case Verb::kWrite:
+    case Verb::kRead:
+      c->mapping = words->Name('m', "mapping");
+      c->page = words->Number("page", 0, kMaxPages);
+      if (c->verb == Verb::kWrite) c->value = words->Hex("value");
+      c->at = words->At();
+      break;
+    case Verb::kFallocate:
+    case Verb::kPunch:
+      c->file = words->Name('f', "file");
+      c->page = words->Number("offset", 0, kMaxPages);
+      c->length = words->Number("length", 1, kMaxPages);
+      if (c->verb == Verb::kFallocate) c->keep_size = words->Flag("keep");
+      break;
+    case Verb::kSeal:
+      c->file = words->Name('f', "file");
+      c->seals = ParseSeals(words);
+      break;
+    case Verb::kSeek:
+      c->file = words->Name('f', "file");
+      c->position = words->Number("position", 0, kMaxBytes);
+      break;
+    case Verb::kBind:
+      if (!words->Flag("any"))
+        c->node = static_cast<int>(words->Number("node", 0, kMaxNodes - 1));
+      break;
+    case Verb::kPin:
+      c->file = words->Name('f', "file");
+      c->page = words->Number("page", 0, kMaxPages);
+      break;
+    default:
+      break;  // exit
+  }
+}
+
+void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
+  if (verb == "nr") {
+    c->verb = Verb::kNr;
+  } else if (verb == "overcommit") {
+    c->verb = Verb::kOvercommit;
+  } else {
+    words->Fail(absl::StrCat("the admin cannot '", Str(verb), "'"));
+    return;
+  }
+  c->page_size = words->Size("page size");
+  c->length = words->Number("count", 0, kMaxPages);
+  if (c->verb != Verb::kNr) return;
+  if (std::optional<std::string_view> node = words->Option("node="))
+    c->node =
+        static_cast<int>(words->ToNumber(*node, "node=", 0, kMaxNodes - 1));
+}
+
+void ParseAgentVerb(Words* words, std::string_view verb, Command* c) {
+  int v = -1;
+  for (int i = static_cast<int>(Verb::kOpen);
+       i <= static_cast<int>(Verb::kFinish); ++i)
+    if (kVerbNames[i] == verb) v = i;
+  if (v < 0) {
+    words->Fail(absl::StrCat("the agent cannot '", Str(verb), "'"));
+    return;
+  }
+  c->verb = static_cast<Verb>(v);
+  if (c->verb == Verb::kOpen || c->verb == Verb::kCloseDevice ||
+      c->verb == Verb::kReboot)
+    return;
+  c->session = words->Name('s', "session");
+  if (c->verb != Verb::kPreserve && c->verb != Verb::kRetrieve) return;
+  c->token = words->Token();
+  c->file = words->Name('f', "file");
+}
+
+void ParseLoad(Words* words, std::string_view verb, Command* c) {
+  if (verb != "load") {
+    words->Fail(absl::StrCat("the loader cannot '", Str(verb), "'"));
+    return;
+  }
+  c->verb = Verb::kLoad;
+  while (std::optional<std::string_view> size = words->Option("no-size=")) {
+    uint64_t bytes = words->ToSize(*size, "no-size=");
+    if (!c->missing_sizes.empty() && c->missing_sizes.back() >= bytes)
+      words->Fail("no-size= are not in ascending order");
+    c->missing_sizes.push_back(bytes);
+  }
+  c->no_option = words->Flag("no-option");
+  c->command_line = OneSpace(words->Rest());
+}
+
+absl::Status ParseOne(Words* words, bool nested, Command* c);
+
+void ParseSimVerb(Words* words, std::string_view verb, bool nested,
+                  Command* c) {
+  if (verb == "fail") {
+    c->verb = Verb::kFail;
+    c->step = words->Number("call", 1, kMaxSteps);
+    if (words->empty()) return;
+    std::string_view name = words->Word("kind");
+    int kind = Find(kFailKindNames, name);
+    if (kind < 0) {
+      words->Fail(absl::StrCat("'", Str(name),
+                               "' is not a kind (any, alloc, kho, other)"));
+      return;
+    }
+    c->fail_kind = static_cast<FailKind>(kind);
+  } else if (verb == "during") {
+    c->verb = Verb::kDuring;
+    if (nested) {
+      words->Fail("'during' cannot start another 'during'");
+      return;
+    }
+    c->step = words->Number("step", 1, kMaxSteps);
+    if (words->failed()) return;
+    Command inner;
+    absl::Status status = ParseOne(words, /*nested=*/true, &inner);
+    if (!status.ok()) {
+      words->Fail(std::string(status.message()));
+      return;
+    }
+    if (inner.actor == Actor::kSim || inner.verb == Verb::kReboot) {
+      words->Fail("'during' starts a command of a process, the admin, the "
+                  "agent or the loader, and no reboot");
+      return;
+    }
+    c->inner.push_back(std::move(inner));
+  } else if (verb == "dev") {
+    c->verb = Verb::kDev;
+    c->file = words->Name('f', "file");
+    c->page = words->Number("page", 0, kMaxPages);
+    c->value = words->Hex("value");
+    c->at = words->At();
+  } else if (verb == "corrupt") {
+    c->verb = Verb::kCorrupt;
+    std::string_view name = words->Word("target");
+    int target = Find(kTargetNames, name);
+    if (!words->failed() && target < 0)
+      words->Fail(absl::StrCat("'", Str(name), "' is no field of the table"));
+    c->target = static_cast<Target>(std::max(target, 0));
+    c->delta = words->Number("delta", std::numeric_limits<int64_t>::min(),
+                             std::numeric_limits<int64_t>::max());
+    if (std::optional<std::string_view> nth = words->Option("nth="))
+      c->nth = words->ToNumber(*nth, "nth=", 0, kMaxPages);
+    c->resum = words->Flag("resum");
+  } else if (verb == "power") {
+    c->verb = Verb::kPower;
+  } else {
+    words->Fail(absl::StrCat("sim cannot '", Str(verb), "'"));
+  }
+}
+
+absl::Status ParseOne(Words* words, bool nested, Command* c) {
+  std::string_view actor = words->Word("actor");
+  std::string_view verb = words->Word("verb");
+  if (words->failed()) return Wrong(words->error());
+  if (actor.size() == 2 && actor[0] == 'p' && actor[1] >= '0' &&
+      actor[1] < '0' + kMaxProcesses) {
+    c->actor = Actor::kProcess;
+    c->process = actor[1] - '0';
+    ParseProcessVerb(words, verb, c);
+  } else if (actor == "admin") {
+    c->actor = Actor::kAdmin;
+    ParseAdminVerb(words, verb, c);
+  } else if (actor == "agent") {
+    c->actor = Actor::kAgent;
+    ParseAgentVerb(words, verb, c);
+  } else if (actor == "loader") {
+    c->actor = Actor::kLoader;
+    ParseLoad(words, verb, c);
+  } else if (actor == "sim") {
+    c->actor = Actor::kSim;
+    ParseSimVerb(words, verb, nested, c);
+  } else {
+    words->Fail(absl::StrCat(
+        "'", Str(actor), "' is no actor (p0 to p", kMaxProcesses - 1,
+        ", admin, agent, loader, sim)"));
+  }
+  return words->End();
+}
+
+absl::Status ParseGeometry(Words* words, History* history) {
+  std::string_view name = words->Word("geometry");
+  int geometry = Find(kGeometryNames, name);
+  if (!words->failed() && geometry < 0)
+    words->Fail(absl::StrCat("'", Str(name),
+                             "' is no geometry (small, x86, arm64)"));
+  history->geometry = static_cast<Geometry>(std::max(geometry, 0));
+  std::optional<std::string_view> nodes = words->Option("nodes=");
+  if (!nodes) {
+    words->Fail("missing nodes=");
+  } else {
+    history->nodes =
+        static_cast<int>(words->ToNumber(*nodes, "nodes=", 1, kMaxNodes));
+  }
+  return words->End();
+}
+
+void PrintFlags(const Command& c, std::string* out) {
+  if (c.sealable) *out += " sealable";
+  if (c.noexec) *out += " noexec";
+  if (c.read_only) *out += " ro";
+  if (c.is_private) *out += " private";
+  if (c.no_reserve) *out += " noreserve";
+  if (c.keep_size) *out += " keep";
+  if (c.at != 0) absl::StrAppend(out, " at=", c.at);
+}
+
+std::string ActorName(const Command& c) {
+  switch (c.actor) {
+    case Actor::kProcess:
+      return absl::StrCat("p", c.process);
+    case Actor::kAdmin:
+      return "admin";
+    case Actor::kAgent:
+      return "agent";
+    case Actor::kLoader:
+      return "loader";
+    case Actor::kSim:
+      return "sim";
+  }
+  return "";
+}
+
+}  // namespace
+
+std::string_view GeometryName(Geometry geometry) {
+  return kGeometryNames[static_cast<int>(geometry)];
+}
+
+const std::vector<uint64_t>& PageSizes(Geometry geometry) {
+  constexpr uint64_t kKi = 1024, kMi = kKi * 1024, kGi = kMi * 1024;
+  static const auto* const sizes = new std::array<std::vector<uint64_t>, 3>{{
+      {16 * kKi, 64 * kKi, 256 * kKi},
+      {2 * kMi, kGi},
+      {64 * kKi, 2 * kMi, 32 * kMi, kGi},
+  }};
+  return (*sizes)[static_cast<size_t>(geometry)];
+}
+
+uint64_t DefaultPageSize(Geometry geometry) {
+  return geometry == Geometry::kSmall ? 64 << 10 : 2 << 20;
+}
+
+bool IsGigantic(Geometry geometry, uint64_t page_size) {
+  return page_size > (geometry == Geometry::kSmall ? 128 << 10 : 4 << 20);
+}
+
+std::string_view VerbName(Verb verb) {
+  return kVerbNames[static_cast<int>(verb)];
+}
+
+std::string_view TargetName(Target target) {
+  return kTargetNames[static_cast<int>(target)];
+}
+
+bool operator==(const Command& a, const Command& b) {
+  return a.actor == b.actor && a.verb == b.verb && a.process == b.process &&
+         a.file == b.file && a.mapping == b.mapping &&
+         a.session == b.session && a.node == b.node && a.token == b.token &&
+         a.page_size == b.page_size && a.page == b.page &&
+         a.length == b.length && a.at == b.at && a.value == b.value &&
+         a.position == b.position && a.seals == b.seals &&
+         a.sealable == b.sealable && a.noexec == b.noexec &&
+         a.read_only == b.read_only && a.is_private == b.is_private &&
+         a.no_reserve == b.no_reserve && a.keep_size == b.keep_size &&
+         a.step == b.step && a.fail_kind == b.fail_kind &&
+         a.target == b.target && a.delta == b.delta && a.nth == b.nth &&
+         a.resum == b.resum && a.no_option == b.no_option &&
+         a.missing_sizes == b.missing_sizes &&
+         a.command_line == b.command_line && a.inner == b.inner;
+}
+
+bool operator==(const History& a, const History& b) {
+  return a.geometry == b.geometry && a.nodes == b.nodes &&
+         a.command_line == b.command_line && a.commands == b.commands;
+}
+
+bool IsSimulatorOnly(const Command& command) {
+  return command.actor == Actor::kSim;
+}
+
+std::string PrintSize(uint64_t bytes) {
+  constexpr uint64_t kKi = 1024;
+  if (bytes != 0 && bytes % (kKi * kKi * kKi) == 0)
+    return absl::StrCat(bytes / (kKi * kKi * kKi), "G");
+  if (bytes != 0 && bytes % (kKi * kKi) == 0)
+    return absl::StrCat(bytes / (kKi * kKi), "M");
+  return absl::StrCat(bytes / kKi, "K");
+}
+
+absl::StatusOr<uint64_t> ParseSize(std::string_view text) {
+  uint64_t number = 0;
+  auto [end, error] =
+      std::from_chars(text.data(), text.data() + text.size(), number);
+  size_t digits = static_cast<size_t>(end - text.data());
+  if (error != std::errc() || digits + 1 != text.size() || number == 0 ||
+      number > 1024)
+    return Wrong(absl::StrCat("'", Str(text), "' is not a size"));
+  uint64_t bytes = 0;
+  if (text.back() == 'K') bytes = number << 10;
+  if (text.back() == 'M') bytes = number << 20;
+  if (text.back() == 'G') bytes = number << 30;
+  if (bytes == 0 || PrintSize(bytes) != text)
+    return Wrong(absl::StrCat("'", Str(text), "' is not a size"));
+  return bytes;
+}
+
+absl::StatusOr<Command> ParseCommand(std::string_view text) {
+  Words words(text);
+  Command command;
+  absl::Status status = ParseOne(&words, /*nested=*/false, &command);
+  if (!status.ok()) return status;
+  return command;
+}
+
+absl::StatusOr<History> ParseHistory(std::string_view text) {
+  History history;
+  // What comes first, in this order; then commands.
+  enum { kVersion, kGeometry, kBoot, kCommands } expect = kVersion;
+  int line_number = 0;
+  while (!text.empty()) {
+    ++line_number;
+    size_t newline = text.find('\n');
+    std::string_view line = text.substr(0, newline);
+    text.remove_prefix(newline == std::string_view::npos ? text.size()
+                                                         : newline + 1);
+    line = line.substr(0, line.find('#'));
+    Words words(line);
+    if (words.empty()) continue;
+
+    absl::Status status;
+    auto header = [&words, &status](std::string_view name) {
+      if (words.Flag(name)) return true;
+      status = Wrong(absl::StrCat("'", Str(name), "' must come first, not '",
+                                  Str(words.Peek()), "'"));
+      return false;
+    };
+    switch (expect) {
+      case kVersion:
+        if (!header("history")) break;
+        words.Number("version", kHistoryVersion, kHistoryVersion);
+        status = words.End();
+        expect = kGeometry;
+        break;
+      case kGeometry:
+        if (!header("geometry")) break;
+        status = ParseGeometry(&words, &history);
+        expect = kBoot;
+        break;
+      case kBoot:
+        if (!header("boot")) break;
+        history.command_line = OneSpace(words.Rest());
+        expect = kCommands;
+        break;
+      case kCommands: {
+        Command command;
+        status = ParseOne(&words, /*nested=*/false, &command);
+        history.commands.push_back(std::move(command));
+        break;
+      }
+    }
+    if (!status.ok())
+      return Wrong(absl::StrCat("line ", line_number, ": ", status.message()));
+  }
+  if (expect != kCommands)
+    return Wrong(absl::StrCat("line ", line_number + 1, ": '",
+                              expect == kVersion    ? "history"
+                              : expect == kGeometry ? "geometry"
+                                                    : "boot",
+                              "' is missing"));
+  return history;
+}
+
+std::string Print(const Command& c) {
+  std::string out = absl::StrCat(ActorName(c), " ", Str(VerbName(c.verb)));
+  switch (c.verb) {
+    case Verb::kMemfd:
+      absl::StrAppend(&out, " f", c.file, " ", PrintSize(c.page_size));
+      break;
+    case Verb::kShmem:
+    case Verb::kClose:
+      absl::StrAppend(&out, " f", c.file);
+      break;
+    case Verb::kTruncate:
+    case Verb::kPin:
+      absl::StrAppend(&out, " f", c.file, " ", c.page);
+      break;
+    case Verb::kMap:
+      absl::StrAppend(&out, " f", c.file, " m", c.mapping, " ", c.page, " ",
+                      c.length);
+      break;
+    case Verb::kUnmap:
+      absl::StrAppend(&out, " m", c.mapping);
+      break;
+    case Verb::kWrite:
+      absl::StrAppend(&out, " m", c.mapping, " ", c.page, " ",
+                      absl::Hex(c.value));
+      break;
+    case Verb::kRead:
+      absl::StrAppend(&out, " m", c.mapping, " ", c.page);
+      break;
+    case Verb::kFallocate:
+    case Verb::kPunch:
+      absl::StrAppend(&out, " f", c.file, " ", c.page, " ", c.length);
+      break;
+    case Verb::kSeal: {
+      absl::StrAppend(&out, " f", c.file, " ");
+      std::string_view comma = "";
+      for (const SealName& seal : kSealNames) {
+        if ((c.seals & seal.bit) == 0) continue;
+        out += comma;
+        out += seal.name;
+        comma = ",";
+      }
+      break;
+    }
+    case Verb::kSeek:
+      absl::StrAppend(&out, " f", c.file, " ", c.position);
+      break;
+    case Verb::kBind:
+      out += c.node < 0 ? " any" : absl::StrCat(" ", c.node);
+      break;
+    case Verb::kNr:
+    case Verb::kOvercommit:
+      absl::StrAppend(&out, " ", PrintSize(c.page_size), " ", c.length);
+      if (c.node >= 0) absl::StrAppend(&out, " node=", c.node);
+      break;
+    case Verb::kSession:
+    case Verb::kDrop:
+    case Verb::kTake:
+    case Verb::kFinish:
+      absl::StrAppend(&out, " s", c.session);
+      break;
+    case Verb::kPreserve:
+    case Verb::kRetrieve:
+      absl::StrAppend(&out, " s", c.session, " ", c.token, " f", c.file);
+      break;
+    case Verb::kLoad:
+      for (uint64_t size : c.missing_sizes)
+        absl::StrAppend(&out, " no-size=", PrintSize(size));
+      if (c.no_option) out += " no-option";
+      if (!c.command_line.empty()) absl::StrAppend(&out, " ", c.command_line);
+      break;
+    case Verb::kFail:
+      absl::StrAppend(&out, " ", c.step);
+      if (c.fail_kind != FailKind::kAny)
+        absl::StrAppend(
+            &out, " ",
+            Str(kFailKindNames[static_cast<int>(c.fail_kind)]));
+      break;
+    case Verb::kDuring:
+      absl::StrAppend(&out, " ", c.step);
+      for (const Command& inner : c.inner)
+        absl::StrAppend(&out, " ", Print(inner));
+      break;
+    case Verb::kDev:
+      absl::StrAppend(&out, " f", c.file, " ", c.page, " ",
+                      absl::Hex(c.value));
+      break;
+    case Verb::kCorrupt:
+      absl::StrAppend(&out, " ", Str(TargetName(c.target)), " ", c.delta);
+      if (c.nth != 0) absl::StrAppend(&out, " nth=", c.nth);
+      if (c.resum) out += " resum";
+      break;
+    case Verb::kExit:
+    case Verb::kOpen:
+    case Verb::kCloseDevice:
+    case Verb::kReboot:
+    case Verb::kPower:
+      break;
+  }
+  PrintFlags(c, &out);
+  return out;
+}
+
+std::string Print(const History& history) {
+  std::string out = absl::StrCat(
+      "history ", kHistoryVersion, "\ngeometry ",
+      Str(GeometryName(history.geometry)), " nodes=", history.nodes, "\nboot");
+  if (!history.command_line.empty())
+    absl::StrAppend(&out, " ", history.command_line);
+  out += '\n';
+  for (const Command& command : history.commands)
+    absl::StrAppend(&out, Print(command), "\n");
+  return out;
+}
+
+}  // namespace handover::model

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What the live update agent does. Follows kernel/liveupdate/luo_session.c,
+// luo_file.c and luo_core.c, and this project's rules for hugetlb files.
+#include <algorithm>
+#include <cerrno>
+
+#include "absl/strings/str_cat.h"
+#include "model/judge_internal.h"
+
+namespace handover::model {
+namespace {
+
+Session* FindIncoming(State* state, int name) {
+  for (Session& session : state->sessions)
+    if (session.incoming && session.name == name) return &session;
+  return nullptr;
+}
+
+// Memory of the kernel before that nobody has claimed: an update would lose it.
+bool Unclaimed(const State& state) {
+  for (const Session& session : state.sessions) {
+    if (!session.incoming) continue;
+    for (const SessionFile& f : session.files)
+      if (!state.files[static_cast<size_t>(f.file)].shmem && f.status <= 0)
+        return true;
+  }
+  for (const File& file : state.files)
+    if (!file.shmem && !file.pages.empty() &&
+        (file.life == File::Life::kRefused ||
+         file.life == File::Life::kAnnounced))
+      return true;
+  return false;
+}
+
+}  // namespace
+
+void Stepper::Agent(const Command& c, const Outcome& o) {
+  Session* session = c.session >= 0 ? state_->FindOpenSession(c.session)
+                                    : nullptr;
+  // Whatever failed by plan while this kernel booted may show only now.
+  if (state_->boot_fault)
+    for (int error : {EIO, ENOMEM, ENOENT, ENODEV, EINVAL, EAGAIN}) May(error);
+  switch (c.verb) {
+    case Verb::kOpen:
+      if (!state_->luo()) {
+        for (int error : {ENOENT, ENODEV, ENXIO}) Must(error);
+      } else if (state_->device_open) {
+        Must(EBUSY);
+      } else if (state_->luo_broken) {
+        Must(EIO);
+      }
+      if (Went(o)) {
+        state_->device_open = true;
+      } else if (fault_ && o.result == -EIO) {
+        state_->luo_broken = true;  // it is never tried again
+      }
+      break;
+    case Verb::kCloseDevice:
+      if (!state_->device_open) Must(EBADF);
+      if (Went(o)) state_->device_open = false;
+      break;
+    case Verb::kSession:
+      if (!state_->device_open) Must(EBADF);
+      if (session) Must(EEXIST);
+      override_ = o.ok() ? "" : "exact-rollback";
+      if (Went(o)) {
+        Session added;
+        added.name = c.session;
+        added.open = true;
+        state_->sessions.push_back(added);
+      }
+      break;
+    case Verb::kDrop:
+      if (!session) Must(EBADF);
+      if (session && !session->incoming) override_ = "exact-rollback";
+      if (Went(o)) DropSession(c.session);
+      break;
+    case Verb::kPreserve:
+      Preserve(c, o);
+      break;
+    case Verb::kReboot:
+      Reboot(c, o);
+      break;
+    case Verb::kTake: {
+      Session* incoming = FindIncoming(state_, c.session);
+      if (!state_->device_open) Must(EBADF);
+      if (session) Must(EEXIST);
+      if (!incoming) Must(ENOENT);
+      if (incoming && incoming->open) Must(EINVAL);
+      if (Went(o) && incoming) incoming->open = true;
+      break;
+    }
+    case Verb::kRetrieve:
+      Retrieve(c, o);
+      break;
+    case Verb::kFinish:
+      if (!session) Must(EBADF);
+      if (session && !session->incoming) Must(EINVAL);
+      if (Went(o) && session) FinishSession(session);
+      break;
+    default:
+      Fail("refusal", "no command for the agent");
+      break;
+  }
+  must_.clear();
+  may_.clear();
+}
+
+void Stepper::Preserve(const Command& c, const Outcome& o) {
+  Session* session = state_->FindOpenSession(c.session);
+  override_ = o.ok() ? "" : "exact-rollback";
+  if (!session) Must(EBADF);
+  if (session && session->incoming) Must(EINVAL);
+  if (session)
+    for (const SessionFile& f : session->files)
+      if (f.token == c.token) Must(EEXIST);
+  int id = FileOf(c);
+  if (id >= 0) {
+    File& f = file(id);
+    if (!f.shmem && !state_->handler()) Must(ENOENT);
+    if (f.preserved || f.retrieved) Must(EBUSY);
+    if (!f.shmem &&
+        f.regions.Count() != static_cast<int64_t>(f.pages.size()))
+      Must(EOPNOTSUPP);
+    int64_t page = static_cast<int64_t>(f.page_size);
+    if (!f.shmem && !f.pages.empty() &&
+        (f.pages.back().index + 1) * page > f.size)
+      Must(EOPNOTSUPP);
+    if (must_.empty() && MemoryIsShort(f.page_size))
+      for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
+    may_migrate_.push_back(id);
+  }
+  if (!Went(o) || id < 0 || !session) return;
+  file(id).preserved = true;
+  session->files.push_back({c.token, id, 0});
+}
+
+// luo_file_unpreserve_files() or luo_file_finish(), then the session is gone.
+void Stepper::DropSession(int name) {
+  Session* session = state_->FindOpenSession(name);
+  if (!session) return;
+  if (session->incoming) {
+    FinishSession(session);
+  } else {
+    while (!session->files.empty()) {
+      int id = session->files.back().file;
+      session->files.pop_back();
+      file(id).preserved = false;
+      file(id).late.clear();
+      PutFile(id);
+    }
+  }
+  state_->sessions.erase(state_->sessions.begin() +
+                         (session - state_->sessions.data()));
+}
+
+void Stepper::FinishSession(Session* session) {
+  while (!session->files.empty()) {
+    SessionFile last = session->files.back();
+    session->files.pop_back();
+    File& f = file(last.file);
+    if (last.status > 0) {
+      f.retrieved = false;
+      PutFile(last.file);
+    } else if (f.life == File::Life::kAnnounced) {
+      // Nobody asked for it: its pages become ordinary pages of the pool.
+      if (!f.shmem)
+        for (const Page& page : f.pages) FreePage(f.page_size, page);
+      f.life = File::Life::kGone;
+      f.pages.clear();
+      frames_changed_ = true;
+    }
+    // A refused file stays what it is, finished or not.
+  }
+  session->finished = true;
+}
+
+void Stepper::Retrieve(const Command& c, const Outcome& o) {
+  Session* session = state_->FindOpenSession(c.session);
+  if (!session) Must(EBADF);
+  if (state_->names[static_cast<size_t>(c.file)] >= 0) Must(EEXIST);
+  if (session && !session->incoming) Must(EINVAL);
+  SessionFile* entry = nullptr;
+  if (session && session->incoming) {
+    for (SessionFile& f : session->files)
+      if (f.token == c.token) entry = &f;
+    if (!entry) Must(ENOENT);
+  }
+  bool asked = must_.empty() && entry;
+  if (!asked) {
+    Went(o);
+    return;
+  }
+  File& f = file(entry->file);
+  bool first = entry->status == 0;
+  // A refused file is refused each time, with an errno that says why.
+  bool refused = f.life == File::Life::kRefused;
+  if (entry->status < 0) Must(-entry->status);
+  bool known_error = o.kind == Outcome::Kind::kDone && o.result < 0 &&
+                     o.result != -ENOSYS;
+  if (first && f.doubtful) {
+    // Two files of a corrupted table look the same until one is asked for.
+    refused = !o.ok();
+    if (o.ok() && f.life == File::Life::kRefused)
+      f.life = File::Life::kAnnounced;
+  }
+  if (first && refused) {
+    if (!known_error) Fail("refusal", "a refused file was handed out");
+    override_ = "atomic-import";
+    return;
+  }
+  if (first && MemoryIsShort(f.shmem ? 0 : f.page_size)) {
+    May(EAGAIN);
+    May(ENOMEM);
+  }
+  override_ = o.ok() ? "" : "atomic-import";
+  if (!Went(o)) {
+    // LUO remembers a failure, except the one that asks to try again.
+    if (first && o.kind == Outcome::Kind::kDone && f.shmem)
+      entry->status = static_cast<int>(o.result);
+    return;
+  }
+  if (first) {
+    entry->status = 1;
+    f.life = File::Life::kLive;
+    f.retrieved = true;
+    f.inode = 0;
+    frames_changed_ = true;
+  }
+  state_->names[static_cast<size_t>(c.file)] = entry->file;
+  ++f.names;
+  if (const FileView* view = ViewOf(entry->file)) {
+    f.inode = view->inode;
+    if (f.unknown) {
+      f.size = view->size;
+      f.position = view->position;
+      f.seals = view->seals;
+      f.mode = view->mode;
+    }
+  }
+}
+
+void Stepper::Reboot(const Command&, const Outcome& o) {
+  if (!state_->image_loaded) Must(EINVAL);
+  if (!state_->kernel.no_option && Unclaimed(*state_)) {
+    if (state_->boot_fault) {
+      May(EBUSY);
+    } else {
+      Must(EBUSY);
+    }
+  }
+  // Of a refused file without pages the records are left.
+  for (const File& f : state_->files)
+    if (f.life == File::Life::kRefused) May(EBUSY);
+  bool late = false;
+  for (Session& session : state_->sessions) {
+    if (session.incoming) continue;
+    for (const SessionFile& f : session.files) {
+      late |= !file(f.file).late.empty();
+      if (!file(f.file).late.empty()) may_migrate_.push_back(f.file);
+    }
+  }
+  // Late pages are pinned and recorded only now, which takes memory.
+  if (late && must_.empty())
+    for (int error : {ENOMEM, EBUSY, ENOSPC, EOPNOTSUPP}) May(error);
+  if (!o.ok()) override_ = "exact-rollback";
+  Went(o);
+}
+
+}  // namespace handover::model

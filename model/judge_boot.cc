@@ -1,0 +1,333 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What a boot makes of the state: which files come over, and how large the
+// pools are afterwards.
+#include <algorithm>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/judge_internal.h"
+
+namespace handover::model {
+namespace {
+
+using NodeSums = std::array<int64_t, kMaxNodes>;
+
+void SumPages(const File& file, NodeSums* sums) {
+  for (const Page& page : file.pages)
+    if (page.node >= 0) ++(*sums)[static_cast<size_t>(page.node)];
+}
+
+// The even share of `total` that upstream's round robin gives to a node.
+int64_t Share(int64_t total, int nodes, int node) {
+  return total / nodes + (node < total % nodes ? 1 : 0);
+}
+
+// Whether a corruption shows for certain, wherever it hits.
+bool AlwaysShows(const Corruption& c) {
+  if (c.delta == 0) return false;
+  if (!c.resum) return true;
+  return c.target == Target::kRootVersion || c.target == Target::kFileVersion;
+}
+
+bool OfRoot(Target target) {
+  return target == Target::kRootVersion || target == Target::kRootCsum ||
+         target == Target::kRootFiles || target == Target::kRootCount;
+}
+
+bool OfBlockOrRun(Target target) {
+  return target == Target::kBlockNext || target == Target::kBlockNr ||
+         target == Target::kBlockCsum || target == Target::kRunIndex ||
+         target == Target::kRunNr || target == Target::kRunFrame;
+}
+
+}  // namespace
+
+void Stepper::LoseEverything() {
+  for (File& f : state_->files) {
+    f.life = File::Life::kGone;
+    f.pages.clear();
+  }
+  state_->sessions.clear();
+}
+
+void Stepper::ColdBoot(bool shortage_reported) {
+  LoseEverything();
+  Boot(/*cold=*/true, shortage_reported);
+}
+
+void Stepper::Kexec(const std::vector<Corruption>& corruptions,
+                    bool shortage_reported) {
+  bool old_kho = state_->request.kho;
+  bool old_luo = state_->luo();
+  BootRequest request =
+      ReadCommandLine(state_->image.command_line, state_->geometry,
+                      state_->nodes, state_->image.missing_sizes);
+  bool comes = old_kho && old_luo && request.kho;
+
+  // Only outgoing sessions are written down. In the order of their creation
+  // their files are frozen, and so published.
+  std::vector<Session> sessions;
+  std::vector<int> coming;
+  if (comes) {
+    for (Session& session : state_->sessions) {
+      if (session.incoming) continue;
+      session.incoming = true;
+      session.open = false;
+      for (const SessionFile& f : session.files) coming.push_back(f.file);
+      sessions.push_back(std::move(session));
+    }
+  }
+  state_->sessions = std::move(sessions);
+  for (File& f : state_->files) {
+    int id = static_cast<int>(&f - state_->files.data());
+    if (std::find(coming.begin(), coming.end(), id) == coming.end()) {
+      f.life = File::Life::kGone;
+      f.pages.clear();
+      continue;
+    }
+    f.life = File::Life::kAnnounced;
+    f.inode = 0;
+    f.names = 0;
+    f.mappings = 0;
+    f.preserved = false;
+    f.late.clear();
+    for (Page& page : f.pages) page.pinned = false;
+  }
+
+  Boot(/*cold=*/false, shortage_reported);  // pools are judged further down
+  bool young_luo = state_->luo();
+  std::vector<int> published;
+  bool broken = false;
+  for (int id : coming) {
+    File& f = file(id);
+    if (f.shmem) {
+      if (!young_luo) f.life = File::Life::kGone;
+      continue;
+    }
+    if (state_->kernel.no_option) {
+      // KHO holds the pages, and nobody there knows what they are.
+      f.life = File::Life::kRefused;
+      broken = true;
+    } else if (!state_->FindPool(f.page_size)) {
+      f.life = File::Life::kRefused;
+      f.must_report = f.exact_report = true;
+    } else {
+      published.push_back(id);
+    }
+  }
+  // Without LUO the pages are counted all the same, but nobody can ask for them.
+  if (!young_luo) state_->sessions.clear();
+  // One file without a handler fails all sessions (luo_session_deserialize).
+  state_->luo_broken = young_luo && broken;
+  Refuse(published, corruptions);
+  for (size_t i = 0; i < state_->pools.size(); ++i)
+    BootPool(i, /*cold=*/false, shortage_reported);
+}
+
+void Stepper::Boot(bool cold, bool shortage_reported) {
+  ++state_->generation;
+  if (state_->image_loaded) state_->kernel = state_->image;
+  state_->image_loaded = false;
+  state_->request =
+      ReadCommandLine(state_->kernel.command_line, state_->geometry,
+                      state_->nodes, state_->kernel.missing_sizes);
+  state_->names.fill(-1);
+  state_->bind.fill(-1);
+  state_->mappings.clear();
+  state_->orphans.clear();
+  state_->device_open = false;
+  state_->luo_broken = false;
+  state_->boot_fault = fault_;
+  state_->devices.erase(
+      std::remove_if(state_->devices.begin(), state_->devices.end(),
+                     [this](const Device& d) {
+                       const File& f = file(d.file);
+                       return f.life == File::Life::kGone ||
+                              !FindPage(f.pages, d.page);
+                     }),
+      state_->devices.end());
+  state_->pools.clear();
+  state_->resv_off.fill(0);
+  for (const PageRequest& request : state_->request.pages) {
+    Pool pool;
+    pool.page_size = request.page_size;
+    pool.nodes = state_->nodes;
+    state_->pools.push_back(pool);
+  }
+  events_.assign(state_->pools.size(), {});
+  frames_changed_ = true;
+  if (!cold) return;
+  for (size_t i = 0; i < state_->pools.size(); ++i)
+    BootPool(i, cold, shortage_reported);
+}
+
+// Which of the files of the table the new kernel refused. What a corruption
+// does to which file may not be known here; then the memory that is seen to be
+// quarantined tells.
+void Stepper::Refuse(const std::vector<int>& published,
+                     const std::vector<Corruption>& corruptions) {
+  bool all = false, some = false, may = fault_, resum = false;
+  for (const Corruption& c : corruptions) {
+    may |= c.delta != 0;
+    resum |= c.resum;
+    if (!AlwaysShows(c)) continue;
+    all |= OfRoot(c.target);
+    some |= !OfRoot(c.target) && c.nth == 0 && !OfBlockOrRun(c.target);
+    if (OfBlockOrRun(c.target) && c.nth == 0)
+      for (int id : published) some |= !file(id).pages.empty();
+  }
+  if (!may || published.empty()) return;
+  auto refuse = [this](int id) {
+    File& f = file(id);
+    f.life = File::Life::kRefused;
+    f.must_report = true;
+  };
+  if (all && !fault_) {
+    for (int id : published) refuse(id);
+    return;
+  }
+
+  constexpr size_t kMaxFiles = 12;  // of one history; more are not told apart
+  size_t count = std::min(published.size(), kMaxFiles);
+  std::vector<Reserved> seen = snapshot_.quarantined;
+  std::vector<Reserved> held = Quarantined();  // of missing page sizes
+  auto fits = [&](unsigned mask) {
+    for (const Pool& pool : state_->pools) {
+      NodeSums sums{};
+      for (size_t i = 0; i < count; ++i)
+        if ((mask >> i & 1) && file(published[i]).page_size == pool.page_size)
+          SumPages(file(published[i]), &sums);
+      for (const Reserved& r : held)
+        if (r.page_size == pool.page_size)
+          sums[static_cast<size_t>(r.node)] += r.count;
+      for (const Reserved& r : seen)
+        if (r.page_size == pool.page_size && r.node >= 0)
+          sums[static_cast<size_t>(r.node)] -= r.count;
+      if (sums != NodeSums{}) return false;
+    }
+    return true;
+  };
+  // Fewest refused files first.
+  unsigned best = 0;
+  int best_bits = -1;
+  for (unsigned mask = 0; mask < 1u << count; ++mask) {
+    int bits = __builtin_popcount(mask);
+    if (some && !fault_ && bits == 0) continue;
+    if ((best_bits >= 0 && bits >= best_bits) || !fits(mask)) continue;
+    best = mask;
+    best_bits = bits;
+  }
+  if (best_bits < 0 && some && !fault_)
+    Fail("refusal", "a corrupted table was accepted as if nothing were wrong");
+  for (size_t i = 0; i < published.size(); ++i) {
+    File& f = file(published[i]);
+    f.doubtful = true;
+    f.unknown = resum;
+    if (i < count && (best >> i & 1)) refuse(published[i]);
+  }
+}
+
+std::vector<Reserved> Stepper::Quarantined() const {
+  std::vector<Reserved> list;
+  for (const File& f : state_->files) {
+    if (f.life != File::Life::kRefused) continue;
+    NodeSums sums{};
+    SumPages(f, &sums);
+    for (int n = 0; n < state_->nodes; ++n)
+      if (sums[static_cast<size_t>(n)] > 0)
+        list.push_back({f.page_size, n, sums[static_cast<size_t>(n)]});
+  }
+  return list;
+}
+
+// hugepages=N spreads evenly and counts what comes; hugepages=0:A,1:B holds for
+// each node by itself. What comes beyond it is surplus.
+void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
+  Pool& pool = state_->pools[index];
+  const PageRequest& request = state_->request.pages[index];
+  const PoolView* view = nullptr;
+  for (int i = 0; i < snapshot_.nr_pools; ++i)
+    if (snapshot_.pool[static_cast<size_t>(i)].page_size == pool.page_size)
+      view = &snapshot_.pool[static_cast<size_t>(i)];
+  if (!view) return;  // CheckPools() says so
+  Pool seen = PoolOf(*view, state_->nodes);
+  NodeSums in{};
+  for (const File& f : state_->files)
+    if (f.life == File::Life::kAnnounced && f.page_size == pool.page_size)
+      SumPages(f, &in);
+  int64_t incoming = 0;
+  for (int64_t count : in) incoming += count;
+
+  // Also what announced pages the kernel left out or counted twice shows here.
+  auto wrong = [&](std::string what) {
+    Fail("boot-budget",
+         absl::StrCat("after ", cold ? "a cold" : "a handover", " boot with ",
+                      request.total, " pages asked for and ", incoming,
+                      " coming: ", what, ": ", Print(seen)));
+  };
+  // Gigantic pages are allocated before the files are checked: those of a file
+  // that is refused then are missed.
+  int64_t missed = 0;
+  if (IsGigantic(state_->geometry, pool.page_size))
+    for (const Reserved& r : Quarantined())
+      if (r.page_size == pool.page_size) missed += r.count;
+  NodeSums short_by{};
+  int64_t missing = 0;
+  bool plausible = true;
+  for (int n = 0; n < state_->nodes; ++n) {
+    size_t i = static_cast<size_t>(n);
+    if (seen.nr[i] - seen.free[i] != in[i]) {
+      wrong(absl::StrCat("node ", n, " has ", seen.nr[i] - seen.free[i],
+                         " pages in use, ", in[i], " came"));
+      plausible = false;
+    }
+    int64_t fresh = seen.nr[i] - in[i];
+    int64_t target = request.per_node ? request.node[i]
+                                      : Share(request.total, state_->nodes, n);
+    int64_t deficit = std::max<int64_t>(0, target - in[i]);
+    short_by[i] = deficit - fresh;
+    if (request.per_node) {
+      missing += std::max<int64_t>(0, short_by[i]);
+      if (fresh > deficit)
+        wrong(absl::StrCat("node ", n, " got ", fresh - deficit, " too many"));
+      if (seen.surplus[i] != std::max<int64_t>(0, in[i] - target))
+        wrong(absl::StrCat("the surplus of node ", n, " is not what exceeds ",
+                           target));
+    } else if (seen.surplus[i] >
+               std::max<int64_t>(0, in[i] - request.total / state_->nodes)) {
+      wrong(absl::StrCat("node ", n, " has surplus within its share"));
+    }
+  }
+  if (!request.per_node) {
+    int64_t fresh = seen.Nr() - incoming;
+    int64_t target = std::max<int64_t>(0, request.total - incoming);
+    missing = std::max<int64_t>(0, target - fresh);
+    if (fresh > target)
+      wrong(absl::StrCat(fresh - target, " pages too many"));
+    if (seen.Surplus() != std::max<int64_t>(0, incoming - request.total))
+      wrong("the surplus is not what exceeds the request");
+  }
+  // A node may get more than its part only where another had no memory left,
+  // and fewer only if it has none itself.
+  bool excess = false, excused = false, memory_left = false;
+  for (int n = 0; n < state_->nodes; ++n) {
+    size_t i = static_cast<size_t>(n);
+    bool dry = view->node[i].allocatable <= 0 || fault_;
+    excess |= !request.per_node && short_by[i] < 0;
+    excused |= short_by[i] > 0 && dry;
+    memory_left |= !dry && (!request.per_node || short_by[i] > 0);
+  }
+  if (missing <= missed) missing = 0;
+  if (plausible && excess && !excused && missed == 0)
+    wrong("a node has more than its part and no other is out of memory");
+  if (missing > 0 && memory_left)
+    wrong(absl::StrCat(missing, " pages are missing though there is memory"));
+  if (missing > 0 && !shortage_reported && !fault_)
+    wrong(absl::StrCat(missing, " pages are missing and nothing was said"));
+  if (seen.resv != 0 || seen.overcommit != 0)
+    wrong("reservations or overcommit outlive their kernel");
+  pool = seen;
+}
+
+}  // namespace handover::model

@@ -1,0 +1,369 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The state against a snapshot.
+#include <algorithm>
+#include <tuple>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/judge_internal.h"
+
+namespace handover::model {
+namespace {
+
+std::string Name(const FileView& view) {
+  return view.name >= 0 ? absl::StrCat("f", view.name)
+                        : absl::StrCat("inode ", view.inode);
+}
+
+std::string Print(const Regions& regions) {
+  std::string out = "{";
+  for (const Region& region : regions.list())
+    absl::StrAppend(&out, " ", region.from, "-", region.to);
+  return out + " }";
+}
+
+// Adds up what has one size and node.
+std::vector<Reserved> Sum(std::vector<Reserved> list) {
+  std::vector<Reserved> sums;
+  for (const Reserved& r : list) {
+    if (r.count == 0) continue;
+    auto it = std::find_if(sums.begin(), sums.end(), [&r](const Reserved& s) {
+      return s.page_size == r.page_size && s.node == r.node;
+    });
+    if (it == sums.end()) {
+      sums.push_back(r);
+    } else {
+      it->count += r.count;
+    }
+  }
+  std::sort(sums.begin(), sums.end(),
+            [](const Reserved& a, const Reserved& b) {
+              return std::tie(a.page_size, a.node) <
+                     std::tie(b.page_size, b.node);
+            });
+  return sums;
+}
+
+bool Same(const std::vector<Reserved>& a, const std::vector<Reserved>& b) {
+  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
+                    [](const Reserved& x, const Reserved& y) {
+                      return x.page_size == y.page_size && x.node == y.node &&
+                             x.count == y.count;
+                    });
+}
+
+std::string Print(const std::vector<Reserved>& list) {
+  std::string out = "{";
+  for (const Reserved& r : list)
+    absl::StrAppend(&out, " ", r.count, " of ", PrintSize(r.page_size),
+                    " on node ", r.node);
+  return out + " }";
+}
+
+}  // namespace
+
+void Stepper::Check() {
+  if (snapshot_.generation != state_->generation) {
+    Fail("chain", absl::StrCat("kernel ", snapshot_.generation,
+                               " runs, it should be ", state_->generation));
+    state_->generation = snapshot_.generation;
+  }
+  CheckFiles();
+  CheckPools();
+  if (frames_changed_) CheckDuplicates();
+  CheckSessions();
+  CheckQuarantine();
+}
+
+const FileView* Stepper::ViewOf(int id) const {
+  const File& f = state_->files[static_cast<size_t>(id)];
+  for (const FileView& view : snapshot_.files) {
+    if (view.name >= 0
+            ? state_->names[static_cast<size_t>(view.name)] == id
+            : f.names == 0 && view.inode == f.inode &&
+                  f.life == File::Life::kLive)
+      return &view;
+  }
+  return nullptr;
+}
+
+void Stepper::CheckFiles() {
+  for (const FileView& view : snapshot_.files) {
+    if (view.name >= 0) {
+      int id = state_->names[static_cast<size_t>(view.name)];
+      if (id < 0) {
+        Fail(Property("metadata"),
+             absl::StrCat(Name(view), " is open and should not be"));
+        continue;
+      }
+      CheckFile(id, view);
+      continue;
+    }
+    for (size_t id = 0; id < state_->files.size(); ++id) {
+      const File& f = state_->files[id];
+      if (f.life == File::Life::kLive && f.names == 0 &&
+          f.inode == view.inode && f.inode != 0)
+        CheckFile(static_cast<int>(id), view);
+    }
+  }
+  for (size_t name = 0; name < state_->names.size(); ++name) {
+    if (state_->names[name] < 0) continue;
+    bool seen = std::any_of(
+        snapshot_.files.begin(), snapshot_.files.end(),
+        [name](const FileView& view) {
+          return view.name == static_cast<int>(name);
+        });
+    if (!seen)
+      Fail(Property("metadata"), absl::StrCat("f", name, " is not open"));
+  }
+}
+
+void Stepper::CheckFile(int id, const FileView& view) {
+  File& f = file(id);
+  if (f.inode == 0) f.inode = view.inode;
+  auto wrong = [&](std::string_view field, int64_t is, int64_t should) {
+    Fail(Property("metadata"),
+         absl::StrCat(Name(view), ": ", std::string(field), " is ", is,
+                      ", should be ", should));
+  };
+  if (view.page_size != f.page_size)
+    wrong("page size", static_cast<int64_t>(view.page_size),
+          static_cast<int64_t>(f.page_size));
+  if (view.inode != f.inode) {
+    wrong("inode", static_cast<int64_t>(view.inode),
+          static_cast<int64_t>(f.inode));
+    f.inode = view.inode;
+  }
+  if (view.size != f.size) wrong("size", view.size, f.size);
+  if (view.position != f.position)
+    wrong("position", view.position, f.position);
+  if (view.seals != f.seals) wrong("seals", view.seals, f.seals);
+  // What shmem's own handler does with the mode is not this project's.
+  if (!f.shmem && view.mode != f.mode) wrong("mode", view.mode, f.mode);
+  f.size = view.size;
+  f.position = view.position;
+  f.seals = view.seals;
+  f.mode = view.mode;
+  if (f.shmem) return;
+
+  Regions regions;
+  regions.Assign(snapshot_.regions.data() + view.regions_begin,
+                 snapshot_.regions.data() + view.regions_end);
+  bool same = std::equal(regions.list().begin(), regions.list().end(),
+                         f.regions.list().begin(), f.regions.list().end(),
+                         [](const Region& a, const Region& b) {
+                           return a.from == b.from && a.to == b.to;
+                         });
+  if (!same && !f.unknown && !cut_short_)
+    Fail(Property("metadata"),
+         absl::StrCat(Name(view), ": reserved regions are ", Print(regions),
+                      ", should be ", Print(f.regions)));
+  if (!same && !cut_short_) f.regions = std::move(regions);
+  CheckPages(id, view);
+}
+
+void Stepper::CheckPages(int id, const FileView& view) {
+  File& f = file(id);
+  bool may_migrate = std::find(may_migrate_.begin(), may_migrate_.end(), id) !=
+                     may_migrate_.end();
+  size_t at = 0;
+  for (uint32_t i = view.pages_begin; i < view.pages_end; ++i) {
+    const PageView& seen = snapshot_.pages[i];
+    while (at < f.pages.size() && f.pages[at].index < seen.index) {
+      if (!f.unknown)
+        Fail(Property("identity"),
+             absl::StrCat(Name(view), ": page ", f.pages[at].index,
+                          " is not there"));
+      f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(at));
+    }
+    if (at == f.pages.size() || f.pages[at].index != seen.index) {
+      if (cut_short_) f.regions.Add(seen.index, seen.index + 1);
+      if (!f.unknown && !cut_short_)
+        Fail(Property("identity"), absl::StrCat(Name(view), ": page ",
+                                                seen.index,
+                                                " should be a hole"));
+      Page page;
+      page.index = seen.index;
+      page.frame = seen.frame;
+      page.node = seen.node;
+      f.pages.insert(f.pages.begin() + static_cast<std::ptrdiff_t>(at), page);
+      frames_changed_ = true;
+    }
+    Page& page = f.pages[at++];
+    if (page.frame == seen.frame) {
+      if (page.node != seen.node && page.node >= 0)
+        Fail(Property("placement"),
+             absl::StrCat("frame ", seen.frame, " is on node ", seen.node,
+                          ", was on node ", page.node));
+      page.node = seen.node;
+      continue;
+    }
+    frames_changed_ = true;
+    if (page.frame != kNoFrame) {
+      bool moves = may_migrate && !page.pinned && page.node >= 0;
+      if (!moves && !f.unknown) {
+        Fail(Property("identity"),
+             absl::StrCat(Name(view), ": page ", seen.index, " lies in frame ",
+                          seen.frame, ", should be in ", page.frame));
+      } else if (moves) {
+        if (PoolEvent* event =
+                Event(f.page_size, PoolEvent::Kind::kMigrate)) {
+          event->node = page.node;
+          event->to = seen.node;
+        }
+      }
+    }
+    page.frame = seen.frame;
+    page.node = seen.node;
+    for (const Device& device : state_->devices)
+      if (device.file == id && device.page == seen.index &&
+          device.frame == seen.frame)
+        page.pinned = true;
+  }
+  while (at < f.pages.size()) {
+    if (!f.unknown)
+      Fail(Property("identity"), absl::StrCat(Name(view), ": page ",
+                                              f.pages[at].index,
+                                              " is not there"));
+    f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(at));
+    frames_changed_ = true;
+  }
+}
+
+// A state-only way to the count that the events lead to as well.
+int64_t Stepper::ExpectedReservations(uint64_t page_size) const {
+  int64_t resv = 0;
+  for (const File& f : state_->files)
+    if (f.life == File::Life::kLive && f.page_size == page_size)
+      resv += f.regions.Count() - static_cast<int64_t>(f.pages.size());
+  for (const Mapping& m : state_->mappings)
+    if (m.owner &&
+        state_->files[static_cast<size_t>(m.file)].page_size == page_size)
+      resv += m.length - static_cast<int64_t>(m.consumed.size());
+  return resv;
+}
+
+void Stepper::CheckPools() {
+  if (static_cast<size_t>(snapshot_.nr_pools) != state_->pools.size()) {
+    Fail(Property("counters"),
+         absl::StrCat("there are ", snapshot_.nr_pools, " page sizes, not ",
+                      state_->pools.size()));
+    return;
+  }
+  for (size_t i = 0; i < state_->pools.size(); ++i) {
+    Pool& pool = state_->pools[i];
+    if (snapshot_.pool[i].page_size != pool.page_size) {
+      Fail(Property("counters"),
+           absl::StrCat("page size ", PrintSize(pool.page_size),
+                        " is not there"));
+      continue;
+    }
+    Pool seen = PoolOf(snapshot_.pool[i], state_->nodes);
+    std::string why;
+    bool explained = Explains(pool, events_[i], seen, &why);
+    if (!explained && !cut_short_) Fail(Property("counters"), why);
+    int64_t resv = ExpectedReservations(pool.page_size) + state_->resv_off[i];
+    state_->resv_off[i] += seen.resv - resv;
+    // A file that is not as it should be has been reported already.
+    if (resv != seen.resv && verdicts.empty() && !cut_short_)
+      Fail(Property("counters"),
+           absl::StrCat(PrintSize(pool.page_size), ": ", seen.resv,
+                        " pages are reserved, should be ", resv));
+    pool = seen;
+    events_[i].clear();
+  }
+}
+
+// Every frame that a file, a private copy, a device or the handover holds.
+void Stepper::CheckDuplicates() {
+  struct Span {
+    Frame from;
+    Frame to;
+    bool refused;
+    bool operator<(const Span& other) const { return from < other.from; }
+  };
+  std::vector<Span> spans;
+  auto add = [&spans](const Page& page, uint64_t page_size, bool refused) {
+    if (page.frame != kNoFrame)
+      spans.push_back({page.frame,
+                       page.frame + static_cast<Frame>(page_size / 4096),
+                       refused});
+  };
+  for (const File& f : state_->files) {
+    if (f.life == File::Life::kGone || f.shmem || f.unknown) continue;
+    for (const Page& page : f.pages)
+      add(page, f.page_size, f.life == File::Life::kRefused);
+  }
+  for (const Mapping& m : state_->mappings) {
+    const File& f = state_->files[static_cast<size_t>(m.file)];
+    if (f.shmem) continue;
+    for (const Page& page : m.copies) add(page, f.page_size, false);
+  }
+  for (const Orphan& orphan : state_->orphans) {
+    Page page;
+    page.frame = orphan.frame;
+    add(page, orphan.page_size, false);
+  }
+  std::sort(spans.begin(), spans.end());
+  for (size_t i = 1; i < spans.size(); ++i) {
+    if (spans[i - 1].to <= spans[i].from) continue;
+    bool refused = spans[i - 1].refused != spans[i].refused;
+    Fail(refused ? "quarantine" : "no-duplicate",
+         absl::StrCat("frame ", spans[i].from, " has two owners",
+                      refused ? ", one of them quarantined" : ""));
+  }
+}
+
+void Stepper::CheckSessions() {
+  std::vector<std::pair<int, bool>> seen, expected;
+  for (const SessionView& view : snapshot_.sessions)
+    seen.emplace_back(view.name, view.incoming);
+  for (const Session& session : state_->sessions)
+    if (session.open) expected.emplace_back(session.name, session.incoming);
+  std::sort(seen.begin(), seen.end());
+  std::sort(expected.begin(), expected.end());
+  if (seen == expected) return;
+  auto print = [](const std::vector<std::pair<int, bool>>& list) {
+    std::string out = "{";
+    for (const auto& [name, incoming] : list)
+      absl::StrAppend(&out, " s", name, incoming ? " incoming" : "");
+    return out + " }";
+  };
+  Fail(Property("metadata"),
+       absl::StrCat("sessions are ", print(seen), ", should be ",
+                    print(expected)));
+}
+
+void Stepper::CheckQuarantine() {
+  std::vector<Reserved> expected = Sum(Quarantined());
+  std::vector<Reserved> seen = Sum(snapshot_.quarantined);
+  if (!Same(seen, expected))
+    Fail("quarantine", absl::StrCat("quarantined is ", Print(seen),
+                                    ", should be ", Print(expected)));
+  bool must = false, exact = true;
+  for (const File& f : state_->files) {
+    if (f.life != File::Life::kRefused || f.pages.empty()) continue;
+    must |= f.must_report;
+    exact &= f.exact_report;
+  }
+  if (!must) return;
+  std::vector<Reserved> reported = Sum(snapshot_.reported);
+  if (reported.empty() || (exact && !Same(reported, expected)))
+    Fail("quarantine", absl::StrCat("reported is ", Print(reported),
+                                    ", should be ", Print(expected)));
+}
+
+void Stepper::CheckCells(const std::vector<Cell>& cells) {
+  if (cells.empty()) return;
+  for (const File& f : state_->files) {
+    if (f.life == File::Life::kGone || f.shmem || f.unknown) continue;
+    for (const Page& page : f.pages) {
+      if (page.frame == kNoFrame) continue;
+      for (const Cell& cell : cells)
+        if (cell.frame == page.frame) CheckRead(&page, cell.at, cell.value);
+    }
+  }
+}
+
+}  // namespace handover::model

@@ -1,0 +1,147 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// How one step is judged. Used by the judge_*.cc files only.
+#ifndef HANDOVER_MODEL_JUDGE_INTERNAL_H_
+#define HANDOVER_MODEL_JUDGE_INTERNAL_H_
+
+#include <initializer_list>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "model/accounting.h"
+#include "model/history.h"
+#include "model/judge.h"
+#include "model/observation.h"
+#include "model/state.h"
+
+namespace handover::model {
+
+// What a `sim corrupt` did to the table of the next kexec.
+struct Corruption {
+  Target target = Target::kRootVersion;
+  int64_t delta = 0;
+  int64_t nth = 0;
+  bool resum = false;
+};
+
+// Applies commands to a state and compares the state with a snapshot. The
+// state changes as the observed outcomes say; what could not be is a verdict.
+class Stepper {
+ public:
+  // `snapshot` is what is seen after the commands that Apply() gets.
+  Stepper(State* state, const Snapshot& snapshot, bool fault);
+
+  // One command that a kernel carried out (no `sim fail` and the like).
+  void Apply(const Command& command, const Outcome& outcome);
+
+  // After all commands of the step: the state against the snapshot.
+  void Check();
+  // Some command was cut short by the end of its kernel: a page may have been
+  // taken, a reservation used, without it getting anywhere.
+  void SetCutShort() { cut_short_ = true; }
+
+  // The old kernel of `state` is gone, the one of state->image (or a cold one)
+  // runs and `snapshot` is its first.
+  void Kexec(const std::vector<Corruption>& corruptions,
+             bool shortage_reported);
+  void ColdBoot(bool shortage_reported);
+
+  void CheckCells(const std::vector<Cell>& cells);
+
+  void Fail(std::string_view property, std::string what);
+  std::vector<Verdict> verdicts;
+
+ private:
+  using Errors = std::initializer_list<int>;
+
+  // --- judge.cc
+  // Collects in `must_` which errors the command must end with, one of them;
+  // in `may_` which ones it may end with although it could succeed.
+  void Must(int error) { must_.push_back(error); }
+  void May(int error) { may_.push_back(error); }
+  // Holds the outcome against both; true if the command took effect.
+  bool Went(const Outcome& outcome);
+  int FileOf(const Command& command);  // -1 and Must(EBADF) if there is none
+  File& file(int id) { return state_->files[static_cast<size_t>(id)]; }
+  bool MemoryIsShort(uint64_t page_size) const;
+
+  // --- judge_process.cc
+  void Memfd(const Command& c, const Outcome& o);
+  void Truncate(const Command& c, const Outcome& o);
+  void Map(const Command& c, const Outcome& o);
+  void Unmap(const Command& c, const Outcome& o);
+  void Access(const Command& c, const Outcome& o);
+  void Fallocate(const Command& c, const Outcome& o);
+  void Punch(const Command& c, const Outcome& o);
+  void Seal(const Command& c, const Outcome& o);
+  void Seek(const Command& c, const Outcome& o);
+  void Bind(const Command& c, const Outcome& o);
+  void Pin(const Command& c, const Outcome& o);
+  void Close(const Command& c, const Outcome& o);
+  void Exit(int process);
+  void Nr(const Command& c, const Outcome& o);
+  void Dev(const Command& c, const Outcome& o);
+
+  // A page of the snapshot, or null if the snapshot does not show it.
+  const PageView* SeenPage(int id, int64_t index);
+  // A new page of a file; it is of the pool unless `file` is a shmem one.
+  Page* NewPage(int id, int64_t index, int bind, const Outcome* outcome);
+  void RemovePages(int id, int64_t from, int64_t to);
+  void ZapCopies(int id, int64_t from, int64_t to);
+  void DropMapping(size_t mapping);
+  void FreePage(uint64_t page_size, const Page& page);
+  void PutFile(int id);  // evicts it if nothing holds it
+  void CheckRead(const Page* page, uint64_t at, uint64_t value);
+  bool ReadOnlyValue(const Word& word, uint64_t value);
+
+  // --- judge_agent.cc
+  void Agent(const Command& c, const Outcome& o);
+  void Preserve(const Command& c, const Outcome& o);
+  void Retrieve(const Command& c, const Outcome& o);
+  void Reboot(const Command& c, const Outcome& o);
+  void FinishSession(Session* session);
+  void DropSession(int name);
+
+  // --- judge_boot.cc
+  void Boot(bool cold, bool shortage_reported);
+  void BootPool(size_t pool, bool cold, bool shortage_reported);
+  void LoseEverything();
+  void Refuse(const std::vector<int>& published,
+              const std::vector<Corruption>& corruptions);
+  std::vector<Reserved> Quarantined() const;
+
+  // --- judge_check.cc
+  void CheckFiles();
+  void CheckFile(int id, const FileView& view);
+  void CheckPages(int id, const FileView& view);
+  void CheckPools();
+  void CheckDuplicates();
+  void CheckSessions();
+  void CheckQuarantine();
+  int64_t ExpectedReservations(uint64_t page_size) const;
+  const FileView* ViewOf(int id) const;
+  std::string_view Property(std::string_view usual) const {
+    return override_.empty() ? usual : override_;
+  }
+
+  PoolEvent* Event(uint64_t page_size, PoolEvent::Kind kind);
+
+  State* state_;
+  const Snapshot& snapshot_;
+  bool fault_;
+  std::vector<int> must_;
+  std::vector<int> may_;
+  std::vector<std::vector<PoolEvent>> events_;  // by pool
+  std::vector<int> may_migrate_;                // files
+  std::string_view override_;
+  bool frames_changed_ = false;
+  bool cut_short_ = false;
+};
+
+// "p0 write m0 3 7f: " for verdicts.
+std::string Where(const Command& command);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_JUDGE_INTERNAL_H_

@@ -1,0 +1,650 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What processes, the administrator and devices do. Follows mm/hugetlb.c,
+// fs/hugetlbfs/inode.c, mm/memfd.c and, for shmem files in outline, mm/shmem.c.
+#include <algorithm>
+#include <cerrno>
+#include <iterator>
+
+#include "absl/strings/str_cat.h"
+#include "model/judge_internal.h"
+
+namespace handover::model {
+namespace {
+
+constexpr uint32_t kWriteSeals = kSealWrite | kSealFutureWrite;
+constexpr uint64_t kSmallPage = 4096;
+
+bool Contains(const std::vector<int64_t>& list, int64_t value) {
+  return std::binary_search(list.begin(), list.end(), value);
+}
+
+void Insert(std::vector<int64_t>* list, int64_t value) {
+  auto it = std::lower_bound(list->begin(), list->end(), value);
+  if (it == list->end() || *it != value) list->insert(it, value);
+}
+
+void Erase(std::vector<int64_t>* list, int64_t value) {
+  auto it = std::lower_bound(list->begin(), list->end(), value);
+  if (it != list->end() && *it == value) list->erase(it);
+}
+
+// Pages of a file up to its size; the last one of a shmem file may be partial.
+int64_t SizeInPages(const File& file) {
+  int64_t page = static_cast<int64_t>(file.page_size);
+  return (file.size + page - 1) / page;
+}
+
+}  // namespace
+
+void Stepper::Memfd(const Command& c, const Outcome& o) {
+  bool shmem = c.verb == Verb::kShmem;
+  if (state_->names[static_cast<size_t>(c.file)] >= 0) Must(EEXIST);
+  if (!shmem && !state_->FindPool(c.page_size)) Must(ENODEV);
+  if (!Went(o)) return;
+  File added;
+  added.page_size = shmem ? kSmallPage : c.page_size;
+  added.shmem = shmem;
+  added.mode = c.noexec ? 0666 : 0777;
+  added.seals = c.noexec ? kSealExec : c.sealable ? 0 : kSealSeal;
+  added.names = 1;
+  int id = static_cast<int>(state_->files.size());
+  state_->files.push_back(added);
+  state_->names[static_cast<size_t>(c.file)] = id;
+  if (const FileView* view = ViewOf(id)) file(id).inode = view->inode;
+}
+
+void Stepper::Truncate(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  int64_t size = c.page * static_cast<int64_t>(f.page_size);
+  if ((size < f.size && (f.seals & kSealShrink)) ||
+      (size > f.size && (f.seals & kSealGrow)))
+    Must(EPERM);
+  if (f.preserved) {
+    bool removes = !f.pages.empty() && f.pages.back().index >= c.page;
+    if (size != f.size || (removes && !f.shmem)) {
+      Must(EPERM);
+    } else if (!f.shmem) {
+      May(EPERM);
+    }
+  }
+  if (!Went(o)) return;
+  if (f.shmem && size == f.size) return;
+  f.size = size;
+  ZapCopies(id, c.page, INT64_MAX);
+  RemovePages(id, c.page, INT64_MAX);
+}
+
+void Stepper::Map(const Command& c, const Outcome& o) {
+  if (state_->FindMapping(c.process, c.mapping)) Must(EEXIST);
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  int64_t page = static_cast<int64_t>(f.page_size);
+  int64_t end = c.page + c.length;
+  bool grows = !f.shmem && !c.read_only && f.size < end * page;
+  bool reserves = !f.shmem && !c.no_reserve;
+  bool shared_write = !c.is_private && !c.read_only;
+  if (shared_write && (f.seals & kWriteSeals)) Must(EPERM);
+  if (grows && f.preserved) Must(EPERM);
+  int64_t charge = 0;
+  if (reserves) {
+    charge = c.is_private ? c.length
+                          : c.length - f.regions.CountIn(c.page, end);
+    if (f.preserved && !c.is_private && charge > 0) Must(ENOMEM);
+  }
+
+  PoolEvent reserve;
+  bool can_fail = must_.empty() && charge > 0;
+  if (can_fail) May(ENOMEM);
+  int bind = state_->bind[static_cast<size_t>(c.process)];
+  bool went = Went(o);
+  if (can_fail) {
+    PoolEvent::Kind kind = PoolEvent::Kind::kReserve;
+    if (!went)
+      kind = fault_ ? PoolEvent::Kind::kMaybeReserve
+                    : PoolEvent::Kind::kReserveFails;
+    PoolEvent* event = Event(f.page_size, kind);
+    if (event) {
+      event->count = charge;
+      event->bind = bind;
+    }
+  }
+  if (!went) return;
+
+  if (grows) f.size = end * page;
+  if (reserves && !c.is_private) f.regions.Add(c.page, end);
+  Mapping m;
+  m.process = c.process;
+  m.name = c.mapping;
+  m.file = id;
+  m.from = c.page;
+  m.length = c.length;
+  m.read_only = c.read_only;
+  m.is_private = c.is_private;
+  m.may_write = !c.is_private && !(c.read_only && (f.seals & kWriteSeals));
+  m.owner = c.is_private && reserves;
+  state_->mappings.push_back(m);
+  ++f.mappings;
+}
+
+// The order of the kernel: pages out of the page tables, then the reservations
+// that the mapping owns, then the reference to the file.
+void Stepper::DropMapping(size_t mapping) {
+  Mapping& m = state_->mappings[mapping];
+  File& f = file(m.file);
+  int id = m.file;
+  for (const Page& copy : m.copies) FreePage(f.page_size, copy);
+  if (m.owner) {
+    // Copies give their reservation back first where there is no surplus, and
+    // then it is returned here; either way what is left is what was unused,
+    // for a copy that is freed as surplus takes its page along.
+    int64_t unused = m.length - static_cast<int64_t>(m.consumed.size());
+    if (unused > 0) {
+      if (PoolEvent* event =
+              Event(f.page_size, PoolEvent::Kind::kUnreserve))
+        event->count = unused;
+    }
+  }
+  --f.mappings;
+  state_->mappings.erase(state_->mappings.begin() +
+                         static_cast<std::ptrdiff_t>(mapping));
+  PutFile(id);
+}
+
+void Stepper::Unmap(const Command& c, const Outcome& o) {
+  Mapping* m = state_->FindMapping(c.process, c.mapping);
+  if (!m) Must(EBADF);
+  if (!Went(o)) return;
+  if (m) DropMapping(static_cast<size_t>(m - state_->mappings.data()));
+}
+
+void Stepper::Exit(int process) {
+  for (size_t i = 0; i < state_->mappings.size();) {
+    if (state_->mappings[i].process == process) {
+      DropMapping(i);
+    } else {
+      ++i;
+    }
+  }
+  state_->bind[static_cast<size_t>(process)] = -1;
+}
+
+void Stepper::Access(const Command& c, const Outcome& o) {
+  bool write = c.verb == Verb::kWrite;
+  Mapping* m = state_->FindMapping(c.process, c.mapping);
+  if (!m) {
+    Must(EBADF);
+    Went(o);
+    return;
+  }
+  int id = m->file;
+  File& f = file(id);
+  // The address decides, so at= may reach into a later page.
+  int64_t page = c.page + static_cast<int64_t>(c.at / f.page_size);
+  uint64_t at = c.at % f.page_size;
+  int64_t index = m->from + page;
+
+  auto expect = [&](Outcome::Kind kind, std::string_view name) {
+    if (o.kind == kind) return;
+    Fail("refusal", absl::StrCat("the access should get ", std::string(name)));
+  };
+  if (page >= m->length || (write && m->read_only)) {
+    expect(Outcome::Kind::kSigsegv, "SIGSEGV");
+    return;
+  }
+  Page* own = FindPage(&f.pages, index);
+  Page* copy = m->is_private ? FindPage(&m->copies, index) : nullptr;
+  bool beyond = index >= SizeInPages(f);
+  if (beyond && !copy && (!own || f.shmem)) {
+    expect(Outcome::Kind::kSigbus, "SIGBUS");
+    return;
+  }
+
+  bool ok = o.kind == Outcome::Kind::kDone && o.result >= 0;
+  int bind = state_->bind[static_cast<size_t>(c.process)];
+  // A page is needed for a hole (a private mapping gets a copy of its own
+  // even for a read), and for a first private write.
+  bool needs_copy = m->is_private && !copy && (!own || write) &&
+                    !(f.shmem && !write);
+  bool needs_own = !m->is_private && !own;
+  bool reserved = needs_copy ? m->owner && !Contains(m->consumed, index)
+                             : f.regions.Contains(index);
+  if (!ok) {
+    bool no_memory = o.kind == Outcome::Kind::kSigbus ||
+                     (fault_ && (o.kind == Outcome::Kind::kKilled ||
+                                 o.kind == Outcome::Kind::kDone));
+    if (!no_memory || !(needs_copy || needs_own) || (f.shmem && !fault_)) {
+      if (!fault_ || (o.kind == Outcome::Kind::kDone && o.result >= 0))
+        Fail("refusal", "the access should have gone well");
+    } else if (!f.shmem) {
+      PoolEvent* event =
+          Event(f.page_size, fault_ ? PoolEvent::Kind::kMaybeChurn
+                                    : PoolEvent::Kind::kTakeFails);
+      if (event) {
+        event->reserved = reserved;
+        event->bind = bind;
+      }
+    }
+    if (o.kind == Outcome::Kind::kKilled) Exit(c.process);
+    return;
+  }
+
+  if (needs_copy) {
+    Page added;
+    added.index = index;
+    if (own && (write || !f.shmem)) added.words = own->words;
+    added.frame = o.frame;
+    added.node = o.node;
+    if (!f.shmem) {
+      if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
+        event->reserved = reserved;
+        event->bind = bind;
+        event->node = o.node;
+      }
+      if (bind != kAnyNode && o.node >= 0 && o.node != bind)
+        Fail("placement", absl::StrCat("a page of node ", o.node,
+                                       " for a process bound to ", bind));
+    }
+    if (m->owner) Insert(&m->consumed, index);
+    copy = AddPage(&m->copies, index);
+    *copy = added;
+    frames_changed_ = true;
+  } else if (needs_own) {
+    if (!f.shmem) {
+      if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
+        event->reserved = reserved;
+        event->bind = bind;
+      }
+      f.regions.Add(index, index + 1);
+    }
+    own = NewPage(id, index, bind, &o);
+    if (f.preserved && !f.shmem) Insert(&f.late, index);
+  }
+  Page* page_used = copy ? copy : own;
+  if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
+      o.frame != page_used->frame && !f.shmem) {
+    Fail("identity", absl::StrCat("the access reached frame ", o.frame,
+                                  ", the page lies in ", page_used->frame));
+  }
+  if (write) {
+    if (page_used) page_used->Write(at, c.value, state_->generation, false);
+  } else if (!f.unknown) {
+    CheckRead(page_used, at, o.value);
+  }
+}
+
+void Stepper::CheckRead(const Page* page, uint64_t at, uint64_t value) {
+  const Word* word = page ? page->Find(at) : nullptr;
+  uint64_t expected = word ? word->value : 0;
+  if (value == expected) return;
+  // A value that is older than the kernel shows a write that got lost.
+  bool lost = word && word->generation < state_->generation &&
+              !word->device && (value == word->previous || value == 0);
+  Fail(lost ? "no-lost-write" : "contents",
+       absl::StrCat("byte ", at, " of frame ", page ? page->frame : kNoFrame,
+                    " is ", absl::Hex(value), ", should be ",
+                    absl::Hex(expected)));
+}
+
+void Stepper::Fallocate(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  int64_t page = static_cast<int64_t>(f.page_size);
+  int64_t end = c.page + c.length;
+  bool beyond = end * page > f.size;
+  if (beyond && (f.seals & kSealGrow)) Must(EPERM);
+  if (f.preserved) {
+    if (f.shmem || (beyond && !c.keep_size)) {
+      Must(EPERM);
+    } else if (beyond) {
+      May(EPERM);
+    }
+  }
+  int bind = state_->bind[static_cast<size_t>(c.process)];
+  bool refused = !must_.empty();
+  // Pages are allocated one after the other; those that were had before one
+  // could not be stay in the file.
+  bool stops = !refused && o.kind == Outcome::Kind::kDone &&
+               (o.result == -ENOSPC || (fault_ && o.result < 0)) &&
+               o.result != -EPERM;
+  if (!refused) May(ENOSPC);
+  if (!refused && f.shmem) May(ENOMEM);
+  bool went = Went(o);
+  if (!went && !stops) return;
+  if (f.shmem && !went) return;
+  for (int64_t index = c.page; index < end; ++index) {
+    if (FindPage(f.pages, index)) continue;
+    bool reserved = f.regions.Contains(index);
+    if (stops && !SeenPage(id, index)) {
+      PoolEvent* event =
+          Event(f.page_size, fault_ ? PoolEvent::Kind::kMaybeChurn
+                                    : PoolEvent::Kind::kTakeFails);
+      if (event) {
+        event->reserved = reserved;
+        event->bind = bind;
+      }
+      stops = false;
+      break;
+    }
+    if (!f.shmem) {
+      if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
+        event->reserved = reserved;
+        event->bind = bind;
+      }
+      f.regions.Add(index, index + 1);
+    }
+    NewPage(id, index, bind, nullptr);
+    if (f.preserved && !f.shmem) Insert(&f.late, index);
+  }
+  if (stops && !fault_)
+    Fail("refusal", "fallocate failed though it has all its pages");
+  if (went && beyond && !c.keep_size) f.size = end * page;
+}
+
+void Stepper::Punch(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  if (f.seals & kWriteSeals) Must(EPERM);
+  int64_t end = c.page + c.length;
+  if (f.preserved) {
+    bool removes = std::any_of(
+        f.pages.begin(), f.pages.end(), [&c, end](const Page& page) {
+          return page.index >= c.page && page.index < end;
+        });
+    if (removes || f.shmem) {
+      Must(EPERM);
+    } else {
+      May(EPERM);
+    }
+  }
+  if (!Went(o)) return;
+  ZapCopies(id, c.page, end);
+  RemovePages(id, c.page, end);
+}
+
+void Stepper::Seal(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  uint32_t seals = c.seals;
+  if (f.seals & kSealSeal) Must(EPERM);
+  if ((seals & kSealExec) && (f.mode & 0111))
+    seals |= kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite;
+  if ((seals & kSealWrite) && !(f.seals & kSealWrite)) {
+    bool writable = std::any_of(
+        state_->mappings.begin(), state_->mappings.end(),
+        [id](const Mapping& m) { return m.file == id && m.may_write; });
+    bool pinned = std::any_of(f.pages.begin(), f.pages.end(),
+                              [](const Page& page) { return page.pinned; });
+    // LUO's own pins count like any other device's; late pages get theirs when
+    // the file is frozen, and may keep it if that update fails.
+    bool held = f.preserved && f.pages.size() > f.late.size();
+    if (writable || pinned || held) {
+      Must(EBUSY);
+    } else if (!f.late.empty()) {
+      May(EBUSY);
+    }
+  }
+  if (!Went(o)) return;
+  f.seals |= seals;
+}
+
+void Stepper::Seek(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (Went(o) && id >= 0) file(id).position = c.position;
+}
+
+void Stepper::Bind(const Command& c, const Outcome& o) {
+  if (c.node >= state_->nodes) Must(EINVAL);
+  if (Went(o)) state_->bind[static_cast<size_t>(c.process)] = c.node;
+}
+
+void Stepper::Pin(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  if (c.page >= SizeInPages(f)) Must(EINVAL);
+  Page* page = FindPage(&f.pages, c.page);
+  bool hole = !page && !f.shmem;
+  bool refused = !must_.empty();
+  if (!refused) {
+    if (hole) May(ENOMEM);
+    if (hole && f.preserved) {
+      May(EPERM);
+      May(EBUSY);
+    }
+    if (MemoryIsShort(f.page_size)) {
+      May(ENOMEM);  // it has to leave CMA and cannot
+      May(EBUSY);
+    }
+  }
+  bool went = Went(o);
+  if (refused) return;
+  may_migrate_.push_back(id);
+  int bind = state_->bind[static_cast<size_t>(c.process)];
+  if (hole && (went || !f.preserved)) {
+    bool charged = !f.regions.Contains(c.page);
+    if (!went) {
+      PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kMaybeReserve);
+      if (event) {
+        event->count = charged ? 1 : 0;
+        event->bind = bind;
+      }
+      if (fault_) Event(f.page_size, PoolEvent::Kind::kMaybeChurn);
+      return;
+    }
+    if (charged) {
+      PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kReserve);
+      if (event) {
+        event->count = 1;
+        event->bind = bind;
+      }
+    }
+    if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake))
+      event->reserved = true;
+    f.regions.Add(c.page, c.page + 1);
+    page = NewPage(id, c.page, kAnyNode, &o);
+    if (f.preserved) Insert(&f.late, c.page);
+  }
+  if (!went) return;
+  if (f.shmem && !page) page = NewPage(id, c.page, kAnyNode, &o);
+  Device device;
+  device.name = c.file;
+  device.page = c.page;
+  device.file = id;
+  const PageView* seen = SeenPage(id, c.page);
+  device.frame = f.shmem ? kNoFrame : seen ? seen->frame : o.frame;
+  state_->devices.push_back(device);
+  // It may move one last time, out of CMA: CheckPages() pins it afterwards.
+  if (page && seen && seen->frame != page->frame) return;
+  if (page) page->pinned = true;
+}
+
+void Stepper::Close(const Command& c, const Outcome& o) {
+  int id = FileOf(c);
+  if (!Went(o) || id < 0) return;
+  state_->names[static_cast<size_t>(c.file)] = -1;
+  --file(id).names;
+  PutFile(id);
+}
+
+void Stepper::Nr(const Command& c, const Outcome& o) {
+  bool nr = c.verb == Verb::kNr;
+  if (!state_->FindPool(c.page_size) || c.node >= state_->nodes) {
+    Must(ENOENT);
+    Must(EINVAL);
+  }
+  if (!Went(o)) return;
+  PoolEvent* event =
+      Event(c.page_size, nr ? PoolEvent::Kind::kSetNr
+                            : PoolEvent::Kind::kSetOvercommit);
+  if (!event) return;
+  event->count = c.length;
+  event->bind = c.node;
+}
+
+void Stepper::Dev(const Command& c, const Outcome& o) {
+  Device* device = nullptr;
+  for (Device& d : state_->devices)
+    if (d.name == c.file && d.page == c.page) device = &d;
+  Page* page = nullptr;
+  bool orphan = false;
+  if (device) {
+    File& f = file(device->file);
+    if (f.life != File::Life::kGone) page = FindPage(&f.pages, c.page);
+    // Its file may have let go of the page and have another one there now.
+    if (page && !f.shmem && page->frame != device->frame) page = nullptr;
+    for (const Orphan& o2 : state_->orphans)
+      orphan |= !f.shmem && o2.frame == device->frame;
+  }
+  if (device && c.at >= file(device->file).page_size) {
+    if (o.ok()) Fail("refusal", "a device wrote past the end of its page");
+    return;
+  }
+  if (o.kind == Outcome::Kind::kDone && o.result == -ENODEV) {
+    if (page)
+      Fail("contents", "the device lost a page that should still be there");
+    return;
+  }
+  if (o.kind != Outcome::Kind::kDone || o.result < 0) {
+    Fail("refusal", absl::StrCat("dev ended with ", o.result));
+    return;
+  }
+  if (!page && !orphan) {
+    Fail("contents", "a device wrote to a page that it has no more");
+    return;
+  }
+  if (page) page->Write(c.at, c.value, state_->generation, true);
+}
+
+const PageView* Stepper::SeenPage(int id, int64_t index) {
+  const FileView* view = ViewOf(id);
+  if (!view) return nullptr;
+  auto begin = snapshot_.pages.begin() + view->pages_begin;
+  auto end = snapshot_.pages.begin() + view->pages_end;
+  auto it = std::lower_bound(
+      begin, end, index,
+      [](const PageView& page, int64_t i) { return page.index < i; });
+  return it != end && it->index == index ? &*it : nullptr;
+}
+
+Page* Stepper::NewPage(int id, int64_t index, int bind,
+                       const Outcome* outcome) {
+  File& f = file(id);
+  Page* page = AddPage(&f.pages, index);
+  frames_changed_ = true;
+  if (f.shmem) return page;
+  if (const PageView* seen = SeenPage(id, index)) {
+    page->frame = seen->frame;
+    page->node = seen->node;
+  } else if (outcome) {
+    page->frame = outcome->frame;
+    page->node = outcome->node;
+  }
+  size_t pool = static_cast<size_t>(state_->FindPool(f.page_size) -
+                                    state_->pools.data());
+  if (!events_[pool].empty()) events_[pool].back().node = page->node;
+  if (bind != kAnyNode && page->node >= 0 && page->node != bind)
+    Fail("placement", absl::StrCat("a page of node ", page->node,
+                                   " for a process bound to ", bind));
+  return page;
+}
+
+void Stepper::FreePage(uint64_t page_size, const Page& page) {
+  frames_changed_ = true;
+  if (page.pinned) {
+    state_->orphans.push_back({page_size, page.frame});
+    return;
+  }
+  PoolEvent* event = Event(page_size, PoolEvent::Kind::kFree);
+  if (!event) return;
+  event->node = page.node;
+}
+
+// remove_inode_hugepages(): a truncation (`to` is the end of all) drops the
+// reservations of the range too, a punched hole only those of its pages.
+void Stepper::RemovePages(int id, int64_t from, int64_t to) {
+  File& f = file(id);
+  int64_t freed = 0;
+  for (size_t i = 0; i < f.pages.size();) {
+    if (f.pages[i].index < from || f.pages[i].index >= to) {
+      ++i;
+      continue;
+    }
+    if (!f.shmem) FreePage(f.page_size, f.pages[i]);
+    if (to != INT64_MAX)
+      f.regions.Remove(f.pages[i].index, f.pages[i].index + 1);
+    Erase(&f.late, f.pages[i].index);
+    f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(i));
+    ++freed;
+  }
+  if (f.shmem || to != INT64_MAX) return;
+  int64_t unused = f.regions.CountIn(from, to) - freed;
+  f.regions.Remove(from, to);
+  if (unused <= 0) return;
+  if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
+    event->count = unused;
+}
+
+// Removing pages from a file takes them out of all page tables, private copies
+// of them included. A copy that had used up a reservation gives it back while
+// the pool has no surplus (__unmap_hugepage_range()).
+void Stepper::ZapCopies(int id, int64_t from, int64_t to) {
+  for (Mapping& m : state_->mappings) {
+    if (m.file != id || !m.is_private) continue;
+    for (size_t i = 0; i < m.copies.size();) {
+      int64_t index = m.copies[i].index;
+      if (index < from || index >= to) {
+        ++i;
+        continue;
+      }
+      File& f = file(id);
+      Pool* pool = state_->FindPool(f.page_size);
+      if (!f.shmem) {
+        FreePage(f.page_size, m.copies[i]);
+        if (m.owner && pool && pool->Surplus() == 0) {
+          Erase(&m.consumed, index);
+          if (PoolEvent* event =
+                  Event(f.page_size, PoolEvent::Kind::kUnreserve))
+            event->count = -1;
+        }
+      }
+      m.copies.erase(m.copies.begin() + static_cast<std::ptrdiff_t>(i));
+    }
+  }
+}
+
+void Stepper::PutFile(int id) {
+  File& f = file(id);
+  if (f.life != File::Life::kLive || f.names > 0 || f.mappings > 0 ||
+      f.preserved || f.retrieved)
+    return;
+  RemovePages(id, 0, INT64_MAX);
+  f.life = File::Life::kGone;
+  f.pages.clear();
+}
+
+}  // namespace handover::model

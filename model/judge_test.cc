@@ -1,0 +1,728 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// For each property that the judge knows: what it accepts, and what it calls
+// broken by that name.
+#include "model/judge.h"
+
+#include <cerrno>
+
+#include "gtest/gtest.h"
+#include "model/judge_test_world.h"
+
+namespace handover::model {
+namespace {
+
+class JudgeTest : public testing::Test {
+ protected:
+  World w{kFourPages};
+
+  void Updated() {
+    w.MakeFile();
+    w.Preserve();
+    w.Update();
+  }
+
+  void Retrieved() {
+    Updated();
+    w.ShowRetrieved();
+    w.Holds("agent retrieve s0 5 f0");
+  }
+};
+
+TEST_F(JudgeTest, AWholeUpdateHolds) {
+  Retrieved();
+  w.Holds("p3 map f0 m0 0 2 ro noreserve");
+}
+
+// --- contents, no-lost-write
+
+TEST_F(JudgeTest, ContentsRead) {
+  w.MakeFile();
+  w.o.outcome.value = 7;
+  w.Holds("p0 read m0 0 at=8");
+  w.o.outcome.value = 0;
+  w.Holds("p0 read m0 0");
+  w.o.outcome.value = 6;
+  w.Breaks("contents", "p0 read m0 0 at=8");
+}
+
+TEST_F(JudgeTest, ContentsAfterAnUpdate) {
+  Retrieved();
+  w.Holds("p3 map f0 m0 0 2 ro noreserve");
+  w.o.outcome.value = 7;
+  w.Holds("p3 read m0 0 at=8");
+  w.o.outcome.value = 0x5a5a;
+  w.Breaks("contents", "p3 read m0 0 at=8");
+}
+
+TEST_F(JudgeTest, ALostWriteIsNamed) {
+  w.MakeFile();
+  w.Holds("p0 write m0 0 8 at=8");
+  w.Preserve();
+  w.Update();
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+  w.Holds("p3 map f0 m0 0 2 ro noreserve");
+  w.o.outcome.value = 8;
+  w.Holds("p3 read m0 0 at=8");
+  w.o.outcome.value = 7;
+  w.Breaks("no-lost-write", "p3 read m0 0 at=8");
+}
+
+TEST_F(JudgeTest, DeviceWritesAreContents) {
+  w.MakeFile();
+  w.Holds("p0 pin f0 0");
+  w.Preserve();
+  w.Holds("sim dev f0 0 99 at=8");
+  w.Update();
+  w.Holds("sim dev f0 0 77 at=16");  // before anybody claimed the page
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+  w.Holds("p3 map f0 m0 0 2 ro noreserve");
+  w.o.outcome.value = 0x99;
+  w.Holds("p3 read m0 0 at=8");
+  w.o.outcome.value = 0x77;
+  w.Holds("p3 read m0 0 at=16");
+  w.Breaks("contents", "sim dev f0 0 1", -ENODEV);
+}
+
+TEST_F(JudgeTest, WordsAreWatchedWhileNobodyOwnsThePage) {
+  Updated();
+  w.o.cells = {{100, 8, 7}, {100, 0, 0}};
+  w.Holds("p0 bind any");
+  w.o.cells = {{100, 0, 0x5a}};
+  w.Breaks("contents", "p0 bind any");
+}
+
+// --- identity
+
+TEST_F(JudgeTest, IdentityOfAFrame) {
+  Updated();
+  w.ShowRetrieved();
+  w.files[0].pages[0].frame = 104;
+  w.Breaks("identity", "agent retrieve s0 5 f0");
+}
+
+TEST_F(JudgeTest, IdentityOfAHole) {
+  Updated();
+  w.ShowRetrieved();
+  w.files[0].pages.push_back({1, 104, 0});
+  w.Breaks("identity", "agent retrieve s0 5 f0");
+}
+
+TEST_F(JudgeTest, PreserveMayMoveAPageButNotAPinnedOne) {
+  w.MakeFile();
+  w.Holds("agent open");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.files[0].pages[0].frame = 104;  // out of CMA
+  w.Holds("agent preserve s0 5 f0");
+  w.sessions.clear();
+  w.Holds("agent drop s0");
+  w.Holds("p0 pin f0 0");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.files[0].pages[0].frame = 100;
+  w.Breaks("identity", "agent preserve s0 5 f0");
+}
+
+// --- counters
+
+TEST_F(JudgeTest, CountersFollowAFault) {
+  w.MakeFile();
+  w.files[0].pages.push_back({1, 200, 1});
+  w.files[0].regions = {{0, 2}};
+  w.Set(1, 2, 1);
+  w.Holds("p0 write m0 1 1");
+  w.Set(1, 2, 2);  // a page came back from nowhere
+  w.Breaks("counters", "p0 bind any");
+}
+
+TEST_F(JudgeTest, CountersOfReservations) {
+  w.MakeFile();
+  w.files[0].regions = {{0, 2}};
+  w.resv() = 1;
+  w.Holds("p1 map f0 m0 0 2");
+  w.files[0].pages.push_back({1, 200, 1});
+  w.Set(1, 2, 1);
+  w.Breaks("counters", "p1 write m0 1 1");  // the reservation was not used
+}
+
+TEST_F(JudgeTest, CountersOfAnEvictedFile) {
+  w.MakeFile();
+  w.files.clear();
+  w.Holds("p0 close f0");
+  w.Set(0, 2, 2);
+  w.Holds("p0 exit");  // the mapping was the last to hold it
+}
+
+TEST_F(JudgeTest, CountersOfAnUnclaimedFile) {
+  Updated();
+  w.Set(0, 2, 2);
+  w.Holds("agent finish s0");
+}
+
+TEST_F(JudgeTest, PagesOfAFinishedFileThatAreLost) {
+  Updated();
+  w.Breaks("counters", "agent finish s0");
+}
+
+TEST_F(JudgeTest, ResizingSeesUnclaimedPages) {
+  Updated();
+  w.Set(0, 2, 1);
+  w.Set(1, 3, 3);
+  w.Holds("admin nr 16K 5");
+  w.Set(1, 4, 4);
+  w.Breaks("counters", "admin nr 16K 5");
+}
+
+TEST_F(JudgeTest, PrivateCopiesUseThePool) {
+  w.MakeFile();
+  w.resv() = 2;
+  w.Holds("p1 map f0 m0 0 2 private");
+  w.Set(0, 2, 0);
+  w.resv() = 1;
+  w.o.outcome.frame = 104;
+  w.o.outcome.node = 0;
+  w.Holds("p1 write m0 0 8 at=8");
+  w.o.outcome.value = 8;
+  w.Holds("p1 read m0 0 at=8");
+  w.o.outcome.value = 7;
+  w.Holds("p0 read m0 0 at=8");
+  w.Set(0, 2, 1);
+  w.resv() = 0;
+  w.Holds("p1 exit");
+}
+
+TEST_F(JudgeTest, APrivateCopyThatIsNotFreed) {
+  w.MakeFile();
+  w.Holds("p1 map f0 m0 0 2 private noreserve");
+  w.Set(0, 2, 0);
+  w.o.outcome.frame = 104;
+  w.o.outcome.node = 0;
+  w.Holds("p1 write m0 0 8 at=8");
+  w.Breaks("counters", "p1 unmap m0");
+}
+
+// --- no-duplicate
+
+TEST_F(JudgeTest, NoFrameHasTwoOwners) {
+  w.MakeFile();
+  SeenFile other;
+  other.name = 1;
+  other.inode = 2;
+  other.seals = kSealSeal;
+  w.files.push_back(other);
+  w.Holds("p0 memfd f1 16K");
+  w.files[1].size = 16384;
+  w.files[1].regions = {{0, 1}};
+  w.resv() = 1;
+  w.Holds("p0 map f1 m1 0 1");
+  w.resv() = 0;
+  w.files[1].pages = {{0, 102, 0}};  // lies in the page at frame 100
+  w.Set(0, 2, 0);
+  w.Breaks("no-duplicate", "p0 write m1 0 1");
+}
+
+TEST_F(JudgeTest, AnAnnouncedPageIsNobodyElses) {
+  Updated();
+  SeenFile other;
+  other.name = 1;
+  other.seals = kSealSeal;
+  w.files.push_back(other);
+  w.Holds("p0 memfd f1 16K");
+  w.files[0].size = 16384;
+  w.files[0].regions = {{0, 1}};
+  w.files[0].pages = {{0, 100, 0}};
+  w.Set(0, 2, 0);
+  w.Breaks("no-duplicate", "p0 fallocate f1 0 1");
+}
+
+// --- boot-budget
+
+TEST_F(JudgeTest, ColdBootIsBalanced) {
+  w.Set(0, 2, 2);
+  w.Set(1, 2, 2);
+  EXPECT_TRUE(w.Boot().empty());
+}
+
+TEST_F(JudgeTest, ColdBootOutOfBalance) {
+  w.Set(0, 3, 3);
+  w.Set(1, 1, 1);
+  std::vector<Verdict> verdicts = w.Boot();
+  ASSERT_EQ(verdicts.size(), 1u);
+  EXPECT_EQ(verdicts[0].property, "boot-budget");
+}
+
+TEST_F(JudgeTest, ColdBootMayFallOverFromAnEmptyNode) {
+  w.Set(0, 3, 3);
+  w.Set(1, 1, 1);
+  w.node(1).allocatable = 0;
+  EXPECT_TRUE(w.Boot().empty());
+}
+
+TEST_F(JudgeTest, AShortageIsReported) {
+  w.Set(0, 2, 2);
+  w.Set(1, 1, 1);
+  w.node(0).allocatable = w.node(1).allocatable = 0;
+  EXPECT_FALSE(w.Boot().empty());
+  World reported(kFourPages);
+  reported.o = w.o;
+  reported.o.shortage_reported = true;
+  EXPECT_TRUE(reported.Boot().empty());
+}
+
+TEST_F(JudgeTest, HandedOverPagesCountAsAskedFor) {
+  w.MakeFile();
+  w.Preserve();
+  w.Reboot();
+  w.Set(0, 3, 2);  // allocated as if nothing came
+  w.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(JudgeTest, AnnouncedPagesAreInUse) {
+  w.MakeFile();
+  w.Preserve();
+  w.Reboot();
+  w.Set(0, 2, 2);
+  w.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(JudgeTest, WhatExceedsTheRequestIsSurplus) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load hugepagesz=16K hugepages=0");
+  w.Reboot();
+  w.Set(0, 1, 0, 1);
+  w.Set(1, 0, 0);
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.Set(0, 0, 0);  // freed surplus goes
+  w.Holds("agent finish s0");
+}
+
+TEST_F(JudgeTest, PerNodeRequestsHoldForEachNode) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load hugepagesz=16K hugepages=1:3");
+  w.Reboot();
+  w.Set(0, 1, 0, 1);
+  w.Set(1, 3, 3);
+  w.Holds("agent reboot");
+
+  World other(kFourPages);
+  other.MakeFile();
+  other.Preserve();
+  other.Holds("loader load hugepagesz=16K hugepages=1:3");
+  other.Reboot();
+  other.Set(0, 1, 0);
+  other.Set(1, 2, 2);
+  other.Breaks("boot-budget", "agent reboot");
+}
+
+// --- placement
+
+TEST_F(JudgeTest, PlacementFollowsThePolicy) {
+  w.MakeFile();
+  w.Holds("p0 bind 1");
+  w.files[0].pages.push_back({1, 200, 1});
+  w.files[0].regions = {{0, 2}};
+  w.Set(1, 2, 1);
+  w.Holds("p0 write m0 1 1");
+}
+
+TEST_F(JudgeTest, PlacementOnTheWrongNode) {
+  w.MakeFile();
+  w.Holds("p0 bind 1");
+  w.files[0].pages.push_back({1, 104, 0});
+  w.files[0].regions = {{0, 2}};
+  w.Set(0, 2, 0);
+  std::vector<Verdict> verdicts = w.Do("p0 write m0 1 1");
+  ASSERT_FALSE(verdicts.empty());
+  EXPECT_EQ(verdicts[0].property, "placement");
+}
+
+TEST_F(JudgeTest, APageDoesNotChangeItsNode) {
+  w.MakeFile();
+  w.files[0].pages[0].node = 1;
+  w.Breaks("placement", "p0 bind any");
+}
+
+// --- metadata
+
+TEST_F(JudgeTest, MetadataComesAlong) {
+  w.MakeFile();
+  w.files[0].position = 123;
+  w.Holds("p0 seek f0 123");
+  w.files[0].seals = kSealGrow | kSealShrink;
+  w.Holds("p0 seal f0 grow,shrink");
+  w.Preserve();
+  w.Update();
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+}
+
+TEST_F(JudgeTest, MetadataThatGotLost) {
+  auto lose = [](void (*change)(SeenFile*)) {
+    World w(kFourPages);
+    w.MakeFile();
+    w.files[0].seals = kSealGrow;
+    w.Holds("p0 seal f0 grow");
+    w.Preserve();
+    w.Update();
+    w.ShowRetrieved();
+    change(&w.files[0]);
+    w.Breaks("metadata", "agent retrieve s0 5 f0");
+  };
+  lose([](SeenFile* f) { f->seals = 0; });
+  lose([](SeenFile* f) { f->size += 16384; });
+  lose([](SeenFile* f) { f->position = 1; });
+  lose([](SeenFile* f) { f->mode = 0666; });
+  lose([](SeenFile* f) { f->regions = {{0, 2}}; });
+}
+
+TEST_F(JudgeTest, NoexecIsAModeAndASeal) {
+  w.Set(0, 2, 2);
+  w.Set(1, 2, 2);
+  EXPECT_TRUE(w.Boot().empty());
+  w.files.emplace_back();
+  w.files[0].mode = 0666;
+  w.files[0].seals = kSealExec;
+  w.Holds("p0 memfd f0 16K noexec");
+}
+
+// --- atomic-import
+
+TEST_F(JudgeTest, AFailedRetrieveChangesNothing) {
+  Updated();
+  w.o.fault_injected = true;
+  w.Holds("agent retrieve s0 5 f0", -EAGAIN);
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+}
+
+TEST_F(JudgeTest, AFailedRetrieveThatGaveAPageAway) {
+  Updated();
+  w.Set(0, 2, 2);
+  w.o.fault_injected = true;
+  w.Breaks("atomic-import", "agent retrieve s0 5 f0", -EAGAIN);
+}
+
+// --- quarantine
+
+class QuarantineTest : public JudgeTest {
+ protected:
+  void SetUp() override {
+    w.MakeFile();
+    w.Preserve();
+    w.Holds("sim corrupt file.csum 1");
+    w.Reboot();
+    // Four fresh pages beside the one that is kept out.
+    w.Set(0, 2, 2);
+    w.Set(1, 2, 2);
+    w.o.after.quarantined = {{16 << 10, 0, 1}};
+    w.o.after.reported = {{16 << 10, 0, 1}};
+  }
+};
+
+TEST_F(QuarantineTest, RefusedMemoryStaysOut) {
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.Holds("agent retrieve s0 5 f0", -EINVAL);
+  w.Holds("agent finish s0");
+  w.Holds("loader load");
+  w.Holds("agent reboot", -EBUSY);
+  w.o.after.quarantined.clear();
+  w.Breaks("quarantine", "p0 bind any");
+}
+
+TEST_F(QuarantineTest, ARefusedFileIsNotHandedOut) {
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  std::vector<Verdict> verdicts = w.Do("agent preserve s0 1 f0", 0);
+  EXPECT_FALSE(verdicts.empty());
+}
+
+TEST_F(QuarantineTest, ItMustBeReported) {
+  w.o.after.reported.clear();
+  w.Breaks("quarantine", "agent reboot");
+}
+
+TEST_F(QuarantineTest, AnUpdateWouldLoseIt) {
+  w.Holds("agent reboot");
+  w.Holds("loader load");
+  w.Reboot();
+  std::vector<Verdict> verdicts = w.Do("agent reboot");
+  ASSERT_FALSE(verdicts.empty());
+  EXPECT_EQ(verdicts[0].property, "refusal");
+}
+
+TEST_F(QuarantineTest, RefusedMemoryIsNotAllocated) {
+  w.Holds("agent reboot");
+  SeenFile other;
+  other.name = 1;
+  other.seals = kSealSeal;
+  w.files.push_back(other);
+  w.Holds("p0 memfd f1 16K");
+  w.files[0].size = 16384;
+  w.files[0].regions = {{0, 1}};
+  w.files[0].pages = {{0, 100, 0}};
+  w.Set(0, 2, 1);
+  w.Breaks("quarantine", "p0 fallocate f1 0 1");
+}
+
+TEST_F(JudgeTest, AMissingPageSizeIsQuarantined) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantined = {{16 << 10, 0, 1}};
+  w.o.after.reported = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+}
+
+TEST_F(JudgeTest, WithoutTheOptionNoSessionComesBack) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-option hugepagesz=16K hugepages=4");
+  w.Reboot();
+  w.Set(0, 2, 2);
+  w.o.after.quarantined = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+  w.Holds("agent open", -EIO);
+  w.Breaks("refusal", "agent open", 0);
+}
+
+// --- exact-rollback
+
+TEST_F(JudgeTest, AFailedPreserveChangesNothing) {
+  w.MakeFile();
+  w.Holds("agent open");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.Holds("sim fail 3");
+  w.o.fault_injected = true;
+  w.Holds("agent preserve s0 5 f0", -ENOMEM);
+  w.o.fault_injected = true;
+  w.Set(0, 3, 1);
+  w.Breaks("exact-rollback", "agent preserve s0 5 f0", -ENOMEM);
+}
+
+TEST_F(JudgeTest, AFailedRebootChangesNothing) {
+  w.MakeFile();
+  w.Preserve();
+  w.o.fault_injected = true;
+  w.Holds("agent reboot", -ENOMEM);
+  w.o.fault_injected = true;
+  w.files[0].seals = kSealShrink;
+  w.Breaks("exact-rollback", "agent reboot", -ENOMEM);
+}
+
+TEST_F(JudgeTest, ADroppedSessionLeavesNothing) {
+  w.MakeFile();
+  w.Preserve();
+  w.sessions.clear();
+  w.Holds("agent drop s0");
+  w.files[0].size = 0;
+  w.files[0].pages.clear();
+  w.files[0].regions.clear();
+  w.Set(0, 2, 2);
+  w.Holds("p0 truncate f0 0");  // no longer refused
+}
+
+TEST_F(JudgeTest, ADroppedSessionThatKeepsAPage) {
+  w.MakeFile();
+  w.Preserve();
+  w.sessions.clear();
+  w.Set(0, 1, 0);
+  w.Breaks("exact-rollback", "agent drop s0");
+}
+
+TEST_F(JudgeTest, NothingWaitsAfterAFailedUpdate) {
+  w.MakeFile();
+  w.Preserve();
+  w.o.outcome.kind = Outcome::Kind::kBlocked;
+  w.Breaks("exact-rollback", "p0 write m0 1 1");
+}
+
+// --- refusal
+
+TEST_F(JudgeTest, APreservedFileKeepsItsShape) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("p0 truncate f0 0", -EPERM);
+  w.Holds("p0 truncate f0 3", -EPERM);
+  w.Holds("p0 punch f0 0 1", -EPERM);
+  w.Holds("p0 fallocate f0 1 2", -EPERM);
+  w.Holds("p0 map f0 m1 0 3 noreserve", -EPERM);
+  w.Holds("p0 map f0 m1 0 2", -ENOMEM);
+  w.Holds("p0 seal f0 write", -EBUSY);
+  w.Holds("agent preserve s0 6 f0", -EBUSY);
+  w.Holds("agent preserve s0 5 f0", -EEXIST);
+  w.Holds("p0 punch f0 1 1");
+}
+
+TEST_F(JudgeTest, LatePagesAreAllowed) {
+  w.MakeFile();
+  w.Preserve();
+  w.files[0].pages.push_back({1, 200, 1});
+  w.files[0].regions = {{0, 2}};
+  w.Set(1, 2, 1);
+  w.Holds("p0 write m0 1 5");
+  w.Update();
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+}
+
+TEST_F(JudgeTest, RefusalThatDidNotHappen) {
+  w.MakeFile();
+  w.Preserve();
+  w.Breaks("refusal", "agent preserve s0 5 f0", 0);
+}
+
+TEST_F(JudgeTest, RefusalWithoutReason) {
+  w.MakeFile();
+  w.Holds("agent open");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.sessions = {{0, false}};
+  std::vector<Verdict> verdicts = w.Do("agent preserve s0 5 f0", -EPERM);
+  ASSERT_FALSE(verdicts.empty());
+}
+
+TEST_F(JudgeTest, UnbackedReservationsAreRefused) {
+  w.MakeFile();
+  w.files[0].regions = {{0, 2}};
+  w.resv() = 1;
+  w.Holds("p1 map f0 m0 0 2");
+  w.Holds("agent open");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.Holds("agent preserve s0 5 f0", -EOPNOTSUPP);
+  w.Breaks("refusal", "agent preserve s0 5 f0", 0);
+}
+
+TEST_F(JudgeTest, RefusalsOfLuo) {
+  Updated();
+  w.Holds("agent open", -EBUSY);
+  w.Holds("agent take s1", -ENOENT);
+  w.Holds("agent retrieve s0 6 f0", -ENOENT);
+  w.Holds("agent retrieve s1 5 f0", -EBADF);
+  w.Holds("agent preserve s0 7 f0", -EINVAL);
+  w.Holds("loader load");
+  w.Holds("agent reboot", -EBUSY);  // the file is neither retrieved nor gone
+  w.Breaks("refusal", "agent open", 0);
+}
+
+TEST_F(JudgeTest, RebootNeedsAnImage) {
+  w.MakeFile();
+  w.Holds("agent reboot", -EINVAL);
+}
+
+TEST_F(JudgeTest, FaultsThatMustFail) {
+  w.MakeFile();
+  w.o.outcome.kind = Outcome::Kind::kSigsegv;
+  w.Holds("p0 write m0 2 1");
+  w.files[0].size = 16384;
+  w.Holds("p0 truncate f0 1");
+  w.o.outcome.kind = Outcome::Kind::kSigbus;
+  w.Holds("p0 write m0 1 1");
+  w.Breaks("refusal", "p0 write m0 1 1");
+}
+
+// --- chain
+
+TEST_F(JudgeTest, KernelsAreCounted) {
+  Retrieved();
+  w.o.after.generation = 1;
+  w.Breaks("chain", "p0 bind any");
+}
+
+TEST_F(JudgeTest, TheSecondUpdateIsLikeTheFirst) {
+  Retrieved();
+  w.Holds("agent preserve s0 5 f0", -EINVAL);
+  w.Holds("agent finish s0");
+  w.sessions = {{0, true}, {1, false}};
+  w.Holds("agent session s1");
+  w.Holds("agent preserve s1 5 f0");
+  w.Holds("loader load hugepagesz=16K hugepages=4");
+  SeenFile saved = w.files[0];
+  w.Reboot();
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{1, true}};
+  w.Holds("agent take s1");
+  w.files = {saved};
+  w.Holds("agent retrieve s1 5 f0");
+}
+
+TEST_F(JudgeTest, PowerLosesEverything) {
+  w.MakeFile();
+  w.Preserve();
+  w.Reboot();
+  w.Set(0, 2, 2);
+  w.Holds("sim power");
+  w.Holds("agent open");
+  w.Holds("agent take s0", -ENOENT);
+}
+
+// --- what runs at the same time
+
+TEST_F(JudgeTest, DuringMayComeFirstOrLast) {
+  w.MakeFile();
+  w.Holds("sim during 3 p0 write m0 0 9 at=8");
+  w.o.during.resize(1);
+  w.o.during[0].started = true;
+  w.o.outcome.value = 7;
+  w.Holds("p0 read m0 0 at=8");
+  w.o.outcome.value = 9;
+  w.Holds("p0 read m0 0 at=8");
+}
+
+TEST_F(JudgeTest, AWriteThatWasKilledNeverHappened) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("sim during 40 p0 write m0 1 9");
+  w.Reboot();
+  w.o.during.resize(1);
+  w.o.during[0].started = true;
+  w.o.during[0].outcome.kind = Outcome::Kind::kKilled;
+  w.Holds("agent reboot");
+}
+
+TEST_F(JudgeTest, AWriteThatWasCompletedComesAlong) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("sim during 40 p0 write m0 0 9 at=8");
+  SeenFile saved = w.files[0];
+  w.Reboot();
+  w.o.during.resize(1);
+  w.o.during[0].started = true;
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.files = {saved};
+  w.Holds("agent retrieve s0 5 f0");
+  w.Holds("p1 map f0 m0 0 2 ro noreserve");
+  w.o.outcome.value = 7;
+  w.Breaks("no-lost-write", "p1 read m0 0 at=8");
+}
+
+TEST_F(JudgeTest, Warnings) {
+  w.MakeFile();
+  w.o.warned = true;
+  w.Breaks("discipline", "p0 bind any");
+}
+
+}  // namespace
+}  // namespace handover::model

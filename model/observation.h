@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What the run of one command shows. An executor (the simulator's, or one on
+// a real machine) fills an Observation in after each command and hands it to
+// the Judge; it keeps one object and Clear()s it, so that the vectors keep
+// their memory. Nothing here is a pointer, an address or a time.
+#ifndef HANDOVER_MODEL_OBSERVATION_H_
+#define HANDOVER_MODEL_OBSERVATION_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/history.h"
+
+namespace handover::model {
+
+inline constexpr int kMaxPageSizes = 4;
+
+// The symbolic name of a physical frame: the number of its 4 KiB page, counted
+// in any way that is the same in all kernels of the history and has no two
+// pages with one number. A huge page is named by its first 4 KiB page; pages
+// that overlap have numbers that say so.
+using Frame = int64_t;
+inline constexpr Frame kNoFrame = -1;
+
+// How a command ended.
+struct Outcome {
+  enum class Kind : uint8_t {
+    kDone,     // returned: `result`
+    kBlocked,  // waits; reported again (in Observation::finished) at its end
+    kSigbus,   // the access got SIGBUS; the process handles it and lives on
+    kSigsegv,  // likewise SIGSEGV
+    kKilled,   // the process is gone (OOM killer, or its kernel went down)
+  };
+  Kind kind = Kind::kDone;
+  int64_t result = 0;  // 0 or what the call returned, or -errno
+  uint64_t value = 0;  // read: the 8 bytes
+  // write, read, pin, dev: the huge page that holds the byte afterwards (of a
+  // private mapping the copy, where there is one); kNoFrame when unknown.
+  Frame frame = kNoFrame;
+  int node = -1;
+
+  bool ok() const { return kind == Kind::kDone && result >= 0; }
+};
+
+struct NodeCounts {
+  int32_t nr = 0;
+  int32_t free = 0;
+  int32_t surplus = 0;
+  // How many more pages of this size an ordinary allocation could get on this
+  // node now: 0 none, -1 not known. Excuses an allocation that fails.
+  int32_t allocatable = -1;
+};
+
+// One page size, as in sysfs.
+struct PoolView {
+  uint64_t page_size = 0;
+  int32_t resv = 0;
+  int32_t overcommit = 0;
+  std::array<NodeCounts, kMaxNodes> node;
+};
+
+struct PageView {
+  int64_t index = 0;  // in huge pages of the file
+  Frame frame = kNoFrame;
+  int node = -1;
+};
+
+// [from, to) in huge pages of the file.
+struct Region {
+  int64_t from = 0;
+  int64_t to = 0;
+};
+
+// A file. One view for each name; a file that lives on without a name (mapped,
+// or held by a session) has one view with name -1 if the executor can see it,
+// and none otherwise. Pages and regions lie in the snapshot's vectors,
+// ascending; views of one inode may share them.
+struct FileView {
+  int name = -1;      // N of fN
+  uint64_t inode = 0;  // its number: unique among the live files of a kernel
+  uint64_t page_size = 0;  // 4096: a shmem file; then no pages, no regions
+  int64_t size = 0;        // bytes
+  int64_t position = 0;
+  uint32_t seals = 0;
+  uint32_t mode = 0;  // permission bits, 0777
+  uint32_t pages_begin = 0;
+  uint32_t pages_end = 0;
+  uint32_t regions_begin = 0;
+  uint32_t regions_end = 0;
+};
+
+struct SessionView {
+  int name = -1;  // N of sN
+  bool incoming = false;
+};
+
+// Huge pages that stay reserved and belong to nobody: page size, node, number.
+struct Reserved {
+  uint64_t page_size = 0;
+  int node = -1;
+  int64_t count = 0;
+};
+
+struct Snapshot {
+  int generation = 1;  // 1: the first kernel; counts every boot
+  int nr_pools = 0;    // page sizes of this kernel, ascending
+  std::array<PoolView, kMaxPageSizes> pool;
+  std::vector<FileView> files;
+  std::vector<PageView> pages;
+  std::vector<Region> regions;
+  // Sessions whose descriptor the agent holds.
+  std::vector<SessionView> sessions;
+  // What KHO holds, nobody claimed and no counter counts: as the machine knows
+  // it, and as the kernel's messages say since boot.
+  std::vector<Reserved> quarantined;
+  std::vector<Reserved> reported;
+
+  void Clear();
+};
+
+// One 8 byte word of memory, read directly, whoever owns it.
+struct Cell {
+  Frame frame = kNoFrame;  // of the huge page
+  uint64_t at = 0;         // byte in the huge page
+  uint64_t value = 0;
+};
+
+struct Observation {
+  Outcome outcome;
+  // Outcomes of the `sim during` commands given for this command, in order.
+  // One whose step was never passed is started right after the command; if
+  // that is no more possible (its kernel is gone), `started` is false.
+  struct During {
+    Outcome outcome;
+    bool started = false;
+  };
+  std::vector<During> during;
+  // Earlier commands that waited and ended now: their place in the history
+  // (0 is the first command given to Judge::Step) and how they ended.
+  struct Finished {
+    int64_t command = 0;
+    Outcome outcome;
+  };
+  std::vector<Finished> finished;
+
+  Snapshot after;
+  // reboot and power: the kernel changed. `before` is then the old kernel's
+  // snapshot after its last instruction (unused for a power cut).
+  bool rebooted = false;
+  Snapshot before;
+
+  // A `sim fail` for this command hit: that call was made and failed.
+  bool fault_injected = false;
+  // The kernel logged that boot could not get all huge pages asked for.
+  bool shortage_reported = false;
+  // The kernel logged a warning with a trace (WARN_ON), hit a BUG or died.
+  bool warned = false;
+  std::string message;  // the first line of it
+
+  // Words that Judge::Watch asked for, in any order; may be left empty.
+  std::vector<Cell> cells;
+
+  void Clear();
+};
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_OBSERVATION_H_

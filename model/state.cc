@@ -1,0 +1,128 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/state.h"
+
+#include <algorithm>
+
+namespace handover::model {
+
+const Word* Page::Find(uint64_t at) const {
+  for (const Word& word : words)
+    if (word.at == at) return &word;
+  return nullptr;
+}
+
+uint64_t Page::Read(uint64_t at) const {
+  const Word* word = Find(at);
+  return word ? word->value : 0;
+}
+
+void Page::Write(uint64_t at, uint64_t value, int generation, bool device) {
+  for (Word& word : words) {
+    if (word.at != at) continue;
+    word.previous = word.value;
+    word.value = value;
+    word.generation = generation;
+    word.device = device;
+    return;
+  }
+  words.push_back({at, value, 0, generation, device});
+}
+
+const Page* FindPage(const std::vector<Page>& pages, int64_t index) {
+  auto it = std::lower_bound(
+      pages.begin(), pages.end(), index,
+      [](const Page& page, int64_t i) { return page.index < i; });
+  return it != pages.end() && it->index == index ? &*it : nullptr;
+}
+
+Page* FindPage(std::vector<Page>* pages, int64_t index) {
+  return const_cast<Page*>(
+      FindPage(static_cast<const std::vector<Page>&>(*pages), index));
+}
+
+Page* AddPage(std::vector<Page>* pages, int64_t index) {
+  auto it = std::lower_bound(
+      pages->begin(), pages->end(), index,
+      [](const Page& page, int64_t i) { return page.index < i; });
+  if (it == pages->end() || it->index != index) {
+    it = pages->insert(it, Page());
+    it->index = index;
+  }
+  return &*it;
+}
+
+bool Regions::Contains(int64_t index) const {
+  return CountIn(index, index + 1) == 1;
+}
+
+int64_t Regions::Count() const {
+  int64_t count = 0;
+  for (const Region& region : list_) count += region.to - region.from;
+  return count;
+}
+
+int64_t Regions::CountIn(int64_t from, int64_t to) const {
+  int64_t count = 0;
+  for (const Region& region : list_)
+    count += std::max<int64_t>(
+        0, std::min(to, region.to) - std::max(from, region.from));
+  return count;
+}
+
+void Regions::Add(int64_t from, int64_t to) {
+  if (from >= to) return;
+  Region added{from, to};
+  auto first = std::find_if(list_.begin(), list_.end(), [&](const Region& r) {
+    return r.to >= added.from;
+  });
+  auto last = first;
+  for (; last != list_.end() && last->from <= added.to; ++last) {
+    added.from = std::min(added.from, last->from);
+    added.to = std::max(added.to, last->to);
+  }
+  list_.insert(list_.erase(first, last), added);
+}
+
+void Regions::Remove(int64_t from, int64_t to) {
+  for (size_t i = 0; i < list_.size();) {
+    Region region = list_[i];
+    if (region.to <= from || region.from >= to) {
+      ++i;
+      continue;
+    }
+    list_.erase(list_.begin() + static_cast<std::ptrdiff_t>(i));
+    if (region.from < from)
+      list_.insert(list_.begin() + static_cast<std::ptrdiff_t>(i++),
+                   {region.from, from});
+    if (region.to > to)
+      list_.insert(list_.begin() + static_cast<std::ptrdiff_t>(i++),
+                   {to, region.to});
+  }
+}
+
+void Regions::Assign(const Region* begin, const Region* end) {
+  list_.clear();
+  // What touches is one region here, whatever list the kernel keeps.
+  for (const Region* region = begin; region != end; ++region)
+    Add(region->from, region->to);
+}
+
+Pool* State::FindPool(uint64_t page_size) {
+  for (Pool& pool : pools)
+    if (pool.page_size == page_size) return &pool;
+  return nullptr;
+}
+
+Mapping* State::FindMapping(int process, int name) {
+  for (Mapping& mapping : mappings)
+    if (mapping.process == process && mapping.name == name) return &mapping;
+  return nullptr;
+}
+
+Session* State::FindOpenSession(int name) {
+  for (Session& session : sessions)
+    if (session.open && session.name == name) return &session;
+  return nullptr;
+}
+
+}  // namespace handover::model

@@ -1,0 +1,182 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The abstract state of a chain of kernels: what a user may rely on, and what
+// of mm/hugetlb.c's bookkeeping shows in sysfs. No pointers, so that a copy is
+// a copy; small vectors, since histories are short.
+#ifndef HANDOVER_MODEL_STATE_H_
+#define HANDOVER_MODEL_STATE_H_
+
+#include <array>
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "model/accounting.h"
+#include "model/command_line.h"
+#include "model/history.h"
+#include "model/observation.h"
+
+namespace handover::model {
+
+// 8 bytes that somebody wrote. Everything else in a page is zero.
+struct Word {
+  uint64_t at = 0;
+  uint64_t value = 0;
+  uint64_t previous = 0;  // what it was before the last write
+  int generation = 0;     // the kernel under which it was written
+  bool device = false;    // by DMA
+};
+
+// A page of a file, or a private copy of one.
+struct Page {
+  int64_t index = 0;
+  Frame frame = kNoFrame;  // kNoFrame: not seen yet
+  int node = -1;
+  bool pinned = false;  // a device of this kernel holds it
+  std::vector<Word> words;
+
+  const Word* Find(uint64_t at) const;
+  uint64_t Read(uint64_t at) const;
+  void Write(uint64_t at, uint64_t value, int generation, bool device);
+};
+
+// An ascending set of pages or regions by index.
+Page* FindPage(std::vector<Page>* pages, int64_t index);
+const Page* FindPage(const std::vector<Page>& pages, int64_t index);
+Page* AddPage(std::vector<Page>* pages, int64_t index);
+
+// The regions of a reservation map: ascending, never touching.
+class Regions {
+ public:
+  bool Contains(int64_t index) const;
+  int64_t Count() const;  // pages in all regions
+  int64_t CountIn(int64_t from, int64_t to) const;
+  void Add(int64_t from, int64_t to);
+  void Remove(int64_t from, int64_t to);
+  const std::vector<Region>& list() const { return list_; }
+  void Assign(const Region* begin, const Region* end);
+
+ private:
+  std::vector<Region> list_;
+};
+
+struct File {
+  enum class Life : uint8_t {
+    kLive,       // an inode of the running kernel
+    kAnnounced,  // handed over: counted, not yet retrieved
+    kRefused,    // handed over and quarantined, or held by KHO only
+    kGone,
+  };
+  Life life = Life::kLive;
+  uint64_t inode = 0;
+  uint64_t page_size = 0;
+  bool shmem = false;
+  int64_t size = 0;
+  int64_t position = 0;
+  uint32_t seals = 0;
+  uint32_t mode = 0;
+  std::vector<Page> pages;
+  Regions regions;
+
+  int names = 0;         // descriptors
+  int mappings = 0;
+  bool preserved = false;   // in an outgoing session
+  bool retrieved = false;   // held by an incoming session
+  // Late pages: not yet taken up by a freeze, so they may still migrate.
+  std::vector<int64_t> late;
+  // A corrupted table may describe this file wrongly without showing it.
+  bool doubtful = false;
+  bool unknown = false;
+  // Of a refused one: whether the kernel must have said so, and with the right
+  // numbers (which a corrupted table may not tell).
+  bool must_report = false;
+  bool exact_report = false;
+};
+
+struct Mapping {
+  int process = -1;
+  int name = -1;
+  int file = -1;  // in State::files
+  int64_t from = 0;
+  int64_t length = 0;
+  bool read_only = false;
+  bool is_private = false;
+  bool may_write = false;  // keeps F_SEAL_WRITE off
+  bool owner = false;      // private with a reservation map of its own
+  std::vector<Page> copies;      // private: anonymous pages, by file index
+  std::vector<int64_t> consumed;  // private: reservations used, ascending
+};
+
+struct SessionFile {
+  uint64_t token = 0;
+  int file = -1;
+  int status = 0;  // as LUO keeps it: 1 retrieved, 0 never asked for, -errno
+};
+
+struct Session {
+  int name = -1;
+  bool incoming = false;
+  bool open = false;  // the agent holds its descriptor
+  bool finished = false;
+  std::vector<SessionFile> files;
+};
+
+// A device that was set up on a page and knows it by its frame for good.
+struct Device {
+  int name = -1;     // of the file, as in the command
+  int64_t page = 0;
+  int file = -1;     // in State::files
+  Frame frame = kNoFrame;
+};
+
+// Memory of this kernel that a device holds though its file let go of it.
+struct Orphan {
+  uint64_t page_size = 0;
+  Frame frame = kNoFrame;
+};
+
+// A kernel that can be booted.
+struct Image {
+  std::string command_line;
+  std::vector<uint64_t> missing_sizes;
+  bool no_option = false;
+};
+
+struct State {
+  Geometry geometry = Geometry::kSmall;
+  int nodes = 1;
+  int generation = 1;
+
+  Image kernel;
+  BootRequest request;  // what kernel.command_line means
+  bool image_loaded = false;
+  Image image;
+
+  std::vector<Pool> pools;  // ascending by page size
+  // By pool: how far the reservations are from what they should be, after a
+  // verdict said so once.
+  std::array<int64_t, kMaxPageSizes> resv_off{};
+  std::vector<File> files;
+  std::array<int, kMaxNames> names{};  // descriptor -> files, or -1
+  std::vector<Mapping> mappings;       // in order of creation
+  std::vector<Session> sessions;       // outgoing ones in order of creation
+  std::array<int, kMaxProcesses> bind{};
+  std::vector<Device> devices;
+  std::vector<Orphan> orphans;
+
+  bool device_open = false;     // /dev/liveupdate
+  bool luo_broken = false;      // deserialization failed: -EIO for good
+  bool boot_fault = false;      // a call failed by plan during this boot
+
+  State() { names.fill(-1); bind.fill(-1); }
+
+  Pool* FindPool(uint64_t page_size);
+  Mapping* FindMapping(int process, int name);
+  Session* FindOpenSession(int name);
+  bool luo() const { return request.kho && request.liveupdate; }
+  bool handler() const { return luo() && !kernel.no_option; }
+};
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_STATE_H_

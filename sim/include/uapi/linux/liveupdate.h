@@ -1,0 +1,7 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef _SIM_UAPI_LINUX_LIVEUPDATE_H
+#define _SIM_UAPI_LINUX_LIVEUPDATE_H
+
+#define LIVEUPDATE_SESSION_NAME_LENGTH 64
+
+#endif

@@ -1,0 +1,20 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#ifndef _SIM_UAPI_LINUX_MEMFD_H
+#define _SIM_UAPI_LINUX_MEMFD_H
+
+#undef MFD_CLOEXEC
+#define MFD_CLOEXEC 0x0001U
+#undef MFD_ALLOW_SEALING
+#define MFD_ALLOW_SEALING 0x0002U
+#undef MFD_HUGETLB
+#define MFD_HUGETLB 0x0004U
+#undef MFD_NOEXEC_SEAL
+#define MFD_NOEXEC_SEAL 0x0008U
+#undef MFD_EXEC
+#define MFD_EXEC 0x0010U
+#undef MFD_HUGE_SHIFT
+#define MFD_HUGE_SHIFT 26
+#undef MFD_HUGE_MASK
+#define MFD_HUGE_MASK 0x3f
+
+#endif
