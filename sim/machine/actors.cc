@@ -1,0 +1,387 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/machine/actors.h"
+
+#include <cstdio>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "sim/machine/fiber.h"
+#include "sim/machine/locks.h"
+#include "sim/machine/machine.h"
+
+namespace sim {
+namespace {
+
+void ActorMain();
+
+struct Actor {
+  explicit Actor(std::string_view n) : name(n), fiber(&ActorMain) {}
+
+  std::string name;
+  Fiber fiber;
+  ActorState state = ActorState::kIdle;
+  std::function<void()> fn;
+  const void* channel = nullptr;
+  bool killable = false;  // the wait it is in
+  bool killed = false;    // fatal signal pending
+  bool woken_by_kill = false;
+  int spinlocks = 0;
+};
+
+struct Plan {
+  uint64_t nth_step;
+  int actor;
+  std::function<void()> fn;
+};
+
+enum class Stop { kNone, kKernel, kHistory };
+
+// Actors have numbers below this; the text form of histories knows fewer.
+constexpr size_t kMaxActors = 64;
+constexpr int kNobody = -1;
+constexpr uint64_t kNever = ~0ULL;
+// One command that takes more steps hangs.
+constexpr uint64_t kMaxSteps = 1ULL << 27;
+
+struct Scheduler {
+  std::vector<std::unique_ptr<Actor>> actors;
+  std::unique_ptr<Actor> boot;  // what runs while no actor does
+  int current = kNobody;
+  Actor* running = nullptr;  // current's, or boot; null: the host's stack
+  int next = kNobody;        // to run before any other: a plan that starts
+  Stop stop = Stop::kNone;
+  bool over = false;
+  std::vector<Plan> plans;  // ascending by step, then as planned
+  uint64_t next_plan_step = kNever;
+  uint64_t steps = 0;
+  int boot_spinlocks = 0;  // outside of RunBoot() too
+};
+
+Scheduler& S() {
+  static auto* scheduler = new Scheduler;
+  return *scheduler;
+}
+
+Actor& Get(int actor) {
+  Scheduler& s = S();
+  if (actor < 0 || static_cast<size_t>(actor) >= s.actors.size()) {
+    std::fprintf(stderr, "no actor has number %d\n", actor);
+    std::abort();
+  }
+  return *s.actors[static_cast<size_t>(actor)];
+}
+
+// What every fiber runs: one command after the other.
+void ActorMain() {
+  for (;;) {
+    Actor& actor = *S().running;
+    actor.fn();
+    actor.state = ActorState::kIdle;
+    Fiber::Suspend();
+  }
+}
+
+void GoOn(int number, Actor& actor) {
+  Scheduler& s = S();
+  s.current = number;
+  s.running = &actor;
+  actor.fiber.Resume();
+  s.current = kNobody;
+  s.running = nullptr;
+  if (actor.state != ActorState::kIdle) return;
+  actor.fn = nullptr;
+  actor.killed = false;
+  CheckNoLocksHeld(number);
+  actor.spinlocks = 0;
+}
+
+void Start(Actor& actor, std::function<void()> fn) {
+  actor.fn = std::move(fn);
+  actor.state = ActorState::kRunnable;
+  actor.woken_by_kill = false;
+}
+
+int LowestRunnable() {
+  const auto& actors = S().actors;
+  for (size_t i = 0; i < actors.size(); ++i) {
+    if (actors[i]->state == ActorState::kRunnable) return static_cast<int>(i);
+  }
+  return kNobody;
+}
+
+void FindNextPlan() {
+  Scheduler& s = S();
+  s.next_plan_step = s.plans.empty() ? kNever : s.plans.front().nth_step;
+}
+
+// Makes the first plan whose time has come and whose actor is idle the next to
+// run.
+bool StartPlan(uint64_t step) {
+  Scheduler& s = S();
+  for (auto plan = s.plans.begin(); plan != s.plans.end(); ++plan) {
+    if (plan->nth_step > step) break;
+    Actor& actor = Get(plan->actor);
+    if (actor.state != ActorState::kIdle) continue;
+    s.next = plan->actor;
+    Start(actor, std::move(plan->fn));
+    s.plans.erase(plan);
+    FindNextPlan();
+    return true;
+  }
+  return false;
+}
+
+void DropStack(Actor& actor, ActorState state) {
+  actor.fiber.Drop();
+  actor.state = state;
+  actor.fn = nullptr;
+  actor.channel = nullptr;
+  actor.killable = false;
+  actor.killed = false;
+  actor.woken_by_kill = false;
+  actor.spinlocks = 0;
+}
+
+void DropPlans() {
+  Scheduler& s = S();
+  s.plans.clear();
+  s.next_plan_step = kNever;
+  s.next = kNobody;
+}
+
+// After StopKernel() or StopHistory() gave control back.
+RunResult Stopped() {
+  Scheduler& s = S();
+  const bool history = s.stop == Stop::kHistory;
+  s.stop = Stop::kNone;
+  s.over |= history;
+  for (auto& actor : s.actors) {
+    DropStack(*actor, history ? ActorState::kDead : ActorState::kIdle);
+  }
+  if (s.boot != nullptr) DropStack(*s.boot, ActorState::kIdle);
+  s.boot_spinlocks = 0;
+  DropPlans();
+  LocksReset();
+  return history ? RunResult::kBug : RunResult::kKernelDown;
+}
+
+// Runs until nobody can. `primary` is the actor that plans wait for.
+bool RunAll(int primary) {
+  Scheduler& s = S();
+  for (;;) {
+    if (s.next == kNobody && !s.plans.empty() &&
+        (primary == kNobody || Get(primary).state == ActorState::kIdle ||
+         LowestRunnable() == kNobody)) {
+      StartPlan(kNever);
+    }
+    const int number = s.next != kNobody ? s.next : LowestRunnable();
+    s.next = kNobody;
+    if (number == kNobody) return true;
+    GoOn(number, Get(number));
+    if (s.stop != Stop::kNone) return false;
+  }
+}
+
+void MustBeOutside(const char* what) {
+  if (S().running == nullptr) return;
+  std::fprintf(stderr, "%s from within an actor\n", what);
+  std::abort();
+}
+
+[[noreturn]] void StopWith(Stop stop) {
+  if (S().running == nullptr) {
+    std::fprintf(stderr, "the kernel stops outside of any actor\n");
+    if (HaveMachine()) {
+      for (const Violation& v : M().violations()) {
+        std::fprintf(stderr, "%s: %s\n", v.property.c_str(), v.what.c_str());
+      }
+    }
+    std::abort();
+  }
+  S().stop = stop;
+  Fiber::Suspend();
+  std::abort();
+}
+
+// Steps are part of the digest: two runs that differ in one differ.
+void CountStep(const char* what) {
+  Scheduler& s = S();
+  if (HaveMachine()) M().AddStep(s.current, what);
+  if (++s.steps != kMaxSteps || s.running == nullptr) return;
+  M().Report("discipline", std::string(ActorName(s.current)) +
+                               " is in an endless loop, at " + what);
+  StopHistory();
+}
+
+}  // namespace
+
+int ActorByName(std::string_view name) {
+  auto& actors = S().actors;
+  for (size_t i = 0; i < actors.size(); ++i) {
+    if (actors[i]->name == name) return static_cast<int>(i);
+  }
+  if (actors.size() == kMaxActors) {
+    std::fprintf(stderr, "too many actors\n");
+    std::abort();
+  }
+  actors.push_back(std::make_unique<Actor>(name));
+  if (S().over) actors.back()->state = ActorState::kDead;
+  return static_cast<int>(actors.size()) - 1;
+}
+
+std::string_view ActorName(int actor) {
+  return actor < 0 ? std::string_view("boot") : Get(actor).name;
+}
+
+int CurrentActor() { return S().current; }
+
+ActorState StateOf(int actor) { return Get(actor).state; }
+
+RunResult RunOnActor(int actor, std::function<void()> fn) {
+  Scheduler& s = S();
+  MustBeOutside("RunOnActor()");
+  if (s.over) return RunResult::kBug;
+  Actor& a = Get(actor);
+  if (a.state != ActorState::kIdle) {
+    std::fprintf(stderr, "actor %s is not idle\n", a.name.c_str());
+    std::abort();
+  }
+  s.steps = 0;
+  Start(a, std::move(fn));
+  s.next = actor;
+  if (!RunAll(actor)) return Stopped();
+  DropPlans();
+  return a.state == ActorState::kIdle ? RunResult::kDone : RunResult::kBlocked;
+}
+
+RunResult RunRunnable() {
+  Scheduler& s = S();
+  MustBeOutside("RunRunnable()");
+  if (s.over) return RunResult::kBug;
+  s.steps = 0;
+  // Plans are for the next RunOnActor().
+  std::vector<Plan> plans = std::exchange(s.plans, {});
+  FindNextPlan();
+  if (!RunAll(kNobody)) return Stopped();
+  s.plans = std::move(plans);
+  FindNextPlan();
+  return RunResult::kDone;
+}
+
+RunResult RunBoot(std::function<void()> fn) {
+  Scheduler& s = S();
+  MustBeOutside("RunBoot()");
+  if (s.over) return RunResult::kBug;
+  if (s.boot == nullptr) s.boot = std::make_unique<Actor>("boot");
+  s.steps = 0;
+  Start(*s.boot, std::move(fn));
+  GoOn(kNobody, *s.boot);
+  s.boot_spinlocks = 0;
+  return s.stop == Stop::kNone ? RunResult::kDone : Stopped();
+}
+
+void PlanDuring(uint64_t nth_step, int actor, std::function<void()> fn) {
+  auto& plans = S().plans;
+  auto at = plans.begin();
+  while (at != plans.end() && at->nth_step <= nth_step) ++at;
+  plans.insert(at, Plan{nth_step, actor, std::move(fn)});
+  FindNextPlan();
+}
+
+void Step(const char* what) {
+  Scheduler& s = S();
+  CountStep(what);
+  if (s.steps < s.next_plan_step || s.current == kNobody) return;
+  while (StartPlan(s.steps)) {
+    Fiber::Suspend();
+    // More may be due by now: steps of others count.
+  }
+}
+
+void CheckMaySleep(const char* what) {
+  if (SpinlocksHeld() == 0) return;
+  M().Report("discipline", std::string(ActorName(CurrentActor())) +
+                               " sleeps in " + what + " under a spinlock");
+}
+
+void MightSleep(const char* what) {
+  CheckMaySleep(what);
+  Step(what);
+}
+
+void SpinlocksHeldDelta(int delta) {
+  Scheduler& s = S();
+  (s.current == kNobody ? s.boot_spinlocks : s.running->spinlocks) += delta;
+}
+
+int SpinlocksHeld() {
+  Scheduler& s = S();
+  return s.current == kNobody ? s.boot_spinlocks : s.running->spinlocks;
+}
+
+bool Block(const void* channel, bool killable) {
+  Scheduler& s = S();
+  if (s.current == kNobody) {
+    M().Report("discipline", "boot waits, and nobody is there to wake it");
+    StopHistory();
+  }
+  Actor& actor = *s.running;
+  if (killable && actor.killed) return true;
+  actor.channel = channel;
+  actor.killable = killable;
+  actor.woken_by_kill = false;
+  actor.state = ActorState::kBlocked;
+  Fiber::Suspend();
+  return actor.woken_by_kill;
+}
+
+void WakeAll(const void* channel) {
+  for (auto& actor : S().actors) {
+    if (actor->state != ActorState::kBlocked) continue;
+    if (actor->channel != channel) continue;
+    actor->state = ActorState::kRunnable;
+    actor->channel = nullptr;
+  }
+}
+
+void Kill(int number) {
+  Actor& actor = Get(number);
+  if (actor.state == ActorState::kIdle || actor.state == ActorState::kDead) {
+    return;
+  }
+  actor.killed = true;
+  if (actor.state != ActorState::kBlocked || !actor.killable) return;
+  actor.state = ActorState::kRunnable;
+  actor.channel = nullptr;
+  actor.woken_by_kill = true;
+}
+
+bool FatalSignalPending() {
+  const Scheduler& s = S();
+  return s.current != kNobody && s.running->killed;
+}
+
+bool CanStop() { return S().running != nullptr; }
+
+void StopKernel() { StopWith(Stop::kKernel); }
+
+void StopHistory() { StopWith(Stop::kHistory); }
+
+void ResetActors() {
+  Scheduler& s = S();
+  MustBeOutside("ResetActors()");
+  s.actors.clear();
+  s.over = false;
+  s.stop = Stop::kNone;
+  s.steps = 0;
+  s.boot_spinlocks = 0;
+  DropPlans();
+  LocksReset();
+}
+
+uint64_t StepsOfLastRun() { return S().steps; }
+
+}  // namespace sim

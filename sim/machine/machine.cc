@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/machine/machine.h"
+
+#include <sim/kernel_api.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "sim/machine/actors.h"
+#include "sim/machine/crash.h"
+
+namespace sim {
+namespace {
+
+Machine* current = nullptr;
+
+// More than one may be of interest, thousands are not.
+constexpr size_t kMaxViolations = 16;
+
+// One multiplication: this runs several times for each step.
+uint64_t Mix(uint64_t hash, uint64_t word) {
+  hash = ((hash + 0x9e3779b97f4a7c15ULL) ^ word) * 0xd6e8feb86659fd93ULL;
+  return hash ^ (hash >> 32);
+}
+
+const char* BaseName(const char* path) {
+  const char* slash = std::strrchr(path, '/');
+  return slash ? slash + 1 : path;
+}
+
+std::string Where(const char* file, int line, const char* func,
+                  const char* cond) {
+  std::string where = cond;
+  where += " in ";
+  where += func;
+  where += "() at ";
+  // Not the whole path: it depends on where the program was built.
+  where += BaseName(file);
+  if (line > 0) {
+    where += ':';
+    where += std::to_string(line);
+  }
+  return where;
+}
+
+}  // namespace
+
+Machine& M() {
+  if (current == nullptr) {
+    std::fprintf(stderr, "no simulated machine is current\n");
+    std::abort();
+  }
+  return *current;
+}
+
+bool HaveMachine() { return current != nullptr; }
+
+Machine::Machine(const Geometry& geometry, uint64_t seed)
+    : geometry_(geometry), memory_(geometry_), digest_(Mix(0, seed)) {
+  CatchCrashes();
+  current = this;
+  sim_direct_map = memory_.base();
+  sim_phys_end = memory_.end_pfn() << PAGE_SHIFT;
+  ResetActors();
+  DigestAddText(geometry_.name);
+  DigestAdd(static_cast<uint64_t>(geometry_.nodes));
+}
+
+Machine::~Machine() {
+  if (current != this) return;
+  ResetActors();
+  current = nullptr;
+  sim_direct_map = nullptr;
+  sim_phys_end = 0;
+}
+
+void Machine::DigestAdd(uint64_t word) { digest_ = Mix(digest_, word); }
+
+void Machine::DigestAddText(std::string_view text) {
+  DigestAdd(text.size());
+  while (text.size() >= sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, text.data(), sizeof(word));
+    DigestAdd(word);
+    text.remove_prefix(sizeof(word));
+  }
+  if (!text.empty()) {
+    uint64_t word = 0;
+    std::memcpy(&word, text.data(), text.size());
+    DigestAdd(word);
+  }
+}
+
+void Machine::AddStep(int actor, const char* what) {
+  DigestAddText(what);
+  DigestAdd(static_cast<uint64_t>(actor + 1));
+}
+
+void Machine::Trace(std::string_view line) {
+  DigestAddText(line);
+  if (tracing_) trace_.emplace_back(line);
+}
+
+void Machine::Printk(std::string_view line) {
+  log_.emplace_back(line);
+  DigestAddText(line);
+  if (tracing_) trace_.push_back("log: " + std::string(line));
+}
+
+void Machine::Report(std::string_view property, std::string what) {
+  DigestAddText(property);
+  DigestAddText(what);
+  if (tracing_) {
+    trace_.push_back("broken: " + std::string(property) + ": " + what);
+  }
+  if (violations_.size() == kMaxViolations) return;
+  violations_.push_back({std::string(property), std::move(what)});
+}
+
+void Machine::set_fault_plan(FaultPlan plan) {
+  plan_ = plan;
+  countdown_ = plan.nth;
+  fault_fired_ = false;
+}
+
+bool Machine::Fails(FailKind kind, const char* what) {
+  ++fallible_calls_;
+  if (countdown_ == 0) return false;
+  if (plan_.kind != FailKind::kAny && plan_.kind != kind) return false;
+  if (--countdown_ > 0) return false;
+  fault_fired_ = true;
+  DigestAddText(what);
+  if (tracing_) trace_.push_back("fault: " + std::string(what) + " fails");
+  return true;
+}
+
+}  // namespace sim
+
+extern "C" void sim_warn(const char* file, int line, const char* func,
+                         const char* cond) {
+  sim::M().Report("discipline", "WARN " + sim::Where(file, line, func, cond));
+}
+
+extern "C" void sim_bug(const char* file, int line, const char* func,
+                        const char* cond) {
+  sim::M().Report("discipline", "BUG " + sim::Where(file, line, func, cond));
+  sim::StopHistory();
+}

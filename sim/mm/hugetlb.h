@@ -1,0 +1,120 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_MM_HUGETLB_H_
+#define SIM_MM_HUGETLB_H_
+
+// What the rooms of sim/ share of HugeTLB beyond the kernel's own headers.
+//
+// Left out of this HugeTLB throughout: vmemmap optimisation, cgroups and
+// memory cgroups (no charge is ever made), userfaultfd, sharing of page
+// tables, hugetlb_cma, demotion, hardware poison lists.
+
+#include <sim/kernel_api.h>
+
+extern "C" {
+// Serialises faults with truncation; one per shared mapping.
+struct hugetlb_vma_lock {
+  struct kref refs;
+  struct rw_semaphore rw_sema;
+  struct vm_area_struct* vma;
+};
+
+// --- mm/hugetlb.c, for the page allocator's range allocation and migration.
+int isolate_or_dissolve_huge_folio(struct folio* folio, struct list_head* list);
+int replace_free_hugepage_folios(unsigned long start_pfn,
+                                 unsigned long end_pfn);
+int dissolve_free_hugetlb_folio(struct folio* folio);
+int dissolve_free_hugetlb_folios(unsigned long start_pfn,
+                                 unsigned long end_pfn);
+void wait_for_freed_hugetlb_folios(void);
+void move_hugetlb_state(struct folio* old_folio, struct folio* new_folio,
+                        int reason);
+// --- for hugetlbfs.
+void hugetlb_fix_reserve_counts(struct inode* inode);
+void hugetlb_vma_lock_release(struct kref* ref);
+}
+
+namespace sim {
+
+enum VmaResvFlags : unsigned long {
+  kResvOwner = 1,     // HPAGE_RESV_OWNER: private, and made the reservation
+  kResvUnmapped = 2,  // HPAGE_RESV_UNMAPPED
+  kResvMask = 3,
+};
+
+// --- hugetlb.cc
+inline unsigned long AvailableHugePages(const struct hstate* h) {
+  return h->free_huge_pages - h->resv_huge_pages;
+}
+inline unsigned long PersistentHugePages(const struct hstate* h) {
+  return h->nr_huge_pages - h->surplus_huge_pages;
+}
+void AccountNewHugetlbFolio(struct hstate* h, struct folio* folio);
+void EnqueueHugetlbFolio(struct hstate* h, struct folio* folio);
+struct folio* DequeueHugetlbFolioNodemask(struct hstate* h, gfp_t gfp, int nid,
+                                          const nodemask_t* nodes);
+struct folio* AllocFreshHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
+                                     const nodemask_t* nodes,
+                                     nodemask_t* noretry);
+struct folio* AllocPoolHugeFolio(struct hstate* h, const nodemask_t* allowed,
+                                 nodemask_t* noretry, int* next_node);
+struct folio* RemovePoolHugetlbFolio(struct hstate* h,
+                                     const nodemask_t* allowed, bool surplus);
+void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio);
+void UpdateAndFreePagesBulk(struct hstate* h, struct list_head* list);
+int NextNodeToAlloc(int* next_node, const nodemask_t* allowed);
+int NextNodeToFree(struct hstate* h, const nodemask_t* allowed);
+
+// --- hugetlb_alloc.cc
+struct folio* AllocSurplusHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
+                                       const nodemask_t* nodes);
+int HugetlbAcctMemory(struct hstate* h, long delta);
+long VmaNeedsReservation(struct hstate* h, struct vm_area_struct* vma,
+                         unsigned long addr);
+void VmaEndReservation(struct hstate* h, struct vm_area_struct* vma,
+                       unsigned long addr);
+long VmaAddReservation(struct hstate* h, struct vm_area_struct* vma,
+                       unsigned long addr);
+struct resv_map* VmaResvMap(struct vm_area_struct* vma);
+struct hstate* HstateVma(struct vm_area_struct* vma);
+pgoff_t VmaHugecacheOffset(struct hstate* h, struct vm_area_struct* vma,
+                           unsigned long addr);
+
+// --- hugetlb_subpool.cc
+long SubpoolGetPages(struct hugepage_subpool* spool, long delta);
+long SubpoolPutPages(struct hugepage_subpool* spool, long delta);
+// Gives `nr` back that got no global reservation (out_put_pages).
+void SubpoolUnuse(struct hugepage_subpool* spool, long nr);
+
+// --- hugetlb_resize.cc
+// mm/hugetlb.c:__nr_hugepages_store_common(); nid -1 is the global file.
+int SetMaxHugePages(struct hstate* h, unsigned long count, int nid);
+
+// --- hugetlb_fault.cc
+// __unmap_hugepage_range(); i_mmap_rwsem is held for writing.
+void UnmapHugepageRange(struct vm_area_struct* vma, unsigned long start,
+                        unsigned long end);
+
+// --- hugetlb_reserve.cc: the lock of a vma, and its life.
+bool VmaShareableLock(struct vm_area_struct* vma);
+bool VmaPrivateLock(struct vm_area_struct* vma);
+void HugetlbVmaLockRead(struct vm_area_struct* vma);
+void HugetlbVmaUnlockRead(struct vm_area_struct* vma);
+void HugetlbVmaLockWrite(struct vm_area_struct* vma);
+void HugetlbVmaUnlockWrite(struct vm_area_struct* vma);
+bool HugetlbVmaTrylockWrite(struct vm_area_struct* vma);
+void HugetlbVmaUnlockWriteFree(struct vm_area_struct* vma);
+void HugetlbVmaLockAlloc(struct vm_area_struct* vma);
+void HugetlbVmaLockFree(struct vm_area_struct* vma);
+void HugetlbVmOpClose(struct vm_area_struct* vma);
+
+// A task's memory policy: MPOL_BIND to one node, or none (-1). Tasks are
+// told apart by their actor's number; the CPUs all belong to the first node
+// with memory.
+void SetTaskBind(int actor, int nid);
+int TaskBind(int actor);
+const nodemask_t* PolicyMbindNodemask();
+int NumaNodeId();
+
+}  // namespace sim
+
+#endif  // SIM_MM_HUGETLB_H_

@@ -1,0 +1,73 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Subpools of mm/hugetlb.c. Internal mounts have none, so these calls are
+// passed nullptr in this world; they are kept where the kernel has them, for
+// mounts with size= and min_size= to come.
+
+#include "sim/mm/hugetlb.h"
+
+namespace sim {
+namespace {
+
+// unlock_or_release_subpool().
+void UnlockOrRelease(struct hugepage_subpool* spool) {
+  bool unused = !spool->count;
+  if (unused && spool->max_hpages != -1)
+    unused = !spool->used_hpages;
+  else if (unused && spool->min_hpages != -1)
+    unused = spool->rsv_hpages == spool->min_hpages;
+  spin_unlock_irqrestore(&spool->lock, 0);
+  if (!unused) return;
+  if (spool->min_hpages != -1)
+    HugetlbAcctMemory(spool->hstate, -spool->min_hpages);
+  kfree(spool);
+}
+
+}  // namespace
+
+// Follows hugepage_subpool_get_pages(): by how much the global reservation
+// has to grow for `delta` pages, or -ENOMEM.
+long SubpoolGetPages(struct hugepage_subpool* spool, long delta) {
+  if (!spool) return delta;
+  long global = delta;
+  spin_lock_irq(&spool->lock);
+  if (spool->max_hpages != -1) {
+    if (spool->used_hpages + delta > spool->max_hpages) {
+      spin_unlock_irq(&spool->lock);
+      return -ENOMEM;
+    }
+    spool->used_hpages += delta;
+  }
+  if (spool->min_hpages != -1) {
+    const long own = delta < spool->rsv_hpages ? delta : spool->rsv_hpages;
+    global -= own;
+    spool->rsv_hpages -= own;
+  }
+  spin_unlock_irq(&spool->lock);
+  return global;
+}
+
+// Follows hugepage_subpool_put_pages(): by how much the global reservation
+// has to shrink.
+long SubpoolPutPages(struct hugepage_subpool* spool, long delta) {
+  if (!spool) return delta;
+  long global = delta;
+  sim_spin_lock_irqsave(&spool->lock);
+  if (spool->max_hpages != -1) spool->used_hpages -= delta;
+  if (spool->min_hpages != -1 && spool->used_hpages < spool->min_hpages) {
+    const long sum = spool->rsv_hpages + delta;
+    global = sum > spool->min_hpages ? sum - spool->min_hpages : 0;
+    spool->rsv_hpages = sum < spool->min_hpages ? sum : spool->min_hpages;
+  }
+  UnlockOrRelease(spool);
+  return global;
+}
+
+void SubpoolUnuse(struct hugepage_subpool* spool, long nr) {
+  if (!spool || !nr) return;
+  sim_spin_lock_irqsave(&spool->lock);
+  if (spool->max_hpages != -1) spool->used_hpages -= nr;
+  UnlockOrRelease(spool);
+}
+
+}  // namespace sim

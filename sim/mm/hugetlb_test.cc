@@ -1,0 +1,246 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/mm/hugetlb.h"
+
+#include "sim/mm/hugetlb_test_kernel.h"
+
+namespace sim {
+namespace {
+
+class HugetlbBootTest : public HugetlbTest {
+ protected:
+  // Pages of the size on node 0 and 1.
+  std::pair<uint64_t, uint64_t> Nodes(uint64_t size) const {
+    CheckPools();
+    return {Counters(size, 0).nr, Counters(size, 1).nr};
+  }
+  static std::pair<uint64_t, uint64_t> P(uint64_t a, uint64_t b) {
+    return {a, b};
+  }
+};
+
+TEST_F(HugetlbBootTest, AllSizesAreKnownWithoutAnyParameter) {
+  BootKernel("");
+  EXPECT_EQ(NrPageSizes(), 3);
+  EXPECT_EQ(PageSizeAt(0), k16K);
+  EXPECT_EQ(PageSizeAt(1), k64K);
+  EXPECT_EQ(PageSizeAt(2), k256K);
+  EXPECT_EQ(DefaultPageSize(), k64K);
+  EXPECT_EQ(Nodes(k64K), P(0, 0));
+}
+
+TEST_F(HugetlbBootTest, CountsAreSpreadOverNodes) {
+  BootKernel("hugepagesz=16K hugepages=5 hugepagesz=256K hugepages=3");
+  EXPECT_EQ(Nodes(k16K), P(3, 2));
+  EXPECT_EQ(Nodes(k256K), P(2, 1));
+  EXPECT_EQ(Counters(k256K).max, 3u);
+}
+
+TEST_F(HugetlbBootTest, PerNodeCounts) {
+  BootKernel("hugepagesz=64K hugepages=0:1,1:4 hugepagesz=256K hugepages=1:2");
+  EXPECT_EQ(Nodes(k64K), P(1, 4));
+  EXPECT_EQ(Nodes(k256K), P(0, 2));
+  EXPECT_EQ(Counters(k64K).max, 5u);
+}
+
+TEST_F(HugetlbBootTest, HugepagesFirstMeansTheDefaultSize) {
+  BootKernel("hugepages=4 hugepagesz=16K hugepages=2");
+  EXPECT_EQ(Nodes(k64K), P(2, 2));
+  EXPECT_EQ(Nodes(k16K), P(1, 1));
+}
+
+TEST_F(HugetlbBootTest, DefaultSizeTakesTheCountBeforeIt) {
+  BootKernel("hugepages=0:3 default_hugepagesz=16K");
+  EXPECT_EQ(DefaultPageSize(), k16K);
+  EXPECT_EQ(Nodes(k16K), P(3, 0));
+}
+
+TEST_F(HugetlbBootTest, ExplicitDefaultSizeMayFollow) {
+  BootKernel("default_hugepagesz=256K hugepagesz=256K hugepages=2");
+  EXPECT_EQ(DefaultPageSize(), k256K);
+  EXPECT_EQ(Nodes(k256K), P(1, 1));
+  EXPECT_FALSE(LogHas("twice"));
+}
+
+TEST_F(HugetlbBootTest, ImplicitCountBeatsExplicitOne) {
+  BootKernel("hugepages=2 hugepagesz=64K hugepages=6");
+  EXPECT_EQ(Nodes(k64K), P(1, 1));
+  EXPECT_TRUE(LogHas("Ignoring hugepages=6"));
+}
+
+TEST_F(HugetlbBootTest, WrongParametersAreIgnored) {
+  BootKernel(
+      "hugepagesz=3M hugepages=7 hugepagesz=16K hugepages=2 hugepages=4 "
+      "hugepagesz=16K hugepages=9 hugepagesz=256K hugepages=0:1,9:1");
+  EXPECT_TRUE(LogHas("unsupported hugepagesz=3M"));
+  EXPECT_TRUE(LogHas("does not follow a valid hugepagesz"));
+  EXPECT_TRUE(LogHas("specified twice without interleaving"));
+  EXPECT_TRUE(LogHas("Invalid hugepages parameter"));
+  EXPECT_EQ(Nodes(k16K), P(1, 1));
+  EXPECT_EQ(Nodes(k256K), P(0, 0));
+}
+
+TEST_F(HugetlbBootTest, MixedFormsAreInvalid) {
+  BootKernel("hugepagesz=16K hugepages=0:2,3");
+  EXPECT_EQ(Nodes(k16K), P(0, 0));
+  EXPECT_TRUE(LogHas("Invalid hugepages parameter 3"));
+}
+
+TEST_F(HugetlbBootTest, ShortageIsReported) {
+  BootKernel("hugepagesz=256K hugepages=1:1000 hugepagesz=64K hugepages=0:900");
+  EXPECT_TRUE(LogHas("allocating 1000 of page size 256 KiB failed node1"));
+  EXPECT_TRUE(LogHas("of page size 64.0 KiB failed node0"));
+  EXPECT_EQ(Counters(k256K).max, Counters(k256K).nr);
+  EXPECT_GT(Counters(k256K).nr, 0u);
+}
+
+TEST_F(HugetlbBootTest, MissingSizes) {
+  config_.missing_sizes = {k256K};
+  BootKernel("hugepagesz=256K hugepages=1 hugepages=2");
+  EXPECT_EQ(NrPageSizes(), 2);
+  EXPECT_TRUE(LogHas("unsupported hugepagesz=256K"));
+  EXPECT_EQ(Nodes(k64K), P(1, 1));
+  EXPECT_EQ(size_to_hstate(k256K), nullptr);
+}
+
+TEST_F(HugetlbBootTest, WithoutTheDefaultSizeThereIsNothing) {
+  config_.missing_sizes = {k64K};
+  BootKernel("hugepagesz=16K hugepages=1");
+  EXPECT_EQ(NrPageSizes(), 0);
+  EXPECT_EQ(Call<long>([] { return PTR_ERR(MemfdCreate(MFD_HUGETLB)); }),
+            -ENOENT);
+}
+
+class HugetlbPoolTest : public HugetlbTest {
+ protected:
+  int Nr(uint64_t size, uint64_t count, int nid = -1) {
+    const int ret =
+        Call<int>([=] { return NrHugepagesStore(size, count, nid); }, "admin");
+    CheckPools();
+    return ret;
+  }
+};
+
+TEST_F(HugetlbPoolTest, GrowsAndShrinks) {
+  BootKernel("");
+  const uint64_t free_pages = FreePages();
+  for (uint64_t size : {k16K, k64K, k256K}) {
+    EXPECT_EQ(Nr(size, 5), 0);
+    EXPECT_EQ(Counters(size).nr, 5u);
+    EXPECT_EQ(FreePages(), free_pages - 5 * (size >> PAGE_SHIFT));
+    EXPECT_EQ(Nr(size, 4, 1), 0);
+    EXPECT_EQ(Counters(size, 1).nr, 4u);
+    EXPECT_EQ(Nr(size, 0, 0), 0);
+    EXPECT_EQ(Counters(size, 0).nr, 0u);
+    EXPECT_EQ(Nr(size, 0), 0);
+    EXPECT_EQ(FreePages(), free_pages);
+  }
+  EXPECT_EQ(Nr(k16K, 1, 7), -ENOENT);
+  EXPECT_EQ(NrHugepagesStore(1 << 20, 1, -1), -ENOENT);
+}
+
+TEST_F(HugetlbPoolTest, TakesWhatThereIs) {
+  BootKernel("");
+  EXPECT_EQ(Nr(k64K, ~uint64_t{0}, 1), 0);
+  const HugepageCounters counters = Counters(k64K);
+  EXPECT_GT(counters.nr, 10u);
+  EXPECT_EQ(Counters(k64K, 0).nr, 0u);
+  EXPECT_EQ(counters.max, counters.nr);
+  EXPECT_EQ(Nr(k64K, 0), 0);
+}
+
+// Pages in use become surplus, go away when they are freed, and are taken back
+// into the pool when it grows before that.
+TEST_F(HugetlbPoolTest, PagesInUseBecomeSurplus) {
+  BootKernel("hugepagesz=64K hugepages=4");
+  struct file* file = Call<struct file*>([] {
+    struct file* f = MemfdCreate(HugeFlag(k64K));
+    EXPECT_EQ(VfsFallocate(f, 0, 0, 3 * k64K), 0);
+    return f;
+  });
+  Nr(k64K, 0);
+  EXPECT_EQ(Counters(k64K).nr, 3u);
+  EXPECT_EQ(Counters(k64K).surplus, 3u);
+  Nr(k64K, 2);
+  EXPECT_EQ(Counters(k64K).nr, 3u);
+  EXPECT_EQ(Counters(k64K).surplus, 1u);
+  Run("p0", [&] { fput(file); });
+  CheckPools();
+  EXPECT_EQ(Counters(k64K).nr, 2u);
+  EXPECT_EQ(Counters(k64K).free, 2u);
+  EXPECT_EQ(Counters(k64K).surplus, 0u);
+  CheckIdle();
+}
+
+TEST_F(HugetlbPoolTest, OvercommitBacksReservations) {
+  BootKernel("hugepagesz=64K hugepages=1");
+  const uint64_t free_pages = FreePages();
+  struct mm_struct* mm = Call<struct mm_struct*>([] { return MmAlloc(); });
+  struct file* file =
+      Call<struct file*>([] { return MemfdCreate(HugeFlag(k64K)); });
+  Mapping* mapping =
+      Call<Mapping*>([&] { return Mmap(mm, file, 0, 3, kMapWrite); });
+  EXPECT_EQ(PTR_ERR(mapping), -ENOMEM);
+  CheckPools();
+  EXPECT_EQ(NrOvercommitStore(k64K, 1), 0);
+  mapping = Call<Mapping*>([&] { return Mmap(mm, file, 0, 3, kMapWrite); });
+  EXPECT_EQ(PTR_ERR(mapping), -ENOMEM);
+  CheckPools();
+  EXPECT_EQ(Counters(k64K).nr, 1u);  // the surplus page went back
+  EXPECT_EQ(NrOvercommitStore(k64K, 2), 0);
+  mapping = Call<Mapping*>([&] { return Mmap(mm, file, 0, 3, kMapWrite); });
+  ASSERT_FALSE(IS_ERR(mapping));
+  CheckPools();
+  EXPECT_EQ(Counters(k64K).surplus, 2u);
+  EXPECT_EQ(Counters(k64K).resv, 3u);
+  // A shared file keeps its reservations until it is gone.
+  Run("p0", [&] { Munmap(mapping); });
+  EXPECT_EQ(Counters(k64K).resv, 3u);
+  Run("p0", [&] {
+    fput(file);
+    MmExit(mm);
+  });
+  CheckPools();
+  CheckIdle();
+  EXPECT_EQ(FreePages(), free_pages);
+}
+
+TEST_F(HugetlbPoolTest, BindTakesPagesOfTheNodeOnly) {
+  BootKernel("hugepagesz=64K hugepages=0:2,1:2");
+  Run("p0", [&] {
+    struct file* file = MemfdCreate(HugeFlag(k64K));
+    SetTaskBind(CurrentActor(), 1);
+    EXPECT_EQ(VfsFallocate(file, 0, 0, 2 * k64K), 0);
+    EXPECT_EQ(Counters(k64K, 1).free, 0u);
+    EXPECT_EQ(VfsFallocate(file, 0, 0, 3 * k64K), -ENOSPC);
+    SetTaskBind(CurrentActor(), -1);
+    EXPECT_EQ(VfsFallocate(file, 0, 0, 3 * k64K), 0);
+    EXPECT_EQ(Counters(k64K, 0).free, 1u);
+    fput(file);
+  });
+  CheckPools();
+  CheckIdle();
+}
+
+// A pool page that lies in a range that is needed elsewhere makes way.
+TEST_F(HugetlbPoolTest, FreePageIsReplacedOrDissolved) {
+  BootKernel("hugepagesz=64K hugepages=2");
+  struct hstate* h = size_to_hstate(k64K);
+  Run("admin", [&] {
+    struct folio* folio =
+        list_first_entry(&h->hugepage_freelists[0], struct folio, lru);
+    const unsigned long pfn = folio_pfn(folio);
+    EXPECT_EQ(replace_free_hugepage_folios(pfn, pfn + 16), 0);
+    EXPECT_NE(folio_pfn(list_first_entry(&h->hugepage_freelists[0],
+                                         struct folio, lru)),
+              pfn);
+    EXPECT_EQ(h->nr_huge_pages, 2u);
+    folio = list_first_entry(&h->hugepage_freelists[0], struct folio, lru);
+    EXPECT_EQ(dissolve_free_hugetlb_folio(folio), 0);
+    EXPECT_EQ(h->nr_huge_pages, 1u);
+    EXPECT_EQ(h->max_huge_pages, 1u);
+  });
+  CheckPools();
+}
+
+}  // namespace
+}  // namespace sim

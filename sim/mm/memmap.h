@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_MM_MEMMAP_H_
+#define SIM_MM_MEMMAP_H_
+
+// The memory map (struct page of each frame), pageblock types and owner
+// bytes. They are host memory and are made anew at each boot.
+//
+// A boot must not cost a write for each frame of a large machine. So each
+// entry has a resting state, that of a page in the middle of a free block
+// (all zero but the node's bits), and whoever takes entries out of it calls
+// TouchPages(): only touched entries are reset by the next boot. A pool of
+// memory maps, one per geometry seen, spares filling in the node's bits.
+// Other than in the kernel, pages of no-init reservations rest with a
+// reference count of zero instead of one, and tail pages of a folio after its
+// 64th struct page are never written (as with HugeTLB's vmemmap
+// optimisation).
+
+#include <sim/kernel_api.h>
+
+#include <cstdint>
+#include <vector>
+
+#include "sim/machine/geometry.h"
+
+namespace sim {
+
+// Struct pages of a compound page that are written.
+inline constexpr uint64_t kWrittenTails = 64;
+
+struct MemMap {
+  std::vector<NodeSpan> spans;  // what this map was made for
+  uint64_t end_pfn = 0;
+  size_t mapped_bytes = 0;
+  struct page* pages = nullptr;
+  std::vector<int8_t> nid;              // -1: hole
+  std::vector<uint8_t> owner;           // enum Owner
+  std::vector<uint64_t> touched;        // a bit per struct page
+  std::vector<uint64_t> touched_owner;  // a bit per 64 owner bytes
+  std::vector<uint8_t> pageblock_type;  // enum migratetype
+  std::vector<uint8_t> pageblock_isolated;
+  uint64_t frames[MAX_NUMNODES] = {};
+  uint64_t owned[MAX_NUMNODES][8] = {};  // by enum Owner
+};
+
+extern MemMap* current_map;  // of the running kernel
+inline MemMap& Map() { return *current_map; }
+
+inline void SetBits(uint64_t* bits, uint64_t first, uint64_t nr) {
+  for (const uint64_t end = first + nr; first < end;) {
+    const uint64_t n =
+        first % 64 + (end - first) < 64 ? end - first : 64 - first % 64;
+    bits[first / 64] |= (~uint64_t{0} >> (64 - n)) << first % 64;
+    first += n;
+  }
+}
+
+// Struct pages of these frames are written from now on.
+inline void TouchPages(uint64_t pfn, uint64_t nr) {
+  SetBits(Map().touched.data(), pfn, nr);
+}
+inline void TouchPage(uint64_t pfn) {
+  Map().touched[pfn / 64] |= uint64_t{1} << pfn % 64;
+}
+
+// Head of the compound page that the frame lies in, or its own struct page.
+struct page* CompoundHead(uint64_t pfn);
+
+// --- pageblocks
+inline int PageblockType(uint64_t pfn) {
+  const MemMap& map = Map();
+  const uint64_t block = pfn >> sim_pageblock_order;
+  return map.pageblock_isolated[block] ? int{MIGRATE_ISOLATE}
+                                       : map.pageblock_type[block];
+}
+inline bool PageblockIsolated(uint64_t pfn) {
+  return Map().pageblock_isolated[pfn >> sim_pageblock_order];
+}
+inline void SetPageblockType(uint64_t pfn, int type) {
+  Map().pageblock_type[pfn >> sim_pageblock_order] = static_cast<uint8_t>(type);
+}
+inline void SetPageblockIsolated(uint64_t pfn, bool isolated) {
+  Map().pageblock_isolated[pfn >> sim_pageblock_order] = isolated;
+}
+
+// What each part forgets when a kernel starts; called by MmReset().
+void MemblockReset();
+void BuddyReset();
+void SlabReset();
+void VmallocReset();
+void FolioReset();
+void PinReset();
+
+}  // namespace sim
+
+#endif  // SIM_MM_MEMMAP_H_
