@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_EXEC_CORRUPT_H_
+#define SIM_EXEC_CORRUPT_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/history.h"
+
+namespace sim {
+
+// Carries out `sim corrupt` commands: changes HugeTLB's table of preserved
+// pages where the stopped kernel has left it, before the next one sees it.
+// Elements are counted as the table had them before the first change; one that
+// does not exist is left alone.
+void CorruptTable(
+    const std::vector<::handover::model::Command>& corruptions);
+
+// Where HugeTLB's root record lies that the next kernel is going to find; 0:
+// there is none.
+uint64_t OutgoingTableRoot();
+
+}  // namespace sim
+
+#endif  // SIM_EXEC_CORRUPT_H_

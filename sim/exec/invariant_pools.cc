@@ -1,0 +1,201 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The huge pages of a kernel: that pools, files, devices, and what was handed
+// over and not claimed, share no page and leave none out.
+#include <algorithm>
+
+#include <sim/kernel_api.h>
+
+#include "absl/strings/str_cat.h"
+#include "sim/exec/invariants.h"
+#include "sim/mm/buddy.h"
+#include "sim/mm/memmap.h"
+#include "sim/mm/owners.h"
+
+namespace sim {
+namespace {
+
+std::string PageName(uint64_t pfn, unsigned order) {
+  return absl::StrCat("huge page at frame ", pfn, " of order ", order);
+}
+
+const struct folio* FolioAt(uint64_t pfn) {
+  return reinterpret_cast<const struct folio*>(pfn_to_page(pfn));
+}
+
+bool TestFreed(const struct folio* folio) {
+  return folio_test_hugetlb_freed(const_cast<struct folio*>(folio));
+}
+
+}  // namespace
+
+// Marks the page as seen; false if a part of it was seen before.
+bool Invariants::Claim(uint64_t pfn, unsigned order, const char* owner) {
+  const uint64_t from = pfn >> claim_order_;
+  const uint64_t to = from + (uint64_t{1} << (order - claim_order_));
+  for (uint64_t i = from; i < to; ++i) {
+    if (claims_[i] == check_) {
+      Fail("no-duplicate",
+           absl::StrCat(PageName(pfn, order), " is ", owner,
+                        " and something else"));
+      return false;
+    }
+    claims_[i] = check_;
+  }
+  return true;
+}
+
+void Invariants::CheckFreeFolio(const struct folio* folio, int nid,
+                                unsigned order) {
+  const uint64_t pfn = folio_pfn(folio);
+  Claim(pfn, order, "free in its pool");
+  auto wrong = [&](const char* property, const char* what) {
+    Fail(property, absl::StrCat(PageName(pfn, order),
+                                " is free in its pool and ", what));
+  };
+  if (!folio_test_hugetlb(folio)) wrong("one-owner", "no huge page");
+  if (folio_order(folio) != order) wrong("one-owner", "of another size");
+  if (folio_nid(folio) != nid) wrong("placement", "listed on another node");
+  if (folio->_refcount.counter != 0) wrong("counters", "referenced");
+  if (folio->_pincount.counter != 0) wrong("counters", "pinned");
+  if (folio->_mapcount.counter != 0) wrong("counters", "mapped");
+  if (!TestFreed(folio)) wrong("counters", "not marked so");
+}
+
+// Whoever uses a page is its file, a process or a device.
+void Invariants::CheckActiveFolio(const struct folio* folio, unsigned order) {
+  const uint64_t pfn = folio_pfn(folio);
+  Claim(pfn, order, "in use");
+  auto wrong = [&](const char* property, const char* what) {
+    Fail(property, absl::StrCat(PageName(pfn, order), " is in use and ", what));
+  };
+  if (!folio_test_hugetlb(folio)) wrong("one-owner", "no huge page");
+  if (folio_order(folio) != order) wrong("one-owner", "of another size");
+  if (TestFreed(folio)) wrong("counters", "marked as free");
+  if (folio_test_locked(folio)) wrong("discipline", "locked");
+  const int refs = folio->_refcount.counter;
+  const int pins = folio->_pincount.counter;
+  if (refs <= 0) wrong("counters", "not referenced");
+  if (folio->mapping == nullptr && pins == 0) {
+    wrong("no-leak", "in no file, mapped by nobody, pinned by nobody");
+    return;
+  }
+  const bool anon = reinterpret_cast<uintptr_t>(folio->mapping) & 1;
+  const int64_t cached =
+      folio->mapping == nullptr || anon ? 0 : folio_nr_pages(folio);
+  const int64_t expected = cached + folio->_mapcount.counter + pins;
+  if (refs != expected) {
+    Fail("no-leak",
+         absl::StrCat(PageName(pfn, order), " has ", refs, " references, ",
+                      expected, " of them are accounted for"));
+  }
+}
+
+void Invariants::CheckPools() {
+  const int nodes = M().geometry().nodes;
+  claim_order_ = M().geometry().huge_orders.front();
+  const size_t units = (M().memory().end_pfn() >> claim_order_) + 1;
+  if (claims_.size() != units) claims_.assign(units, 0);
+  ++check_;
+  const struct hstate* h;
+  for_each_hstate(h) {
+    uint64_t nr = 0, free = 0, surplus = 0;
+    int64_t active[model::kMaxNodes] = {};
+    for (int n = 0; n < nodes; ++n) {
+      unsigned listed = 0;
+      const struct list_head* head = &h->hugepage_freelists[n];
+      for (const struct list_head* at = head->next; at != head;
+           at = at->next) {
+        CheckFreeFolio(list_entry(at, struct folio, lru), n, h->order);
+        ++listed;
+      }
+      if (listed != h->free_huge_pages_node[n]) {
+        Fail("counters", absl::StrCat(h->name, " node ", n, ": ", listed,
+                                      " pages are on the free list, counted ",
+                                      h->free_huge_pages_node[n]));
+      }
+      nr += h->nr_huge_pages_node[n];
+      free += h->free_huge_pages_node[n];
+      surplus += h->surplus_huge_pages_node[n];
+      if (h->surplus_huge_pages_node[n] > h->nr_huge_pages_node[n] ||
+          h->free_huge_pages_node[n] > h->nr_huge_pages_node[n]) {
+        Fail("counters", absl::StrCat(h->name, " node ", n,
+                                      ": more free or surplus than there are"));
+      }
+    }
+    const struct list_head* head = &h->hugepage_activelist;
+    for (const struct list_head* at = head->next; at != head; at = at->next) {
+      const auto* folio = list_entry(at, struct folio, lru);
+      CheckActiveFolio(folio, h->order);
+      ++active[folio_nid(folio)];
+    }
+    if (nr != h->nr_huge_pages || free != h->free_huge_pages ||
+        surplus != h->surplus_huge_pages) {
+      Fail("counters", absl::StrCat(h->name, ": sums over the nodes are ", nr,
+                                    " ", free, " ", surplus, ", counted are ",
+                                    h->nr_huge_pages, " ", h->free_huge_pages,
+                                    " ", h->surplus_huge_pages));
+    }
+    if (h->resv_huge_pages > h->free_huge_pages) {
+      Fail("counters", absl::StrCat(h->name, ": ", h->resv_huge_pages,
+                                    " reserved of ", h->free_huge_pages,
+                                    " free"));
+    }
+    // What is counted and neither free nor in use is announced.
+    for (int n = 0; n < nodes; ++n) {
+      const int64_t announced = static_cast<int64_t>(
+                                    h->nr_huge_pages_node[n]) -
+                                h->free_huge_pages_node[n] - active[n];
+      int64_t coming = 0;
+      for (const KhoKey& key : executor_.handed_over()) {
+        coming += key.order == h->order &&
+                  M().memory().NodeOf(key.phys >> PAGE_SHIFT) == n;
+      }
+      for (const KhoKey& key : executor_.claimed()) {
+        coming += key.order == h->order &&
+                  M().memory().NodeOf(key.phys >> PAGE_SHIFT) == n &&
+                  HeldAside(key);
+      }
+      if (announced < 0 || announced > coming) {
+        Fail("counters",
+             absl::StrCat(h->name, " node ", n, ": ", announced,
+                          " pages are counted and nowhere, ", coming,
+                          " were handed over and not claimed"));
+      }
+    }
+  }
+}
+
+void Invariants::CheckQuarantine() {
+  for (const KhoKey& key : executor_.handed_over()) {
+    const uint64_t pfn = key.phys >> PAGE_SHIFT;
+    const uint64_t nr = uint64_t{1} << key.order;
+    if (key.order >= claim_order_) {
+      Claim(pfn, key.order, "KHO's and not claimed");
+    }
+    const MemMap& map = Map();
+    const uint64_t step = nr > 1024 ? nr / 64 : 1;
+    for (uint64_t i = 0; i < nr; i += step) {
+      const Owner owner = static_cast<Owner>(map.owner[pfn + i]);
+      if (owner == Owner::kReserved && !PageBuddy(&map.pages[pfn + i])) {
+        continue;
+      }
+      Fail("quarantine",
+           absl::StrCat(PageName(pfn, key.order),
+                        " was handed over and not claimed, but frame ",
+                        pfn + i, " is ", OwnerName(owner)));
+      break;
+    }
+  }
+}
+
+// A retrieval that failed has got the page from KHO and keeps it for the next
+// attempt.
+bool Invariants::HeldAside(const KhoKey& key) const {
+  const struct folio* folio = FolioAt(key.phys >> PAGE_SHIFT);
+  return folio_test_hugetlb(folio) && folio_order(folio) == key.order &&
+         folio->_refcount.counter > 0 && folio->mapping == nullptr &&
+         folio->_pincount.counter == 0;
+}
+
+}  // namespace sim

@@ -1,0 +1,228 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/exec/replay.h"
+
+#include <memory>
+#include <utility>
+
+#include "absl/strings/str_cat.h"
+#include "model/judge.h"
+#include "sim/exec/describe.h"
+#include "sim/exec/invariants.h"
+
+namespace sim {
+namespace {
+
+using model::Command;
+using model::Observation;
+using model::Outcome;
+
+void Count(const Outcome& outcome, model::Verb verb, RunStats* stats) {
+  const size_t v = static_cast<size_t>(verb);
+  ++stats->verbs[v];
+  switch (outcome.kind) {
+    case Outcome::Kind::kSigbus:
+      ++stats->sigbus;
+      break;
+    case Outcome::Kind::kSigsegv:
+      ++stats->sigsegv;
+      break;
+    case Outcome::Kind::kKilled:
+      ++stats->killed;
+      break;
+    case Outcome::Kind::kDone:
+    case Outcome::Kind::kBlocked:
+      break;
+  }
+  if (outcome.kind != Outcome::Kind::kDone || outcome.result < 0) {
+    ++stats->failed[v];
+  }
+  if (outcome.kind == Outcome::Kind::kDone && outcome.result < 0 &&
+      -outcome.result < RunStats::kErrnos) {
+    ++stats->errnos[static_cast<size_t>(-outcome.result)];
+  }
+}
+
+// One run, from power on to teardown.
+class Runner {
+ public:
+  Runner(const model::History& history, const RunOptions& options)
+      : history_(history),
+        options_(options),
+        executor_(history, options.seed) {
+    executor_.machine().set_tracing(options.trace);
+    executor_.set_at_handover(options.at_handover);
+    if (options.judge) {
+      judge_ = std::make_unique<model::Judge>(history);
+      executor_.set_watched(&watched_);
+    }
+    if (options.invariants) {
+      invariants_ = std::make_unique<Invariants>(executor_);
+    }
+  }
+
+  HistoryResult Run() {
+    Observation const& boot = executor_.Boot();
+    if (judge_) Take(kBootStep, judge_->Boot(boot));
+    if (invariants_) invariants_->Booted(/*cold=*/true);
+    Finish(kBootStep, nullptr, boot);
+    for (size_t i = 0; i < history_.commands.size(); ++i) {
+      if (Over()) break;
+      Step(static_cast<int64_t>(i), history_.commands[i]);
+    }
+    if (!Over() && options_.teardown && invariants_) Teardown();
+    ++result_.stats.histories;
+    result_.digest = executor_.machine().digest();
+    return std::move(result_);
+  }
+
+ private:
+  bool Over() const {
+    return executor_.dead() ||
+           (!options_.keep_going && !result_.findings.empty());
+  }
+
+  void Step(int64_t step, const Command& command) {
+    if (judge_) judge_->Watch(&watched_);
+    if (invariants_) invariants_->Before(command);
+    const Observation& seen = executor_.Run(command);
+    ++result_.commands;
+    Count(seen.outcome, command.verb, &result_.stats);
+    result_.stats.faults_hit += seen.fault_injected;
+    result_.stats.boots += seen.rebooted;
+    // A kernel that hit a BUG() has said so.
+    if (executor_.dead()) {
+      Finish(step, &command, seen);
+      return;
+    }
+    if (judge_) Take(step, judge_->Step(command, seen));
+    if (invariants_) {
+      if (seen.rebooted) {
+        invariants_->Booted(command.verb == model::Verb::kPower);
+      }
+      Take(step, invariants_->After(command, seen));
+      ++result_.stats.checks;
+    }
+    AddOutcome(seen);
+    Finish(step, &command, seen);
+  }
+
+  void Teardown() {
+    TakeViolations(kTeardownStep);
+    Take(kTeardownStep, invariants_->Teardown(&executor_));
+    TakeViolations(kTeardownStep);
+  }
+
+  // The digest also has what a user saw, and where things lie.
+  void AddOutcome(const Observation& seen) {
+    Machine& machine = executor_.machine();
+    machine.DigestAdd(static_cast<uint64_t>(seen.outcome.kind));
+    machine.DigestAdd(static_cast<uint64_t>(seen.outcome.result));
+    machine.DigestAdd(seen.outcome.value);
+    machine.DigestAdd(static_cast<uint64_t>(seen.outcome.frame));
+    for (const model::PageView& page : seen.after.pages) {
+      machine.DigestAdd(static_cast<uint64_t>(page.frame));
+    }
+  }
+
+  void Finish(int64_t step, const Command* command, const Observation& seen) {
+    TakeViolations(step);
+    if (options_.log) {
+      if (command == nullptr) {
+        absl::StrAppend(&result_.log, "boot ", history_.command_line, "\n");
+      } else {
+        absl::StrAppend(&result_.log, step, ": ", model::Print(*command),
+                        Describe(seen.outcome), "\n");
+      }
+      if (seen.fault_injected) {
+        absl::StrAppend(&result_.log, "    a call failed by plan\n");
+      }
+      result_.log += DescribeChange(last_, seen.after);
+      last_ = seen.after;
+      for (const std::string& line : executor_.machine().trace()) {
+        absl::StrAppend(&result_.log, "    | ", line, "\n");
+      }
+      executor_.machine().trace().clear();
+      for (size_t i = logged_; i < result_.findings.size(); ++i) {
+        absl::StrAppend(&result_.log, "    BROKEN ",
+                        result_.findings[i].property, ": ",
+                        result_.findings[i].what, "\n");
+      }
+      logged_ = result_.findings.size();
+    }
+    if (options_.observer) {
+      options_.observer(step, command, seen, executor_);
+    }
+  }
+
+  template <typename Verdicts>
+  void Take(int64_t step, const Verdicts& verdicts) {
+    for (const auto& verdict : verdicts) {
+      result_.findings.push_back(
+          {step, std::string(verdict.property), verdict.what});
+    }
+  }
+
+  // What the machine reported of its own accord.
+  void TakeViolations(int64_t step) {
+    if (executor_.panicked_by_plan()) return;
+    const std::vector<Violation>& all = executor_.machine().violations();
+    for (; violations_ < all.size(); ++violations_) {
+      const Violation& v = all[violations_];
+      bool known = false;
+      for (const Finding& finding : result_.findings) {
+        known |= finding.step == step && finding.what == v.what;
+      }
+      if (!known) result_.findings.push_back({step, v.property, v.what});
+    }
+  }
+
+  const model::History& history_;
+  const RunOptions& options_;
+  Executor executor_;
+  std::unique_ptr<model::Judge> judge_;
+  std::unique_ptr<Invariants> invariants_;
+  std::vector<model::Cell> watched_;
+  HistoryResult result_;
+  model::Snapshot last_;
+  size_t violations_ = 0;
+  size_t logged_ = 0;
+};
+
+}  // namespace
+
+void RunStats::Add(const RunStats& other) {
+  histories += other.histories;
+  boots += other.boots;
+  faults_hit += other.faults_hit;
+  for (size_t i = 0; i < verbs.size(); ++i) {
+    verbs[i] += other.verbs[i];
+    failed[i] += other.failed[i];
+  }
+  for (size_t i = 0; i < errnos.size(); ++i) errnos[i] += other.errnos[i];
+  sigbus += other.sigbus;
+  sigsegv += other.sigsegv;
+  killed += other.killed;
+  checks += other.checks;
+}
+
+HistoryResult RunHistory(const model::History& history,
+                         const RunOptions& options) {
+  return Runner(history, options).Run();
+}
+
+std::string Print(const Finding& finding, const model::History& history) {
+  std::string where;
+  if (finding.step == kBootStep) {
+    where = "boot";
+  } else if (finding.step == kTeardownStep) {
+    where = "teardown";
+  } else {
+    where = absl::StrCat(
+        "step ", finding.step, " (",
+        model::Print(history.commands[static_cast<size_t>(finding.step)]),
+        ")");
+  }
+  return absl::StrCat(where, ": ", finding.property, ": ", finding.what);
+}
+
+}  // namespace sim

@@ -1,0 +1,169 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What the administrator and the live update agent do, and devices.
+#include <algorithm>
+#include <cstdio>
+#include <cstring>
+
+#include <sim/kernel_api.h>
+
+#include "sim/liveupdate/kho.h"
+#include "sim/liveupdate/luo.h"
+#include "sim/machine/machine.h"
+#include "sim/mm/hugetlb_sysfs.h"
+#include "sim/user/user_space.h"
+
+namespace sim {
+namespace {
+
+CallResult Done(int64_t value) {
+  CallResult result;
+  result.value = value;
+  return result;
+}
+
+// Sessions bear the names of the history. On the stack of the caller: a kernel
+// may stop while the name is in use.
+struct SessionName {
+  explicit SessionName(int name) {
+    std::snprintf(text, sizeof(text), "s%d", name);
+  }
+  char text[8];
+};
+
+}  // namespace
+
+CallResult UserSpace::SetNr(uint64_t page_size, int64_t count, int node) {
+  return Done(
+      NrHugepagesStore(page_size, static_cast<uint64_t>(count), node));
+}
+
+CallResult UserSpace::SetOvercommit(uint64_t page_size, int64_t count) {
+  return Done(NrOvercommitStore(page_size, static_cast<uint64_t>(count)));
+}
+
+CallResult UserSpace::OpenDevice() {
+  const int ret = LuoOpen();
+  if (ret == 0) device_open_ = true;
+  return Done(ret);
+}
+
+CallResult UserSpace::CloseDevice() {
+  if (!device_open_) return Done(-EBADF);
+  device_open_ = false;
+  LuoClose();
+  return Done(0);
+}
+
+CallResult UserSpace::InstallSession(int name, struct file* file,
+                                     bool incoming) {
+  Get(sessions_, name) = {file, incoming};
+  sessions_end_ = std::max(sessions_end_, name + 1);
+  return Done(0);
+}
+
+CallResult UserSpace::NewSession(int name) {
+  if (!device_open_) return Done(-EBADF);
+  if (SessionFile(name)) return Done(-EEXIST);
+  struct file* file = nullptr;
+  const int ret = SessionCreate(SessionName(name).text, &file);
+  if (ret != 0) return Done(ret);
+  return InstallSession(name, file, /*incoming=*/false);
+}
+
+CallResult UserSpace::TakeSession(int name) {
+  if (!device_open_) return Done(-EBADF);
+  if (SessionFile(name)) return Done(-EEXIST);
+  struct file* file = nullptr;
+  const int ret = SessionRetrieve(SessionName(name).text, &file);
+  if (ret != 0) return Done(ret);
+  return InstallSession(name, file, /*incoming=*/true);
+}
+
+// close() gives no error, whatever the release does.
+CallResult UserSpace::DropSession(int name) {
+  struct file* file = SessionFile(name);
+  if (file == nullptr) return Done(-EBADF);
+  Get(sessions_, name) = Session();
+  SessionRelease(file);
+  return Done(0);
+}
+
+CallResult UserSpace::Preserve(int session, uint64_t token, int name) {
+  if (!SessionFile(session)) return Done(-EBADF);
+  // The ioctl is one of outgoing sessions.
+  if (SessionIncoming(session)) return Done(-EINVAL);
+  return Done(PreserveFd(SessionFile(session), token, FileOf(name)));
+}
+
+CallResult UserSpace::Retrieve(int session, uint64_t token, int name) {
+  if (!SessionFile(session)) return Done(-EBADF);
+  if (FileOf(name)) return Done(-EEXIST);
+  struct file* file = nullptr;
+  const int ret = RetrieveFd(SessionFile(session), token, &file);
+  if (ret != 0) return Done(ret);
+  return Install(name, file);
+}
+
+CallResult UserSpace::FinishSession(int name) {
+  if (!SessionFile(name)) return Done(-EBADF);
+  return Done(Finish(SessionFile(name)));
+}
+
+CallResult UserSpace::Reboot(bool image_loaded) {
+  return Done(sim::Reboot(image_loaded));
+}
+
+CallResult UserSpace::DeviceWrite(int name, int64_t page, uint64_t at,
+                                  uint64_t value) {
+  auto device = std::find_if(devices_.rbegin(), devices_.rend(),
+                             [name, page](const Device& d) {
+                               return d.file == name && d.page == page;
+                             });
+  if (device == devices_.rend()) return Done(-ENODEV);
+  if (at + sizeof(value) > PAGE_SIZE << device->order) return Done(-EINVAL);
+  PhysicalMemory& memory = M().memory();
+  const uint64_t phys = (device->pfn << PAGE_SHIFT) + at;
+  memory.MarkDirty(phys >> PAGE_SHIFT);
+  std::memcpy(memory.base() + phys, &value, sizeof(value));
+  CallResult result = Done(0);
+  result.frame = static_cast<int64_t>(device->pfn);
+  result.node = memory.NodeOf(device->pfn);
+  return result;
+}
+
+// A page that this kernel pinned stays until the kernel goes. One that came
+// over a kexec stays with the file that it came with. Pages of shmem files are
+// told apart by their place in the file, pinned or not.
+bool UserSpace::StillThere(Device* device) {
+  const bool pinned_here = device->generation == M().generation;
+  if (pinned_here && !device->shmem) return true;
+  if (!pinned_here && device->inode == 0) {
+    const KhoKey key = {device->pfn << PAGE_SHIFT, device->order};
+    const std::vector<KhoKey> unclaimed = KhoUnclaimed();
+    if (std::binary_search(unclaimed.begin(), unclaimed.end(), key)) {
+      return true;
+    }
+  }
+  const auto* folio =
+      reinterpret_cast<const struct folio*>(pfn_to_page(device->pfn));
+  const struct address_space* mapping = folio->mapping;
+  if (mapping == nullptr || (reinterpret_cast<uintptr_t>(mapping) & 1)) {
+    // A failed retrieval holds on to pages that are in no file.
+    return !pinned_here && device->inode == 0 && !device->shmem &&
+           folio_test_hugetlb(folio) && folio->_refcount.counter > 0;
+  }
+  if (device->inode == 0) device->inode = mapping->host->i_ino;
+  return mapping->host->i_ino == device->inode &&
+         folio->index ==
+             static_cast<pgoff_t>(device->page) << device->order;
+}
+
+void UserSpace::StopDevices() {
+  if (devices_.empty()) return;
+  devices_.erase(std::remove_if(devices_.begin(), devices_.end(),
+                                [this](Device& d) { return !StillThere(&d); }),
+                 devices_.end());
+}
+
+}  // namespace sim

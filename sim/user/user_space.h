@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_USER_USER_SPACE_H_
+#define SIM_USER_USER_SPACE_H_
+
+// What lies on the other side of the system calls: file descriptors, mappings
+// and sessions under the names that a history gives them, and the devices that
+// a process has set up on its memory.
+//
+// Each function is one system call (or one access to memory) of the actor that
+// runs, and may block. A process that dies or a kernel that goes down never
+// comes back from it, so nothing here is updated only afterwards.
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+struct file;
+struct mm_struct;
+
+namespace sim {
+
+struct Mapping;
+
+// How a call ended.
+struct CallResult {
+  enum class End : uint8_t { kDone, kSigbus, kSigsegv, kKilled };
+  End end = End::kDone;
+  int64_t value = 0;  // what it returned: a number, or -errno
+  uint64_t word = 0;  // of a load
+  // The page that a load or store reached, or that was pinned; as the number
+  // of its first frame. -1: none.
+  int64_t frame = -1;
+  int node = -1;
+};
+
+// A device that writes to memory of its own accord. It was told a physical
+// address, and a kexec does not stop it.
+struct Device {
+  int file = -1;  // the name that the page was pinned through
+  int64_t page = 0;
+  uint64_t pfn = 0;  // first frame of the page
+  unsigned order = 0;
+  bool shmem = false;
+  int generation = 0;  // the kernel that pinned the page
+  // In a later kernel: the inode that has the page now, 0 before retrieval.
+  unsigned long inode = 0;
+};
+
+class UserSpace {
+  template <typename Array>
+  static auto& Get(Array& array, int i) {
+    return array[static_cast<size_t>(i)];
+  }
+
+ public:
+  static constexpr int kNames = 256;
+  static constexpr int kProcesses = 8;
+
+  explicit UserSpace(int nodes) : nodes_(nodes) {}
+  UserSpace(const UserSpace&) = delete;
+  UserSpace& operator=(const UserSpace&) = delete;
+
+  // The kernel is gone and every process with it. Devices stay.
+  void KernelDied();
+
+  // --- Processes. Sizes, offsets and lengths are in pages of the file.
+  CallResult Memfd(int name, uint64_t page_size, bool sealable, bool noexec);
+  CallResult Shmem(int name);
+  CallResult Truncate(int name, int64_t pages);
+  CallResult Fallocate(int name, int64_t from, int64_t pages, bool keep_size);
+  CallResult Punch(int name, int64_t from, int64_t pages);
+  CallResult Seal(int name, unsigned seals);
+  CallResult Seek(int name, int64_t position);
+  CallResult Close(int name);
+  CallResult Pin(int name, int64_t page);
+  CallResult Map(int process, int mapping, int name, int64_t from,
+                 int64_t pages, bool read_only, bool is_private,
+                 bool no_reserve);
+  CallResult Unmap(int process, int mapping);
+  // `at`: byte in the page; beyond its end, in one of those behind it.
+  CallResult Write(int process, int mapping, int64_t page, uint64_t at,
+                   uint64_t value);
+  CallResult Read(int process, int mapping, int64_t page, uint64_t at);
+  CallResult Bind(int node);
+  // The process ends; descriptors are shared, and stay.
+  CallResult Exit(int process);
+
+  // --- The administrator.
+  CallResult SetNr(uint64_t page_size, int64_t count, int node);
+  CallResult SetOvercommit(uint64_t page_size, int64_t count);
+
+  // --- The live update agent.
+  CallResult OpenDevice();
+  CallResult CloseDevice();
+  CallResult NewSession(int name);
+  CallResult TakeSession(int name);
+  CallResult DropSession(int name);
+  CallResult Preserve(int session, uint64_t token, int name);
+  CallResult Retrieve(int session, uint64_t token, int name);
+  CallResult FinishSession(int name);
+  // Does not come back if it goes well.
+  CallResult Reboot(bool image_loaded);
+
+  // --- No system call: what a device does.
+  CallResult DeviceWrite(int name, int64_t page, uint64_t at, uint64_t value);
+  // After each step: forgets devices whose page belongs to nobody who knows of
+  // them any more, as their driver would have stopped them.
+  void StopDevices();
+
+  // --- For checkers.
+  struct file* FileOf(int name) const { return Get(files_, name); }
+  struct file* SessionFile(int name) const {
+    return Get(sessions_, name).file;
+  }
+  bool SessionIncoming(int name) const { return Get(sessions_, name).incoming; }
+  Mapping* MappingNamed(int process, int name) const {
+    return Get(Get(processes_, process).mappings, name);
+  }
+  bool device_open() const { return device_open_; }
+  const std::vector<Device>& devices() const { return devices_; }
+  // Pages of shmem files that a device of this kernel holds, in their file or
+  // not.
+  uint64_t PinnedShmemPages() const { return pinned_shmem_.size(); }
+  // One past the highest name in use since this kernel booted.
+  int files_end() const { return files_end_; }
+  int sessions_end() const { return sessions_end_; }
+  int mappings_end(int process) const {
+    return Get(processes_, process).mappings_end;
+  }
+  bool Runs(int process) const { return Get(processes_, process).mm; }
+
+ private:
+  struct Session {
+    struct file* file = nullptr;
+    bool incoming = false;
+  };
+  struct Process {
+    struct mm_struct* mm = nullptr;
+    std::array<Mapping*, kNames> mappings{};
+    int mappings_end = 0;
+  };
+
+  CallResult Install(int name, struct file* file);
+  CallResult Access(int process, int mapping, int64_t page, uint64_t at,
+                    bool write, uint64_t value);
+  CallResult InstallSession(int name, struct file* file, bool incoming);
+  bool StillThere(Device* device);
+
+  int nodes_;
+  std::array<struct file*, kNames> files_{};
+  std::array<Session, kNames> sessions_{};
+  std::array<Process, kProcesses> processes_{};
+  int files_end_ = 0;
+  int sessions_end_ = 0;
+  bool device_open_ = false;
+  std::vector<Device> devices_;
+  std::vector<uint64_t> pinned_shmem_;  // frames, each once
+};
+
+// Bytes in a page of the file: its huge page size, or 4096.
+uint64_t FilePageSize(struct file* file);
+
+}  // namespace sim
+
+#endif  // SIM_USER_USER_SPACE_H_
