@@ -58,6 +58,7 @@ class Replay {
   const std::string& why() const { return why_; }
 
   bool Run(const std::vector<PoolEvent>& events) {
+    only_ = events.size() == 1;
     for (const PoolEvent& event : events)
       if (!One(event)) return false;
     return true;
@@ -247,7 +248,8 @@ class Replay {
       if (nodes.size == 0) break;
       --p_.surplus[static_cast<size_t>(PickSurplus(nodes, -1))];
     }
-    // Fresh pages go to the free lists of the nodes where they are seen.
+    // Fresh pages go to the free lists of the nodes where they are seen. They
+    // may be gone again in the end, if there was another change of size.
     int64_t grow = count - p_.Persistent();
     for (int n = 0; n < p_.nodes && grow > 0; ++n) {
       size_t i = static_cast<size_t>(n);
@@ -256,6 +258,14 @@ class Replay {
       p_.nr[i] += got;
       p_.free[i] += got;
       grow -= got;
+    }
+    if (grow > 0 && !only_ && chooser_->Pick(2) == 1) {
+      for (int n = 0; grow > 0; n = (n + 1) % p_.nodes) {
+        if (!Allowed(n, e.bind)) continue;
+        ++p_.nr[static_cast<size_t>(n)];
+        ++p_.free[static_cast<size_t>(n)];
+        --grow;
+      }
     }
     if (grow > 0) {
       if (!Short(e))
@@ -307,6 +317,7 @@ class Replay {
       case Kind::kTakeFails:
         return TakeFails(e);
       case Kind::kFree:
+        if (e.maybe && chooser_->Pick(2) == 1) return true;
         Free(e.node == kAnyNode ? PickUsed() : e.node);
         return true;
       case Kind::kReserve:
@@ -358,6 +369,7 @@ class Replay {
   Pool p_;
   const Pool& target_;
   Chooser* chooser_;
+  bool only_ = false;  // there is but one event
   std::string why_;
 };
 

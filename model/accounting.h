@@ -58,6 +58,7 @@ struct PoolEvent {
   int bind = kAnyNode;
   int64_t count = 0;
   bool reserved = false;
+  bool maybe = false;  // kFree: it may also have stayed where it was
   // An allocation may have failed for a reason that does not show: a fault
   // plan, or memory that the observation says is short.
   std::array<bool, kMaxNodes> short_of_memory{};

@@ -161,8 +161,11 @@ class Reader {
 BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
                             int nodes, const std::vector<uint64_t>& missing) {
   BootRequest request;
+  bool supported = std::find(missing.begin(), missing.end(),
+                             DefaultPageSize(geometry)) == missing.end();
   for (uint64_t size : PageSizes(geometry)) {
-    if (std::find(missing.begin(), missing.end(), size) != missing.end())
+    if (!supported ||
+        std::find(missing.begin(), missing.end(), size) != missing.end())
       continue;
     PageRequest pages;
     pages.page_size = size;

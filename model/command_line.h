@@ -33,6 +33,8 @@ struct BootRequest {
 // of mm/hugetlb.c, their quirks with wrong and repeated parameters included.
 // `missing` are page sizes that this kernel or its CPU does not have. In a
 // history kho=on and liveupdate=on hold unless the command line says otherwise.
+// A kernel that lacks the default size has no huge pages at all
+// (hugepages_supported()).
 BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
                             int nodes, const std::vector<uint64_t>& missing);
 

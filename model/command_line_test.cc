@@ -60,11 +60,14 @@ TEST(CommandLineTest, WhatTheKernelIgnores) {
 }
 
 TEST(CommandLineTest, MissingSize) {
-  BootRequest request = ReadCommandLine("hugepagesz=64K hugepages=4",
-                                        Geometry::kSmall, 2, {64 << 10});
+  BootRequest request = ReadCommandLine("hugepagesz=16K hugepages=4",
+                                        Geometry::kSmall, 2, {16 << 10});
   ASSERT_EQ(request.pages.size(), 2u);
   EXPECT_EQ(request.pages[0].total, 0);
   EXPECT_EQ(request.pages[1].page_size, 256u << 10);
+  // Without the default size there are none.
+  request = ReadCommandLine("hugepages=4", Geometry::kSmall, 2, {64 << 10});
+  EXPECT_TRUE(request.pages.empty());
 }
 
 TEST(CommandLineTest, Switches) {

@@ -59,8 +59,8 @@ bool Stepper::Went(const Outcome& o) {
   auto has = [error](const std::vector<int>& list) {
     return std::find(list.begin(), list.end(), error) != list.end();
   };
-  if (error != 0 && (has(must) || fault_)) return false;
-  if (must.empty() && (error == 0 || has(may))) return error == 0;
+  if (error != 0 && (has(must) || has(may) || fault_)) return false;
+  if (must.empty() && error == 0) return true;
   if (must.empty()) {
     Fail(Property("refusal"),
          absl::StrCat("ended with errno ", error, ", should have gone well"));
@@ -236,7 +236,10 @@ class Judge::Impl {
       case Verb::kFail:
         return true;
       case Verb::kDuring:
-        if (!command.inner.empty()) during_.push_back(command.inner[0]);
+        if (!command.inner.empty()) {
+          during_.push_back(command.inner[0]);
+          during_.back().step = command.step;  // unused in the command itself
+        }
         return true;
       case Verb::kCorrupt:
         corruptions_.push_back(
@@ -252,22 +255,9 @@ class Judge::Impl {
       Reboot(command, o);
       return;
     }
-    // What ran at the same time may have come first or last; a failed update
-    // lets waiting ones go on after it.
-    if (during_.empty() && o.finished.empty()) {
-      Attempt(&state_, command, o, /*during_first=*/false, &verdicts_);
-    } else {
-      State before = state_;
-      Attempt(&state_, command, o, /*during_first=*/true, &verdicts_);
-      if (!verdicts_.empty()) {
-        std::vector<Verdict> verdicts;
-        Attempt(&before, command, o, /*during_first=*/false, &verdicts);
-        if (verdicts.empty()) {
-          state_ = std::move(before);
-          verdicts_.clear();
-        }
-      }
-    }
+    InAnyOrder(o, [&](State* state, const std::vector<int>& order) {
+      return Attempt(state, command, o, order);
+    });
     for (const Observation::Finished& finished : o.finished)
       waiting_.erase(
           std::remove_if(waiting_.begin(), waiting_.end(),
@@ -279,19 +269,51 @@ class Judge::Impl {
       waiting_.emplace_back(steps_, command);
   }
 
-  void Attempt(State* state, const Command& command, const Observation& o,
-               bool during_first, std::vector<Verdict>* verdicts) {
-    Stepper stepper(state, o.after, o.fault_injected);
-    if (during_first) During(&stepper, o);
-    // A fault may only wait for a freeze, and nothing is frozen when a command
-    // is over: an update that fails thaws everything first.
-    if (o.outcome.kind == Outcome::Kind::kBlocked) {
-      stepper.Fail("exact-rollback",
-                   Where(command) + "waits though nothing is frozen");
-    } else {
-      stepper.Apply(command, o.outcome);
+  // What ran at the same time may have come in any order. Tries them until one
+  // holds, and else goes on with the first: the `during` commands by number,
+  // then -1, the command itself.
+  template <typename Try>
+  void InAnyOrder(const Observation& o, Try attempt) {
+    std::vector<int> order;
+    for (size_t i = 0; i < during_.size() && i < o.during.size(); ++i)
+      order.push_back(static_cast<int>(i));
+    // The most likely one first: that of the steps they were to start at.
+    std::stable_sort(order.begin(), order.end(), [this](int a, int b) {
+      return during_[static_cast<size_t>(a)].step <
+             during_[static_cast<size_t>(b)].step;
+    });
+    order.push_back(-1);
+    if (order.size() == 1) {
+      verdicts_ = attempt(&state_, order);
+      return;
     }
-    if (!during_first) During(&stepper, o);
+    const State before = state_;
+    verdicts_ = attempt(&state_, order);
+    std::sort(order.begin(), order.end());
+    bool more = true;
+    for (int tries = 0; !verdicts_.empty() && more && tries < kMaxOrders;
+         ++tries) {
+      State state = before;
+      if (attempt(&state, order).empty()) {
+        state_ = std::move(state);
+        verdicts_.clear();
+      }
+      more = std::next_permutation(order.begin(), order.end());
+    }
+  }
+
+  std::vector<Verdict> Attempt(State* state, const Command& command,
+                               const Observation& o,
+                               const std::vector<int>& order) {
+    Stepper stepper(state, o.after, o.fault_injected);
+    if (order.size() > 1) stepper.SetRacing();
+    for (int i : order) {
+      if (i >= 0) {
+        During(&stepper, o, static_cast<size_t>(i));
+      } else {
+        Itself(&stepper, command, o);
+      }
+    }
     for (const Observation::Finished& finished : o.finished)
       for (const auto& [step, waiting] : waiting_)
         if (step == finished.command &&
@@ -299,16 +321,61 @@ class Judge::Impl {
           stepper.Apply(waiting, finished.outcome);
     stepper.Check();
     stepper.CheckCells(o.cells);
-    *verdicts = std::move(stepper.verdicts);
+    return std::move(stepper.verdicts);
   }
 
-  void During(Stepper* stepper, const Observation& o) {
-    for (size_t i = 0; i < during_.size() && i < o.during.size(); ++i) {
-      const Outcome& outcome = o.during[i].outcome;
-      if (!o.during[i].started || outcome.kind == Outcome::Kind::kBlocked)
-        continue;
-      stepper->Apply(during_[i], outcome);
+  void Itself(Stepper* stepper, const Command& command,
+              const Observation& o) {
+    // A fault may only wait for a freeze, and nothing is frozen when a command
+    // is over: an update that fails thaws everything first.
+    if (Waits(command) && o.outcome.kind == Outcome::Kind::kDone &&
+        o.outcome.result == -EBUSY) {
+      // The executor did not give the command to anybody.
+    } else if (o.outcome.kind == Outcome::Kind::kBlocked) {
+      stepper->Fail("exact-rollback",
+                    Where(command) + "waits though nothing is frozen");
+    } else {
+      stepper->Apply(command, o.outcome);
     }
+  }
+
+  bool Waits(const Command& command) const {
+    return std::any_of(waiting_.begin(), waiting_.end(),
+                       [&command](const auto& waiting) {
+                         return waiting.second.actor == command.actor &&
+                                waiting.second.process == command.process;
+                       });
+  }
+
+  void During(Stepper* stepper, const Observation& o, size_t i) {
+    const Outcome& outcome = o.during[i].outcome;
+    if (o.during[i].started && outcome.kind != Outcome::Kind::kBlocked)
+      stepper->Apply(during_[i], outcome);
+  }
+
+  // What the old kernel still did.
+  std::vector<Verdict> OldKernel(State* state, const Command& command,
+                                 const Observation& o,
+                                 const std::vector<int>& order) {
+    Stepper old(state, o.before, o.fault_injected);
+    if (order.size() > 1) old.SetRacing();
+    for (const auto& [step, waiting] : waiting_) old.CutShort(waiting);
+    for (int i : order) {
+      if (i < 0) {
+        old.Apply(command, o.outcome);
+        continue;
+      }
+      const Observation::During& during = o.during[static_cast<size_t>(i)];
+      if (!during.started) continue;
+      if (during.outcome.kind == Outcome::Kind::kBlocked ||
+          during.outcome.kind == Outcome::Kind::kKilled) {
+        old.CutShort(during_[static_cast<size_t>(i)]);
+      } else {
+        old.Apply(during_[static_cast<size_t>(i)], during.outcome);
+      }
+    }
+    old.Check();
+    return std::move(old.verdicts);
   }
 
   void Reboot(const Command& command, const Observation& o) {
@@ -318,23 +385,9 @@ class Judge::Impl {
       stepper.Check();
       verdicts_ = std::move(stepper.verdicts);
     } else {
-      // First what the old kernel still did, then the new one.
-      Stepper old(&state_, o.before, o.fault_injected);
-      if (!waiting_.empty()) old.SetCutShort();
-      for (size_t i = 0; i < during_.size() && i < o.during.size(); ++i) {
-        const Outcome& outcome = o.during[i].outcome;
-        // What was killed or still waits never got to its end.
-        if (!o.during[i].started) continue;
-        if (outcome.kind == Outcome::Kind::kBlocked ||
-            outcome.kind == Outcome::Kind::kKilled) {
-          old.SetCutShort();
-        } else {
-          old.Apply(during_[i], outcome);
-        }
-      }
-      old.Apply(command, o.outcome);
-      old.Check();
-      verdicts_ = std::move(old.verdicts);
+      InAnyOrder(o, [&](State* state, const std::vector<int>& order) {
+        return OldKernel(state, command, o, order);
+      });
       Stepper young(&state_, o.after, o.fault_injected);
       young.Kexec(corruptions_, o.shortage_reported);
       young.Check();
@@ -349,6 +402,8 @@ class Judge::Impl {
   void Warned(const Observation& o) {
     if (o.warned) verdicts_.push_back({"discipline", o.message});
   }
+
+  static constexpr int kMaxOrders = 24;  // of four commands
 
   State state_;
   std::vector<Verdict> verdicts_;

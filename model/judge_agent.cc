@@ -127,6 +127,8 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     if (!f.shmem && !f.pages.empty() &&
         (f.pages.back().index + 1) * page > f.size)
       Must(EOPNOTSUPP);
+    // A page may have its reservation and not yet be in the file.
+    if (racing_ && !f.shmem) May(EOPNOTSUPP);
     if (must_.empty() && MemoryIsShort(f.page_size))
       for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
     may_migrate_.push_back(id);
@@ -163,10 +165,20 @@ void Stepper::FinishSession(Session* session) {
     if (last.status > 0) {
       f.retrieved = false;
       PutFile(last.file);
+    } else if (f.doubtful && f.pages.empty()) {
+      f.life = File::Life::kRefused;  // perhaps: nothing shows it
     } else if (f.life == File::Life::kAnnounced) {
       // Nobody asked for it: its pages become ordinary pages of the pool.
-      if (!f.shmem)
-        for (const Page& page : f.pages) FreePage(f.page_size, page);
+      if (!f.shmem) {
+        for (const Page& page : f.pages) {
+          FreePage(f.page_size, page);
+          if (!fault_) continue;
+          // KHO may have been made to keep this one.
+          state_->distrust = true;
+          for (std::vector<PoolEvent>& events : events_)
+            if (!events.empty()) events.back().maybe = true;
+        }
+      }
       f.life = File::Life::kGone;
       f.pages.clear();
       frames_changed_ = true;
@@ -174,6 +186,32 @@ void Stepper::FinishSession(Session* session) {
     // A refused file stays what it is, finished or not.
   }
   session->finished = true;
+}
+
+void Stepper::SettleDoubt(int id, bool refused) {
+  File& f = file(id);
+  f.doubtful = false;
+  if ((f.life == File::Life::kRefused) == refused) return;
+  File::Life other_life = f.life;
+  f.life = refused ? File::Life::kRefused : File::Life::kAnnounced;
+  auto nodes = [](const File& of) {
+    std::array<int, kMaxNodes> sums{};
+    for (const Page& page : of.pages)
+      if (page.node >= 0) ++sums[static_cast<size_t>(page.node)];
+    return sums;
+  };
+  if (f.pages.empty()) return;
+  for (File& other : state_->files) {
+    if (&other == &f || !other.doubtful || other.shmem ||
+        other.page_size != f.page_size || other.life == other_life ||
+        nodes(other) != nodes(f))
+      continue;
+    if (other.life != File::Life::kRefused &&
+        other.life != File::Life::kAnnounced)
+      continue;
+    other.life = other_life;
+    return;
+  }
 }
 
 void Stepper::Retrieve(const Command& c, const Outcome& o) {
@@ -200,10 +238,14 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   bool known_error = o.kind == Outcome::Kind::kDone && o.result < 0 &&
                      o.result != -ENOSYS;
   if (first && f.doubtful) {
-    // Two files of a corrupted table look the same until one is asked for.
-    refused = !o.ok();
-    if (o.ok() && f.life == File::Life::kRefused)
-      f.life = File::Life::kAnnounced;
+    if (o.result == -EAGAIN &&
+        (fault_ || f.unknown || state_->boot_fault)) {
+      May(EAGAIN);  // not refused, but what it needs is not to be had
+      refused = false;
+    } else {
+      refused = !o.ok();
+      SettleDoubt(entry->file, refused);
+    }
   }
   if (first && refused) {
     if (!known_error) Fail("refusal", "a refused file was handed out");
@@ -250,9 +292,11 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
       Must(EBUSY);
     }
   }
-  // Of a refused file without pages the records are left.
+  // Of a refused file without pages the records are left, and a kernel that
+  // has no huge pages cannot look at what it was given.
   for (const File& f : state_->files)
     if (f.life == File::Life::kRefused) May(EBUSY);
+  if (state_->distrust) May(EBUSY);
   bool late = false;
   for (Session& session : state_->sessions) {
     if (session.incoming) continue;

@@ -23,11 +23,25 @@ int64_t Share(int64_t total, int nodes, int node) {
   return total / nodes + (node < total % nodes ? 1 : 0);
 }
 
-// Whether a corruption shows for certain, wherever it hits.
-bool AlwaysShows(const Corruption& c) {
-  if (c.delta == 0) return false;
-  if (!c.resum) return true;
-  return c.target == Target::kRootVersion || c.target == Target::kFileVersion;
+bool Has64Bits(Target target) {
+  switch (target) {
+    case Target::kRootFiles:
+    case Target::kRootCount:
+    case Target::kFileSize:
+    case Target::kFileNrPages:
+    case Target::kFileCount:
+    case Target::kFileRuns:
+    case Target::kFileNext:
+    case Target::kBlockNext:
+      return true;
+    default:
+      return false;
+  }
+}
+
+bool ChangesNothing(const Corruption& c) {
+  return Has64Bits(c.target) ? c.delta == 0
+                             : static_cast<uint32_t>(c.delta) == 0;
 }
 
 bool OfRoot(Target target) {
@@ -39,6 +53,27 @@ bool OfBlockOrRun(Target target) {
   return target == Target::kBlockNext || target == Target::kBlockNr ||
          target == Target::kBlockCsum || target == Target::kRunIndex ||
          target == Target::kRunNr || target == Target::kRunFrame;
+}
+
+// Which record a field belongs to: checksums are by record.
+int RecordOf(Target target) {
+  return OfRoot(target) ? 0 : OfBlockOrRun(target) ? 2 : 1;
+}
+
+// Whether a corruption shows for certain if it hits something. A checksum that
+// a later one puts right hides it.
+bool AlwaysShows(const std::vector<Corruption>& all, size_t which) {
+  const Corruption& c = all[which];
+  if (ChangesNothing(c)) return false;
+  // Without pages in the file, this is the number of counts: 32 bits.
+  if (c.target == Target::kFileCount && static_cast<uint32_t>(c.delta) == 0)
+    return false;
+  if (c.target == Target::kRootVersion || c.target == Target::kFileVersion)
+    return true;
+  for (size_t i = which; i < all.size(); ++i)
+    if (all[i].resum && RecordOf(all[i].target) == RecordOf(c.target))
+      return false;
+  return true;
 }
 
 }  // namespace
@@ -58,12 +93,9 @@ void Stepper::ColdBoot(bool shortage_reported) {
 
 void Stepper::Kexec(const std::vector<Corruption>& corruptions,
                     bool shortage_reported) {
-  bool old_kho = state_->request.kho;
-  bool old_luo = state_->luo();
-  BootRequest request =
-      ReadCommandLine(state_->image.command_line, state_->geometry,
-                      state_->nodes, state_->image.missing_sizes);
-  bool comes = old_kho && old_luo && request.kho;
+  // What KHO holds comes over whatever the next command line says: kho=off
+  // keeps that kernel from handing anything on, not from taking it in.
+  bool comes = state_->luo();
 
   // Only outgoing sessions are written down. In the order of their creation
   // their files are frozen, and so published.
@@ -105,8 +137,8 @@ void Stepper::Kexec(const std::vector<Corruption>& corruptions,
       if (!young_luo) f.life = File::Life::kGone;
       continue;
     }
-    if (state_->kernel.no_option) {
-      // KHO holds the pages, and nobody there knows what they are.
+    if (!state_->handler()) {
+      // KHO holds the pages, and nobody there can ask for them.
       f.life = File::Life::kRefused;
       broken = true;
     } else if (!state_->FindPool(f.page_size)) {
@@ -116,7 +148,6 @@ void Stepper::Kexec(const std::vector<Corruption>& corruptions,
       published.push_back(id);
     }
   }
-  // Without LUO the pages are counted all the same, but nobody can ask for them.
   if (!young_luo) state_->sessions.clear();
   // One file without a handler fails all sessions (luo_session_deserialize).
   state_->luo_broken = young_luo && broken;
@@ -138,7 +169,12 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->orphans.clear();
   state_->device_open = false;
   state_->luo_broken = false;
-  state_->boot_fault = fault_;
+  state_->distrust = false;
+  // A boot that is out of memory is no better than one with an injected fault.
+  bool starved = shortage_reported && snapshot_.nr_pools > 0;
+  for (int n = 0; starved && n < state_->nodes; ++n)
+    starved = snapshot_.pool[0].node[static_cast<size_t>(n)].allocatable <= 0;
+  state_->boot_fault = fault_ || starved;
   state_->devices.erase(
       std::remove_if(state_->devices.begin(), state_->devices.end(),
                      [this](const Device& d) {
@@ -167,21 +203,28 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
 // quarantined tells.
 void Stepper::Refuse(const std::vector<int>& published,
                      const std::vector<Corruption>& corruptions) {
-  bool all = false, some = false, may = fault_, resum = false;
-  for (const Corruption& c : corruptions) {
-    may |= c.delta != 0;
+  bool all = false, some = false, may = fault_, resum = false, root = false;
+  for (size_t i = 0; i < corruptions.size(); ++i) {
+    const Corruption& c = corruptions[i];
+    may |= !ChangesNothing(c);
+    root |= OfRoot(c.target);
     resum |= c.resum;
-    if (!AlwaysShows(c)) continue;
-    all |= OfRoot(c.target);
+    false_counts_ |= c.resum && c.target == Target::kRootCount;
+    if (!AlwaysShows(corruptions, i)) continue;
+    // There is a root.count for each size and node, so one number 0.
+    all |= OfRoot(c.target) &&
+           (c.target != Target::kRootCount || c.nth == 0);
     some |= !OfRoot(c.target) && c.nth == 0 && !OfBlockOrRun(c.target);
     if (OfBlockOrRun(c.target) && c.nth == 0)
       for (int id : published) some |= !file(id).pages.empty();
   }
+  state_->distrust = may && !fault_;
   if (!may || published.empty()) return;
-  auto refuse = [this](int id) {
+  // What a damaged root says about numbers is nothing to repeat.
+  auto refuse = [this, root](int id) {
     File& f = file(id);
     f.life = File::Life::kRefused;
-    f.must_report = true;
+    f.must_report = !root && !fault_;
   };
   if (all && !fault_) {
     for (int id : published) refuse(id);
@@ -313,12 +356,17 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   bool excess = false, excused = false, memory_left = false;
   for (int n = 0; n < state_->nodes; ++n) {
     size_t i = static_cast<size_t>(n);
-    bool dry = view->node[i].allocatable <= 0 || fault_;
+    // Early in a handover boot there is only memory far from what was handed
+    // over, so what is free afterwards says nothing of gigantic pages.
+    bool dry = view->node[i].allocatable <= 0 || fault_ ||
+               (!cold && IsGigantic(state_->geometry, pool.page_size));
     excess |= !request.per_node && short_by[i] < 0;
     excused |= short_by[i] > 0 && dry;
     memory_left |= !dry && (!request.per_node || short_by[i] > 0);
   }
-  if (missing <= missed) missing = 0;
+  bool announced_wrongly =
+      false_counts_ && IsGigantic(state_->geometry, pool.page_size);
+  if (missing <= missed || announced_wrongly) missing = 0;
   if (plausible && excess && !excused && missed == 0)
     wrong("a node has more than its part and no other is out of memory");
   if (missing > 0 && memory_left)

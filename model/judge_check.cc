@@ -76,6 +76,23 @@ void Stepper::Check() {
   CheckQuarantine();
 }
 
+bool Stepper::IsCut(int id) const {
+  return std::find(cut_files_.begin(), cut_files_.end(), id) !=
+         cut_files_.end();
+}
+
+void Stepper::CutShort(const Command& command) {
+  cut_short_ = true;
+  int id = -1;
+  if (command.file >= 0) {
+    id = state_->names[static_cast<size_t>(command.file)];
+  } else if (command.mapping >= 0) {
+    Mapping* m = state_->FindMapping(command.process, command.mapping);
+    if (m) id = m->file;
+  }
+  if (id >= 0) cut_files_.push_back(id);
+}
+
 const FileView* Stepper::ViewOf(int id) const {
   const File& f = state_->files[static_cast<size_t>(id)];
   for (const FileView& view : snapshot_.files) {
@@ -123,6 +140,7 @@ void Stepper::CheckFile(int id, const FileView& view) {
   File& f = file(id);
   if (f.inode == 0) f.inode = view.inode;
   auto wrong = [&](std::string_view field, int64_t is, int64_t should) {
+    if (!Trusts(id)) return;
     Fail(Property("metadata"),
          absl::StrCat(Name(view), ": ", std::string(field), " is ", is,
                       ", should be ", should));
@@ -130,6 +148,7 @@ void Stepper::CheckFile(int id, const FileView& view) {
   if (view.page_size != f.page_size)
     wrong("page size", static_cast<int64_t>(view.page_size),
           static_cast<int64_t>(f.page_size));
+  f.page_size = view.page_size;
   if (view.inode != f.inode) {
     wrong("inode", static_cast<int64_t>(view.inode),
           static_cast<int64_t>(f.inode));
@@ -155,11 +174,11 @@ void Stepper::CheckFile(int id, const FileView& view) {
                          [](const Region& a, const Region& b) {
                            return a.from == b.from && a.to == b.to;
                          });
-  if (!same && !f.unknown && !cut_short_)
+  if (!same && Trusts(id))
     Fail(Property("metadata"),
          absl::StrCat(Name(view), ": reserved regions are ", Print(regions),
                       ", should be ", Print(f.regions)));
-  if (!same && !cut_short_) f.regions = std::move(regions);
+  if (!same && !IsCut(id)) f.regions = std::move(regions);
   CheckPages(id, view);
 }
 
@@ -171,15 +190,15 @@ void Stepper::CheckPages(int id, const FileView& view) {
   for (uint32_t i = view.pages_begin; i < view.pages_end; ++i) {
     const PageView& seen = snapshot_.pages[i];
     while (at < f.pages.size() && f.pages[at].index < seen.index) {
-      if (!f.unknown)
+      if (Trusts(id))
         Fail(Property("identity"),
              absl::StrCat(Name(view), ": page ", f.pages[at].index,
                           " is not there"));
       f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(at));
     }
     if (at == f.pages.size() || f.pages[at].index != seen.index) {
-      if (cut_short_) f.regions.Add(seen.index, seen.index + 1);
-      if (!f.unknown && !cut_short_)
+      if (IsCut(id)) f.regions.Add(seen.index, seen.index + 1);
+      if (Trusts(id))
         Fail(Property("identity"), absl::StrCat(Name(view), ": page ",
                                                 seen.index,
                                                 " should be a hole"));
@@ -202,7 +221,7 @@ void Stepper::CheckPages(int id, const FileView& view) {
     frames_changed_ = true;
     if (page.frame != kNoFrame) {
       bool moves = may_migrate && !page.pinned && page.node >= 0;
-      if (!moves && !f.unknown) {
+      if (!moves && Trusts(id)) {
         Fail(Property("identity"),
              absl::StrCat(Name(view), ": page ", seen.index, " lies in frame ",
                           seen.frame, ", should be in ", page.frame));
@@ -222,7 +241,7 @@ void Stepper::CheckPages(int id, const FileView& view) {
         page.pinned = true;
   }
   while (at < f.pages.size()) {
-    if (!f.unknown)
+    if (Trusts(id))
       Fail(Property("identity"), absl::StrCat(Name(view), ": page ",
                                               f.pages[at].index,
                                               " is not there"));

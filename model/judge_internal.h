@@ -37,9 +37,11 @@ class Stepper {
 
   // After all commands of the step: the state against the snapshot.
   void Check();
-  // Some command was cut short by the end of its kernel: a page may have been
+  // This command was cut short by the end of its kernel: a page may have been
   // taken, a reservation used, without it getting anywhere.
-  void SetCutShort() { cut_short_ = true; }
+  void CutShort(const Command& command);
+  // Several commands ran at a time, so one may have met another halfway.
+  void SetRacing() { racing_ = true; }
 
   // The old kernel of `state` is gone, the one of state->image (or a cold one)
   // runs and `snapshot` is its first.
@@ -92,6 +94,8 @@ class Stepper {
   void DropMapping(size_t mapping);
   void FreePage(uint64_t page_size, const Page& page);
   void PutFile(int id);  // evicts it if nothing holds it
+  // Those of a frame, or (kNoFrame) of a page of a file.
+  void StopDevices(int id, int64_t page, Frame frame);
   void CheckRead(const Page* page, uint64_t at, uint64_t value);
   bool ReadOnlyValue(const Word& word, uint64_t value);
 
@@ -101,6 +105,9 @@ class Stepper {
   void Retrieve(const Command& c, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
+  // A doubtful file turns out to be refused or not; then another one that
+  // looked the same is the opposite.
+  void SettleDoubt(int id, bool refused);
   void DropSession(int name);
 
   // --- judge_boot.cc
@@ -121,6 +128,10 @@ class Stepper {
   void CheckQuarantine();
   int64_t ExpectedReservations(uint64_t page_size) const;
   const FileView* ViewOf(int id) const;
+  bool IsCut(int id) const;
+  bool Trusts(int id) {
+    return !file(id).unknown && !IsCut(id);
+  }
   std::string_view Property(std::string_view usual) const {
     return override_.empty() ? usual : override_;
   }
@@ -136,7 +147,10 @@ class Stepper {
   std::vector<int> may_migrate_;                // files
   std::string_view override_;
   bool frames_changed_ = false;
+  bool false_counts_ = false;  // a corrupted root.count passes for a good one
+  bool racing_ = false;
   bool cut_short_ = false;
+  std::vector<int> cut_files_;  // those that it was about
 };
 
 // "p0 write m0 3 7f: " for verdicts.

@@ -41,6 +41,9 @@ void Stepper::Memfd(const Command& c, const Outcome& o) {
   bool shmem = c.verb == Verb::kShmem;
   if (state_->names[static_cast<size_t>(c.file)] >= 0) Must(EEXIST);
   if (!shmem && !state_->FindPool(c.page_size)) Must(ENODEV);
+  if (state_->boot_fault) May(ENOENT);  // its mount may have failed
+  if (state_->pools.empty() || MemoryIsShort(state_->pools[0].page_size))
+    for (int error : {ENOMEM, ENOSPC, ENFILE}) May(error);
   if (!Went(o)) return;
   File added;
   added.page_size = shmem ? kSmallPage : c.page_size;
@@ -405,6 +408,9 @@ void Stepper::Seal(const Command& c, const Outcome& o) {
       May(EBUSY);
     }
   }
+  if (racing_ && f.preserved && !f.shmem) {
+    May(EBUSY);  // the seals may have been handed over already
+  }
   if (!Went(o)) return;
   f.seals |= seals;
 }
@@ -540,6 +546,17 @@ void Stepper::Dev(const Command& c, const Outcome& o) {
   if (page) page->Write(c.at, c.value, state_->generation, true);
 }
 
+void Stepper::StopDevices(int id, int64_t page, Frame frame) {
+  auto& devices = state_->devices;
+  devices.erase(std::remove_if(devices.begin(), devices.end(),
+                               [id, page, frame](const Device& d) {
+                                 return frame != kNoFrame
+                                            ? d.frame == frame
+                                            : d.file == id && d.page == page;
+                               }),
+                devices.end());
+}
+
 const PageView* Stepper::SeenPage(int id, int64_t index) {
   const FileView* view = ViewOf(id);
   if (!view) return nullptr;
@@ -579,6 +596,8 @@ void Stepper::FreePage(uint64_t page_size, const Page& page) {
     state_->orphans.push_back({page_size, page.frame});
     return;
   }
+  // A device of the kernel before had it only by way of the file.
+  if (page.frame != kNoFrame) StopDevices(-1, -1, page.frame);
   PoolEvent* event = Event(page_size, PoolEvent::Kind::kFree);
   if (!event) return;
   event->node = page.node;
@@ -594,7 +613,11 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
       ++i;
       continue;
     }
-    if (!f.shmem) FreePage(f.page_size, f.pages[i]);
+    if (f.shmem) {
+      StopDevices(id, f.pages[i].index, kNoFrame);
+    } else {
+      FreePage(f.page_size, f.pages[i]);
+    }
     if (to != INT64_MAX)
       f.regions.Remove(f.pages[i].index, f.pages[i].index + 1);
     Erase(&f.late, f.pages[i].index);

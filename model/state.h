@@ -166,6 +166,10 @@ struct State {
 
   bool device_open = false;     // /dev/liveupdate
   bool luo_broken = false;      // deserialization failed: -EIO for good
+  // The kernel may rightly think that something handed over is left: a table
+  // was corrupted, or KHO made by plan to keep a page. Then it may refuse to
+  // be updated.
+  bool distrust = false;
   bool boot_fault = false;      // a call failed by plan during this boot
 
   State() { names.fill(-1); bind.fill(-1); }
@@ -174,7 +178,9 @@ struct State {
   Mapping* FindMapping(int process, int name);
   Session* FindOpenSession(int name);
   bool luo() const { return request.kho && request.liveupdate; }
-  bool handler() const { return luo() && !kernel.no_option; }
+  bool handler() const {
+    return luo() && !kernel.no_option && !request.pages.empty();
+  }
 };
 
 }  // namespace handover::model

@@ -13,7 +13,7 @@
  */
 struct sim_lock {
 	const char *name;	/* class for the order check; NULL: none */
-	int writer;		/* actor id + 1 of the holder, or 0 */
+	int writer;		/* actor id + 1 of the holder, -1: boot, 0: free */
 	int readers;
 	int waiters;
 };

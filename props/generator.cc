@@ -1,0 +1,398 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "props/generator.h"
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "props/kernels.h"
+#include "props/random.h"
+#include "props/sketch.h"
+
+namespace handover::props {
+namespace {
+
+using model::Actor;
+using model::Command;
+using model::History;
+using model::Verb;
+
+Command Bare(Actor actor, Verb verb) {
+  Command c;
+  c.actor = actor;
+  c.verb = verb;
+  return c;
+}
+
+// The story of one history: some files, then one to three live updates, each
+// with its own trouble, and at the end everything is finished.
+class Scenario {
+ public:
+  Scenario(uint64_t seed, const GeneratorOptions& options)
+      : random_(seed), sketch_(&random_, &history_) {
+    using Machine = GeneratorOptions::Machine;
+    Machine machine = options.machine;
+    if (machine == Machine::kMixed)
+      machine = seed % 100 != 99      ? Machine::kSmall
+                : random_.Percent(50) ? Machine::kX86
+                                      : Machine::kArm64;
+    history_.geometry = machine == Machine::kX86     ? model::Geometry::kX86
+                        : machine == Machine::kArm64 ? model::Geometry::kArm64
+                                                     : model::Geometry::kSmall;
+    large_ = history_.geometry != model::Geometry::kSmall;
+    history_.nodes =
+        options.nodes != 0
+            ? options.nodes
+            : std::vector<int>{
+                  2, 1, 3,
+                  4}[static_cast<size_t>(random_.Weighted({80, 8, 6, 6}))];
+    faults_left_ =
+        random_.Percent(33) ? static_cast<int>(random_.Between(1, 3)) : 0;
+    corrupts_ = random_.Percent(14);
+    interleaves_ = random_.Percent(35);
+    updates_left_ = 1 + random_.Weighted({55, 33, 12});
+    target_ =
+        random_.Percent(80) ? random_.Between(30, 36) : random_.Between(37, 56);
+  }
+
+  History Make() {
+    sketch_.kernel = FirstKernel(&random_, history_.geometry, history_.nodes);
+    history_.command_line = sketch_.kernel.CommandLine(history_.geometry);
+    MakeFiles();
+    int updates = updates_left_;
+    for (; updates_left_ > 0; --updates_left_) {
+      if (updates_left_ < updates) BetweenUpdates();
+      Update();
+    }
+    while (sketch_.Length() < target_ - Unfinished()) Step();
+    WindUp();
+    while (sketch_.Length() < 30) Step();
+    return std::move(history_);
+  }
+
+ private:
+  // Commands that WindUp() will take.
+  int64_t Unfinished() const {
+    int64_t commands = sketch_.device_open || sketch_.sessions.empty() ? 0 : 1;
+    for (const SketchSession& s : sketch_.sessions)
+      commands += s.incoming ? (s.open ? 0 : 1) + (s.finished ? 0 : 1) : 1;
+    return commands;
+  }
+
+  // Room for `commands` more, with what must follow (an update takes some
+  // fourteen commands) still in.
+  bool Room(int64_t commands) const {
+    return sketch_.Length() + commands + Unfinished() +
+               std::max(0, updates_left_ - 1) * 14 <=
+           target_;
+  }
+
+  // A call of the next command fails, perhaps. True: it was asked for.
+  bool MaybeFail(int percent, int64_t most) {
+    if (faults_left_ == 0 || !random_.Percent(percent)) return false;
+    --faults_left_;
+    Command c = Bare(Actor::kSim, Verb::kFail);
+    c.fail_kind = random_.Pick({model::FailKind::kAny, model::FailKind::kAny,
+                                model::FailKind::kAlloc, model::FailKind::kKho,
+                                model::FailKind::kOther});
+    c.step = random_.Small(most);
+    sketch_.Add(std::move(c));
+    return true;
+  }
+
+  void MaybeDuring(int percent, int64_t most) {
+    if (!interleaves_ || !random_.Percent(percent)) return;
+    for (int64_t i = random_.Percent(80) ? 1 : 2; i > 0; --i) {
+      Command c = Bare(Actor::kSim, Verb::kDuring);
+      c.step = random_.Small(most);
+      c.inner.push_back(sketch_.Interloper());
+      sketch_.Add(std::move(c));
+    }
+  }
+
+  void Again() {
+    // Whether the call got so far is not known here; if it did not, doing the
+    // same again is refused, which is worth a look too.
+    if (random_.Percent(80)) sketch_.Add(Command(history_.commands.back()));
+  }
+
+  void Step() {
+    bool fails = MaybeFail(6, 8);
+    sketch_.AnyStep();
+    if (fails && random_.Percent(50)) Again();
+  }
+
+  void MakeFiles() {
+    int64_t most = large_ ? 2 : updates_left_ > 2 ? 2 : 3;
+    for (int64_t i = random_.Between(1, most); i > 0; --i) {
+      MaybeFail(10, 4);
+      int file = sketch_.NewFile(sketch_.AnySize());
+      MaybeFail(10, 8);
+      sketch_.FillFile(file);
+      if (random_.Percent(20))
+        sketch_.Pin(file, sketch_.files.back().present.empty()
+                              ? 0
+                              : random_.Pick(sketch_.files.back().present));
+    }
+    if (random_.Percent(25)) sketch_.FillFile(sketch_.NewShmem());
+    if (random_.Percent(12)) sketch_.Nr();
+    while (sketch_.Length() < target_ / 4 && !large_) Step();
+  }
+
+  void BetweenUpdates() {
+    if (random_.Percent(40) && Room(5)) {
+      int file = sketch_.NewFile(sketch_.AnySize());
+      sketch_.FillFile(file);
+    }
+    for (int64_t i = random_.Below(3); i > 0 && Room(2); --i) Step();
+    if (random_.Percent(2)) {
+      sketch_.Add(Bare(Actor::kSim, Verb::kPower));
+      sketch_.Rebooted(sketch_.kernel);
+      sketch_.sessions.clear();
+      MakeFiles();
+    }
+  }
+
+  std::vector<int> Outgoing() const {
+    std::vector<int> list;
+    for (size_t i = 0; i < sketch_.sessions.size(); ++i)
+      if (!sketch_.sessions[i].incoming) list.push_back(static_cast<int>(i));
+    return list;
+  }
+
+  void Open() {
+    if (sketch_.device_open) return;
+    bool fails = MaybeFail(10, 12);
+    sketch_.Open();
+    if (fails) Again();
+  }
+
+  void PreserveAll() {
+    Open();
+    int sessions = random_.Percent(70) || !Room(10) ? 1 : 2;
+    for (int i = 0; i < sessions; ++i) {
+      bool fails = MaybeFail(8, 6);
+      sketch_.NewSession();
+      if (fails) Again();
+    }
+    std::vector<int> outgoing = Outgoing();
+    std::vector<int> files = sketch_.LiveFiles(true);
+    for (int file : files) {
+      const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
+      if (f.held || f.name < 0) continue;  // or closed in between
+      if (!random_.Percent(Room(4) ? 92 : 60)) continue;
+      sketch_.MakePreservable(file);
+      bool fails = MaybeFail(35, 24);
+      MaybeDuring(10, 120);
+      sketch_.Preserve(random_.Pick(outgoing), file);
+      if (fails) Again();
+      if (random_.Percent(15) && Room(3)) Step();
+    }
+  }
+
+  // What a preserved file still allows, and what it refuses.
+  void WhilePreserved() {
+    for (int64_t i = random_.Below(5); i > 0 && Room(2); --i) {
+      std::vector<int> preserved;
+      for (int file : sketch_.LiveFiles(false))
+        if (sketch_.files[static_cast<size_t>(file)].preserved)
+          preserved.push_back(file);
+      if (preserved.empty()) return;
+      int file = random_.Pick(preserved);
+      const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
+      int64_t pages = std::max<int64_t>(1, f.pages);
+      switch (random_.Weighted({45, 20, 10, 8, 17})) {
+        case 0: {  // a late page, or a page it has
+          int mapping = sketch_.MappingOf(file);
+          if (mapping < 0) {
+            sketch_.Map(file, 0, pages, true);
+            mapping = sketch_.MappingOf(file);
+          }
+          const SketchMapping& m =
+              sketch_.mappings[static_cast<size_t>(mapping)];
+          MaybeFail(10, 6);
+          sketch_.Write(mapping, m.from + random_.Below(m.length));
+          break;
+        }
+        case 1:
+          sketch_.Fallocate(file, random_.Below(pages),
+                            random_.Percent(90) ? 1 : 2);
+          break;
+        case 2:
+          sketch_.Punch(file, random_.Below(pages), 1);
+          break;
+        case 3:
+          sketch_.Truncate(file, random_.Below(pages + 2));
+          break;
+        default:
+          Step();
+          break;
+      }
+    }
+  }
+
+  // The loader's image, what goes wrong, and the call.
+  void Reboot() {
+    bool odd = random_.Percent(updates_left_ > 1 ? 5 : 9);
+    KernelPlan next = NextKernel(&random_, history_.geometry, history_.nodes,
+                                 sketch_.kernel, odd);
+    if (random_.Percent(2)) RebootCall();  // nothing is loaded
+    sketch_.Load(next);
+    if (random_.Percent(10) && Room(4)) WhilePreserved();
+    bool fails = MaybeFail(45, 200);
+    MaybeDuring(70, 900);
+    if (corrupts_ && random_.Percent(60)) Corrupt();
+    RebootCall();
+    if (fails && random_.Percent(90)) {
+      if (random_.Percent(30) && Room(4)) Step();
+      RebootCall();
+    }
+    sketch_.Rebooted(next);
+  }
+
+  void RebootCall() { sketch_.Add(Bare(Actor::kAgent, Verb::kReboot)); }
+
+  void Corrupt() {
+    for (int64_t i = random_.Percent(80) ? 1 : 2; i > 0; --i) {
+      Command c = Bare(Actor::kSim, Verb::kCorrupt);
+      c.target = static_cast<model::Target>(random_.Below(model::kTargets));
+      switch (random_.Weighted({50, 25, 25})) {
+        case 0:
+          c.delta = random_.Pick({1, -1, 2, -2, 4});
+          break;
+        case 1:
+          c.delta = static_cast<int64_t>(uint64_t{1} << random_.Below(40));
+          break;
+        default:
+          c.delta = static_cast<int64_t>(random_.Next());
+          break;
+      }
+      if (random_.Percent(30)) c.nth = random_.Between(1, 3);
+      c.resum = random_.Percent(60);
+      sketch_.Add(std::move(c));
+    }
+  }
+
+  void Update() {
+    if (Outgoing().empty() || random_.Percent(20)) PreserveAll();
+    if (random_.Percent(14) && !Outgoing().empty() && Room(8)) {
+      // Given up, and tried again.
+      WhilePreserved();
+      MaybeFail(10, 6);
+      sketch_.DropSession(random_.Pick(Outgoing()));
+      if (random_.Percent(50) && Room(6)) Step();
+      PreserveAll();
+    }
+    WhilePreserved();
+    Reboot();
+    AfterReboot();
+  }
+
+  void AfterReboot() {
+    for (int64_t i = random_.Below(3); i > 0 && Room(2); --i) {
+      if (random_.Percent(50)) {
+        MaybeFail(10, 8);
+        sketch_.Nr();
+      } else {
+        Step();
+      }
+    }
+    // Sometimes nobody asks for anything, and the next update is refused.
+    if (updates_left_ > 1 && random_.Percent(8)) return;
+    Open();
+    for (size_t s = 0; s < sketch_.sessions.size(); ++s) {
+      if (!sketch_.sessions[s].incoming || sketch_.sessions[s].open) continue;
+      if (random_.Percent(8)) continue;
+      bool fails = MaybeFail(8, 6);
+      sketch_.Take(static_cast<int>(s));
+      if (fails) Again();
+      TakeFiles(static_cast<int>(s));
+    }
+    for (size_t s = 0; s < sketch_.sessions.size(); ++s) {
+      if (!sketch_.sessions[s].incoming || !sketch_.sessions[s].open) continue;
+      // A chain goes on only when everything is finished.
+      if (random_.Percent(updates_left_ > 1 ? 90 : 50))
+        EndSession(static_cast<int>(s));
+    }
+  }
+
+  void TakeFiles(int session) {
+    auto files = [&]() -> std::vector<SketchFile>& {
+      return sketch_.sessions[static_cast<size_t>(session)].files;
+    };
+    while (!files().empty()) {
+      if (random_.Percent(12)) {  // never asked for, or by somebody else
+        files().pop_back();
+        continue;
+      }
+      bool fails = MaybeFail(40, 40);
+      MaybeDuring(8, 100);
+      sketch_.Retrieve(session, static_cast<int>(random_.Below(
+                                    static_cast<int64_t>(files().size()))));
+      if (fails) Again();
+      int file = static_cast<int>(sketch_.files.size()) - 1;
+      if (random_.Percent(50) && Room(4)) {
+        const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
+        sketch_.Map(file, 0, std::max<int64_t>(1, f.pages), random_.Percent(75),
+                    random_.Percent(20));
+        if (random_.Percent(70)) sketch_.AnyStep();
+      }
+    }
+  }
+
+  void EndSession(int session) {
+    if (sketch_.sessions[static_cast<size_t>(session)].finished) return;
+    bool fails = MaybeFail(30, 12);
+    MaybeDuring(8, 100);
+    if (random_.Percent(15)) {
+      // What is finished and closed at once keeps no name in the sketch.
+      Command c = Bare(Actor::kAgent, Verb::kDrop);
+      c.session = sketch_.sessions[static_cast<size_t>(session)].name;
+      sketch_.Add(std::move(c));
+      for (SketchFile& f : sketch_.files) {
+        if (f.session != sketch_.sessions[static_cast<size_t>(session)].name)
+          continue;
+        f.held = false;
+        f.session = -1;
+      }
+      sketch_.sessions[static_cast<size_t>(session)].finished = true;
+      return;
+    }
+    sketch_.Finish(session);
+    if (fails) Again();
+  }
+
+  // Nothing stays open: what was never asked for goes to the pools here.
+  void WindUp() {
+    if (!sketch_.device_open && !sketch_.sessions.empty()) sketch_.Open();
+    for (size_t s = 0; s < sketch_.sessions.size(); ++s) {
+      const SketchSession& session = sketch_.sessions[s];
+      if (!session.incoming) {
+        Command c = Bare(Actor::kAgent, Verb::kDrop);
+        c.session = session.name;
+        sketch_.Add(std::move(c));
+        continue;
+      }
+      if (!session.open) sketch_.Take(static_cast<int>(s));
+      if (!session.finished) sketch_.Finish(static_cast<int>(s));
+    }
+  }
+
+  Random random_;
+  History history_;
+  Sketch sketch_;
+  bool large_ = false;
+  int faults_left_ = 0;
+  bool corrupts_ = false;
+  bool interleaves_ = false;
+  int updates_left_ = 1;
+  int64_t target_ = 30;
+};
+
+}  // namespace
+
+History Generate(uint64_t seed, const GeneratorOptions& options) {
+  return Scenario(seed, options).Make();
+}
+
+}  // namespace handover::props

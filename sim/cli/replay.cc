@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// handover replay: one history, step by step.
+#include "sim/exec/replay.h"
+
+#include <cinttypes>
+#include <cstdio>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "model/history.h"
+#include "sim/cli/commands.h"
+#include "sim/cli/files.h"
+#include "sim/cli/table.h"
+
+namespace sim::cli {
+namespace {
+
+namespace model = ::handover::model;
+
+absl::StatusOr<int> Replay(const Arguments& arguments) {
+  absl::StatusOr<model::History> history = ReadHistory(arguments.operands()[0]);
+  if (!history.ok()) return history.status();
+  const std::string save = arguments.Text("save-table", "");
+  const bool force = arguments.Has("force");
+  if (!save.empty()) {
+    absl::Status status = MayWrite(save, force);
+    if (!status.ok()) return status;
+  }
+
+  RunOptions options;
+  options.log = !arguments.Has("quiet");
+  options.trace = arguments.Has("trace");
+  options.keep_going = arguments.Has("keep-going");
+  SavedTable table;
+  int64_t updates = 0;
+  if (!save.empty())
+    options.at_handover = [&table, &updates] {
+      table = CollectTable();
+      ++updates;
+    };
+  const HistoryResult result = RunHistory(*history, options);
+  std::fputs(result.log.c_str(), stdout);
+
+  if (!save.empty()) {
+    if (updates == 0)
+      return absl::InvalidArgumentError(
+          "there is no table to save: no live update of this history went "
+          "well");
+    absl::Status status = WriteFile(save, Encode(table), force);
+    if (!status.ok()) return status;
+    std::printf("the last table, of %zu pages, is in %s\n", table.pages.size(),
+                save.c_str());
+  }
+  for (const Finding& finding : result.findings)
+    std::printf("%s: %s\n", finding.property.c_str(),
+                Print(finding, *history).c_str());
+  std::printf("%s commands=%" PRId64 " digest=%016" PRIx64 "\n",
+              result.ok() ? "held" : "BROKEN", result.commands, result.digest);
+  return result.ok() ? kHeld : kBroken;
+}
+
+}  // namespace
+
+const Subcommand kReplay = {
+    "replay",
+    "FILE",
+    "run one history and tell what happens at each step",
+    "Prints each command with its number, what it returned, and what changed:\n"
+    "pools, files, pages, sessions, quarantine. Stops where a property "
+    "breaks.\n"
+    "Exit status: 0 it held, 1 a property broke, 2 bad usage. FILE may be -.",
+    {{"keep-going", "",
+      "do not stop at what breaks first; what follows may be\n"
+      "its consequence"},
+     {"trace", "", "with the steps inside of the simulated kernel"},
+     {"quiet", "", "only the result"},
+     {"save-table", "TABLE", "save the last handover table for `inspect`"},
+     {"force", "", "write over TABLE"}},
+    &Replay};
+
+}  // namespace sim::cli
