@@ -126,7 +126,7 @@ void Invariants::CheckNothingLeft() {
       return;
     }
   }
-  if (broken || quarantine) return;
+  if (broken || quarantine || ShmemLuoLostMemory()) return;
   CheckSlabs();
   CheckFrames();
 }

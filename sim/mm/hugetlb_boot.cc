@@ -285,6 +285,10 @@ void HugetlbInit() {
           "HugeTLB: huge pages not supported, ignoring associated "
           "command-line parameters\n");
     }
+    if (LuoHugetlb()) {
+      // HOOK(mm/hugetlb.c, hugetlb_init): hugetlb_luo_import
+      hugetlb_luo_import();
+    }
     return;
   }
   // Upstream makes the table last. Here, where a command line may ask for all

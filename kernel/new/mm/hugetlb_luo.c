@@ -1723,7 +1723,8 @@ static void hugetlb_luo_put_root(void)
 /**
  * hugetlb_luo_import - validate what the previous kernel has handed over
  *
- * Called when all page sizes are known and before the pools are filled.
+ * Called when all page sizes are known and before the pools are filled. There may
+ * be none, in which case all files are refused.
  */
 void __init hugetlb_luo_import(void)
 {
