@@ -156,8 +156,7 @@ class Replay {
   }
 
   bool Take(const PoolEvent& e) {
-    bool from_pool =
-        (e.reserved || p_.Available() > 0) && FreeOn(e.bind) > 0;
+    bool from_pool = (e.reserved || p_.Available() > 0) && FreeOn(e.bind) > 0;
     NodeList nodes;
     for (int n = 0; n < p_.nodes; ++n) {
       if (!Allowed(n, e.bind) || (e.node != kAnyNode && e.node != n)) continue;
@@ -170,8 +169,9 @@ class Replay {
           "there are free ones that it should have taken"));
     }
     if (!from_pool && p_.Surplus() >= p_.overcommit)
-      return Wrong("a page was allocated though none was free or unreserved "
-                   "and no more surplus is allowed");
+      return Wrong(
+          "a page was allocated though none was free or unreserved "
+          "and no more surplus is allowed");
     int node = PickNode(nodes, from_pool ? -1 : +1);
     if (from_pool) {
       --p_.free[static_cast<size_t>(node)];
@@ -186,20 +186,23 @@ class Replay {
     if ((e.reserved || p_.Available() > 0) && FreeOn(e.bind) > 0)
       return Wrong("no page was given though one was free");
     if (p_.Surplus() < p_.overcommit && !Short(e))
-      return Wrong("no surplus page was given though one was allowed and "
-                   "memory was there");
+      return Wrong(
+          "no surplus page was given though one was allowed and "
+          "memory was there");
     return true;
   }
 
   bool Reserve(const PoolEvent& e) {
     int64_t needed = p_.resv + e.count - p_.Free();
     if (needed > p_.overcommit - p_.Surplus() && needed > 0)
-      return Wrong("pages were reserved that are neither there nor allowed "
-                   "as surplus");
+      return Wrong(
+          "pages were reserved that are neither there nor allowed "
+          "as surplus");
     Gather(needed, e.bind);
     if (e.count > FreeOn(e.bind))
-      return Wrong("more pages were reserved than are free on the allowed "
-                   "nodes");
+      return Wrong(
+          "more pages were reserved than are free on the allowed "
+          "nodes");
     p_.resv += e.count;
     return true;
   }
@@ -276,8 +279,7 @@ class Replay {
     int64_t persistent_free = p_.Free();
     if (persistent_free > p_.Persistent())
       persistent_free = std::max<int64_t>(0, persistent_free - p_.Surplus());
-    int64_t keep =
-        std::max(count, p_.resv + p_.Persistent() - persistent_free);
+    int64_t keep = std::max(count, p_.resv + p_.Persistent() - persistent_free);
     while (keep < p_.Persistent()) {
       NodeList nodes;
       for (int n = 0; n < p_.nodes; ++n)
@@ -345,13 +347,21 @@ class Replay {
           if (Allowed(n, e.bind) && p_.surplus[i] > 0 && p_.free[i] > 0)
             nodes.Add(n);
         }
-        int node = nodes.size == 1
-                       ? kAnyNode
-                       : nodes.node[static_cast<size_t>(
-                             chooser_->Pick(nodes.size))];
+        int node =
+            nodes.size == 1
+                ? kAnyNode
+                : nodes.node[static_cast<size_t>(chooser_->Pick(nodes.size))];
         if (node == kAnyNode) return true;
         --p_.free[static_cast<size_t>(node)];
         Free(node);
+        return true;
+      }
+      case Kind::kMaybeKeep: {
+        int64_t needed = p_.resv + 1 - p_.Free();
+        bool can = needed <= 0 || needed <= p_.overcommit - p_.Surplus();
+        if (!can || chooser_->Pick(2) == 1) return true;
+        Gather(needed, e.bind);
+        ++p_.resv;
         return true;
       }
       case Kind::kMaybeReserve: {
@@ -429,8 +439,8 @@ bool Explains(const Pool& before, const std::vector<PoolEvent>& events,
     bool possible = replay.Run(events);
     if (possible && Same(replay.pool(), after)) return true;
     if (tries == 0) {
-      *why = possible ? absl::StrCat("expected ", Print(replay.pool()),
-                                     ", is ", Print(after))
+      *why = possible ? absl::StrCat("expected ", Print(replay.pool()), ", is ",
+                                     Print(after))
                       : absl::StrCat(replay.why(), "; was ", Print(before),
                                      ", is ", Print(after));
     }

@@ -40,16 +40,17 @@ inline constexpr int kAnyNode = -1;
 
 struct PoolEvent {
   enum class Kind : uint8_t {
-    kTake,      // alloc_hugetlb_folio() on `node`; `reserved`: has one
+    kTake,       // alloc_hugetlb_folio() on `node`; `reserved`: has one
     kTakeFails,  // it found none, policy `bind`
-    kFree,      // free_huge_folio() of a page of `node`
-    kReserve,   // hugetlb_acct_memory(+count), policy `bind`, went well
+    kFree,       // free_huge_folio() of a page of `node`
+    kReserve,    // hugetlb_acct_memory(+count), policy `bind`, went well
     kReserveFails,
     kUnreserve,  // hugetlb_acct_memory(-count)
-    kMigrate,   // a page of `node` moved to `to`
-    kSetNr,     // set_max_huge_pages(count), `bind`: the node, or all
+    kMigrate,    // a page of `node` moved to `to`
+    kSetNr,      // set_max_huge_pages(count), `bind`: the node, or all
     kSetOvercommit,
     kMaybeChurn,  // a page may have been taken and freed again
+    kMaybeKeep,   // hugetlb_fix_reserve_counts(): +1, if there is a page for it
     kMaybeReserve,  // +count, then -count, may have happened
   };
   Kind kind = Kind::kFree;

@@ -68,8 +68,7 @@ TEST(AccountingTest, ReservationsKeepOthersOut) {
   after.resv = 1;
   EXPECT_FALSE(Can(before, {Event(Kind::kTake, 0)}, after));
   EXPECT_TRUE(Can(before, {Event(Kind::kTakeFails, -1)}, before));
-  EXPECT_FALSE(
-      Can(before, {Reserved(Event(Kind::kTakeFails, -1))}, before));
+  EXPECT_FALSE(Can(before, {Reserved(Event(Kind::kTakeFails, -1))}, before));
 }
 
 TEST(AccountingTest, SurplusUpToTheLimit) {
@@ -131,13 +130,11 @@ TEST(AccountingTest, ManyWaysToReturnSurplus) {
   after.nr = {1, 1};
   after.free = {0, 1};
   after.surplus = {0, 0};
-  EXPECT_TRUE(Can(before,
-                  {Event(Kind::kUnreserve, -1, 1), Event(Kind::kFree, 1)},
-                  after));
+  EXPECT_TRUE(Can(
+      before, {Event(Kind::kUnreserve, -1, 1), Event(Kind::kFree, 1)}, after));
   after.surplus = {1, 0};
-  EXPECT_FALSE(Can(before,
-                   {Event(Kind::kUnreserve, -1, 1), Event(Kind::kFree, 1)},
-                   after));
+  EXPECT_FALSE(Can(
+      before, {Event(Kind::kUnreserve, -1, 1), Event(Kind::kFree, 1)}, after));
 }
 
 TEST(AccountingTest, Resizing) {
@@ -153,10 +150,10 @@ TEST(AccountingTest, Resizing) {
   EXPECT_TRUE(Can(before, {Event(Kind::kSetNr, -1, 0)}, after));
   EXPECT_TRUE(Can(after, {Event(Kind::kSetNr, -1, 1)}, Make(1, 0, 0, 0)));
   // One node only.
-  EXPECT_TRUE(Can(before, {Bound(Event(Kind::kSetNr, -1, 1), 1)},
-                  Make(2, 1, 1, 1)));
-  EXPECT_FALSE(Can(before, {Bound(Event(Kind::kSetNr, -1, 1), 1)},
-                   Make(1, 0, 2, 2)));
+  EXPECT_TRUE(
+      Can(before, {Bound(Event(Kind::kSetNr, -1, 1), 1)}, Make(2, 1, 1, 1)));
+  EXPECT_FALSE(
+      Can(before, {Bound(Event(Kind::kSetNr, -1, 1), 1)}, Make(1, 0, 2, 2)));
   // Reserved pages stay.
   Pool reserved = Make(2, 2, 0, 0);
   reserved.resv = 2;

@@ -24,9 +24,9 @@ TEST(CommandLineTest, Nothing) {
 }
 
 TEST(CommandLineTest, SizesAndNodes) {
-  BootRequest request =
-      Read("quiet hugepagesz=16K hugepages=4 hugepagesz=256K "
-           "hugepages=0:2,1:1");
+  BootRequest request = Read(
+      "quiet hugepagesz=16K hugepages=4 hugepagesz=256K "
+      "hugepages=0:2,1:1");
   EXPECT_EQ(request.pages[0].total, 4);
   EXPECT_FALSE(request.pages[0].per_node);
   EXPECT_EQ(request.pages[1].total, 0);

@@ -17,20 +17,19 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",  "shmem",   "truncate", "map",      "unmap",   "write",
-    "read",   "fallocate", "punch",  "seal",     "seek",    "bind",
-    "pin",    "close",   "exit",     "nr",       "overcommit", "open",
-    "close",  "session", "drop",     "preserve", "reboot",  "take",
-    "retrieve", "finish", "load",    "fail",     "during",  "dev",
-    "corrupt", "power",
+    "memfd",    "shmem",     "truncate", "map",      "unmap",      "write",
+    "read",     "fallocate", "punch",    "seal",     "seek",       "bind",
+    "pin",      "close",     "exit",     "nr",       "overcommit", "open",
+    "close",    "session",   "drop",     "preserve", "reboot",     "take",
+    "retrieve", "finish",    "load",     "fail",     "during",     "dev",
+    "corrupt",  "power",
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
-    "root.version", "root.csum",  "root.files", "root.count",
-    "file.version", "file.csum",  "file.order", "file.size",
-    "file.seals",   "file.nr_pages", "file.count", "file.runs",
-    "file.next",    "block.next", "block.nr",   "block.csum",
-    "run.index",    "run.nr",     "run.frame",
+    "root.version", "root.csum",  "root.files", "root.count", "file.version",
+    "file.csum",    "file.order", "file.size",  "file.seals", "file.nr_pages",
+    "file.count",   "file.runs",  "file.next",  "block.next", "block.nr",
+    "block.csum",   "run.index",  "run.nr",     "run.frame",
 };
 
 constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other"};
@@ -41,9 +40,12 @@ struct SealName {
 };
 // In the order they are printed in.
 constexpr SealName kSealNames[] = {
-    {"seal", kSealSeal},   {"shrink", kSealShrink},
-    {"grow", kSealGrow},   {"write", kSealWrite},
-    {"future-write", kSealFutureWrite}, {"exec", kSealExec},
+    {"seal", kSealSeal},
+    {"shrink", kSealShrink},
+    {"grow", kSealGrow},
+    {"write", kSealWrite},
+    {"future-write", kSealFutureWrite},
+    {"exec", kSealExec},
 };
 
 // Pages, counts and positions stay far from overflow in any arithmetic that a
@@ -167,8 +169,7 @@ class Words {
                         std::string(1, letter), "0"));
       return 0;
     }
-    return static_cast<int>(
-        ToNumber(word.substr(1), what, 0, kMaxNames - 1));
+    return static_cast<int>(ToNumber(word.substr(1), what, 0, kMaxNames - 1));
   }
 
   uint64_t Size(std::string_view what) { return ToSize(Word(what), what); }
@@ -404,8 +405,9 @@ void ParseSimVerb(Words* words, std::string_view verb, bool nested,
       return;
     }
     if (inner.actor == Actor::kSim || inner.verb == Verb::kReboot) {
-      words->Fail("'during' starts a command of a process, the admin, the "
-                  "agent or the loader, and no reboot");
+      words->Fail(
+          "'during' starts a command of a process, the admin, the "
+          "agent or the loader, and no reboot");
       return;
     }
     c->inner.push_back(std::move(inner));
@@ -456,9 +458,9 @@ absl::Status ParseOne(Words* words, bool nested, Command* c) {
     c->actor = Actor::kSim;
     ParseSimVerb(words, verb, nested, c);
   } else {
-    words->Fail(absl::StrCat(
-        "'", Str(actor), "' is no actor (p0 to p", kMaxProcesses - 1,
-        ", admin, agent, loader, sim)"));
+    words->Fail(absl::StrCat("'", Str(actor), "' is no actor (p0 to p",
+                             kMaxProcesses - 1,
+                             ", admin, agent, loader, sim)"));
   }
   return words->End();
 }
@@ -467,8 +469,8 @@ absl::Status ParseGeometry(Words* words, History* history) {
   std::string_view name = words->Word("geometry");
   int geometry = Find(kGeometryNames, name);
   if (!words->failed() && geometry < 0)
-    words->Fail(absl::StrCat("'", Str(name),
-                             "' is no geometry (small, x86, arm64)"));
+    words->Fail(
+        absl::StrCat("'", Str(name), "' is no geometry (small, x86, arm64)"));
   history->geometry = static_cast<Geometry>(std::max(geometry, 0));
   std::optional<std::string_view> nodes = words->Option("nodes=");
   if (!nodes) {
@@ -540,11 +542,10 @@ std::string_view TargetName(Target target) {
 
 bool operator==(const Command& a, const Command& b) {
   return a.actor == b.actor && a.verb == b.verb && a.process == b.process &&
-         a.file == b.file && a.mapping == b.mapping &&
-         a.session == b.session && a.node == b.node && a.token == b.token &&
-         a.page_size == b.page_size && a.page == b.page &&
-         a.length == b.length && a.at == b.at && a.value == b.value &&
-         a.position == b.position && a.seals == b.seals &&
+         a.file == b.file && a.mapping == b.mapping && a.session == b.session &&
+         a.node == b.node && a.token == b.token && a.page_size == b.page_size &&
+         a.page == b.page && a.length == b.length && a.at == b.at &&
+         a.value == b.value && a.position == b.position && a.seals == b.seals &&
          a.sealable == b.sealable && a.noexec == b.noexec &&
          a.read_only == b.read_only && a.is_private == b.is_private &&
          a.no_reserve == b.no_reserve && a.keep_size == b.keep_size &&
@@ -729,9 +730,8 @@ std::string Print(const Command& c) {
     case Verb::kFail:
       absl::StrAppend(&out, " ", c.step);
       if (c.fail_kind != FailKind::kAny)
-        absl::StrAppend(
-            &out, " ",
-            Str(kFailKindNames[static_cast<int>(c.fail_kind)]));
+        absl::StrAppend(&out, " ",
+                        Str(kFailKindNames[static_cast<int>(c.fail_kind)]));
       break;
     case Verb::kDuring:
       absl::StrAppend(&out, " ", c.step);
@@ -739,8 +739,7 @@ std::string Print(const Command& c) {
         absl::StrAppend(&out, " ", Print(inner));
       break;
     case Verb::kDev:
-      absl::StrAppend(&out, " f", c.file, " ", c.page, " ",
-                      absl::Hex(c.value));
+      absl::StrAppend(&out, " f", c.file, " ", c.page, " ", absl::Hex(c.value));
       break;
     case Verb::kCorrupt:
       absl::StrAppend(&out, " ", Str(TargetName(c.target)), " ", c.delta);
@@ -759,9 +758,9 @@ std::string Print(const Command& c) {
 }
 
 std::string Print(const History& history) {
-  std::string out = absl::StrCat(
-      "history ", kHistoryVersion, "\ngeometry ",
-      Str(GeometryName(history.geometry)), " nodes=", history.nodes, "\nboot");
+  std::string out = absl::StrCat("history ", kHistoryVersion, "\ngeometry ",
+                                 Str(GeometryName(history.geometry)),
+                                 " nodes=", history.nodes, "\nboot");
   if (!history.command_line.empty())
     absl::StrAppend(&out, " ", history.command_line);
   out += '\n';

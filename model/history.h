@@ -152,9 +152,9 @@ struct Command {
   int64_t nth = 0;
   bool resum = false;
 
-  bool no_option = false;                // load: no CONFIG_LIVEUPDATE_HUGETLB
-  std::vector<uint64_t> missing_sizes;   // load: ascending
-  std::string command_line;              // load
+  bool no_option = false;               // load: no CONFIG_LIVEUPDATE_HUGETLB
+  std::vector<uint64_t> missing_sizes;  // load: ascending
+  std::string command_line;             // load
 
   std::vector<Command> inner;  // during: the one command that is started
 
@@ -174,7 +174,8 @@ struct History {
 bool IsSimulatorOnly(const Command& command);
 
 // Reads a history. The parser is strict: words in the order of docs/history.md,
-// nothing left over, every number in its range. Errors are InvalidArgument with "line N: what is wrong".
+// nothing left over, every number in its range. Errors are InvalidArgument with
+// "line N: what is wrong".
 absl::StatusOr<History> ParseHistory(std::string_view text);
 
 // Reads one command line, without "line N: ".

@@ -218,8 +218,8 @@ class Judge::Impl {
     for (const File& file : state_.files) {
       if (file.life == File::Life::kGone || file.shmem || file.unknown)
         continue;
-      bool handed_over = file.preserved || file.retrieved ||
-                         file.life != File::Life::kLive;
+      bool handed_over =
+          file.preserved || file.retrieved || file.life != File::Life::kLive;
       for (const Page& page : file.pages) {
         if (page.frame == kNoFrame) continue;
         for (const Word& word : page.words)
@@ -259,12 +259,11 @@ class Judge::Impl {
       return Attempt(state, command, o, order);
     });
     for (const Observation::Finished& finished : o.finished)
-      waiting_.erase(
-          std::remove_if(waiting_.begin(), waiting_.end(),
-                         [&finished](const auto& waiting) {
-                           return waiting.first == finished.command;
-                         }),
-          waiting_.end());
+      waiting_.erase(std::remove_if(waiting_.begin(), waiting_.end(),
+                                    [&finished](const auto& waiting) {
+                                      return waiting.first == finished.command;
+                                    }),
+                     waiting_.end());
     if (o.outcome.kind == Outcome::Kind::kBlocked)
       waiting_.emplace_back(steps_, command);
   }
@@ -324,8 +323,7 @@ class Judge::Impl {
     return std::move(stepper.verdicts);
   }
 
-  void Itself(Stepper* stepper, const Command& command,
-              const Observation& o) {
+  void Itself(Stepper* stepper, const Command& command, const Observation& o) {
     // A fault may only wait for a freeze, and nothing is frozen when a command
     // is over: an update that fails thaws everything first.
     if (Waits(command) && o.outcome.kind == Outcome::Kind::kDone &&
@@ -413,8 +411,7 @@ class Judge::Impl {
   int64_t steps_ = 0;
 };
 
-Judge::Judge(const History& history)
-    : impl_(std::make_unique<Impl>(history)) {}
+Judge::Judge(const History& history) : impl_(std::make_unique<Impl>(history)) {}
 Judge::~Judge() = default;
 
 const std::vector<Verdict>& Judge::Boot(const Observation& observation) {

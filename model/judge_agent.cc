@@ -36,8 +36,8 @@ bool Unclaimed(const State& state) {
 }  // namespace
 
 void Stepper::Agent(const Command& c, const Outcome& o) {
-  Session* session = c.session >= 0 ? state_->FindOpenSession(c.session)
-                                    : nullptr;
+  Session* session =
+      c.session >= 0 ? state_->FindOpenSession(c.session) : nullptr;
   // Whatever failed by plan while this kernel booted may show only now.
   if (state_->boot_fault)
     for (int error : {EIO, ENOMEM, ENOENT, ENODEV, EINVAL, EAGAIN}) May(error);
@@ -120,8 +120,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     File& f = file(id);
     if (!f.shmem && !state_->handler()) Must(ENOENT);
     if (f.preserved || f.retrieved) Must(EBUSY);
-    if (!f.shmem &&
-        f.regions.Count() != static_cast<int64_t>(f.pages.size()))
+    if (!f.shmem && f.regions.Count() != static_cast<int64_t>(f.pages.size()))
       Must(EOPNOTSUPP);
     int64_t page = static_cast<int64_t>(f.page_size);
     if (!f.shmem && !f.pages.empty() &&
@@ -158,6 +157,7 @@ void Stepper::DropSession(int name) {
 }
 
 void Stepper::FinishSession(Session* session) {
+  if (!session->files.empty()) SettleLate();
   while (!session->files.empty()) {
     SessionFile last = session->files.back();
     session->files.pop_back();
@@ -230,16 +230,16 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     Went(o);
     return;
   }
+  SettleLate();
   File& f = file(entry->file);
   bool first = entry->status == 0;
   // A refused file is refused each time, with an errno that says why.
   bool refused = f.life == File::Life::kRefused;
   if (entry->status < 0) Must(-entry->status);
-  bool known_error = o.kind == Outcome::Kind::kDone && o.result < 0 &&
-                     o.result != -ENOSYS;
+  bool known_error =
+      o.kind == Outcome::Kind::kDone && o.result < 0 && o.result != -ENOSYS;
   if (first && f.doubtful) {
-    if (o.result == -EAGAIN &&
-        (fault_ || f.unknown || state_->boot_fault)) {
+    if (o.result == -EAGAIN && (fault_ || f.unknown || state_->boot_fault)) {
       May(EAGAIN);  // not refused, but what it needs is not to be had
       refused = false;
     } else {

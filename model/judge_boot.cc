@@ -143,7 +143,8 @@ void Stepper::Kexec(const std::vector<Corruption>& corruptions,
       broken = true;
     } else if (!state_->FindPool(f.page_size)) {
       f.life = File::Life::kRefused;
-      f.must_report = f.exact_report = true;
+      f.must_report = true;
+      f.exact_report = corruptions.empty() && !fault_;
     } else {
       published.push_back(id);
     }
@@ -170,6 +171,7 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->device_open = false;
   state_->luo_broken = false;
   state_->distrust = false;
+  state_->unsettled = false;
   // A boot that is out of memory is no better than one with an injected fault.
   bool starved = shortage_reported && snapshot_.nr_pools > 0;
   for (int n = 0; starved && n < state_->nodes; ++n)
@@ -203,48 +205,64 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
 // quarantined tells.
 void Stepper::Refuse(const std::vector<int>& published,
                      const std::vector<Corruption>& corruptions) {
-  bool all = false, some = false, may = fault_, resum = false, root = false;
+  bool all = false, some = false, corrupt = false, resum = false;
+  bool root = false;
   for (size_t i = 0; i < corruptions.size(); ++i) {
     const Corruption& c = corruptions[i];
-    may |= !ChangesNothing(c);
+    corrupt |= !ChangesNothing(c);
     root |= OfRoot(c.target);
     resum |= c.resum;
     false_counts_ |= c.resum && c.target == Target::kRootCount;
     if (!AlwaysShows(corruptions, i)) continue;
     // There is a root.count for each size and node, so one number 0.
-    all |= OfRoot(c.target) &&
-           (c.target != Target::kRootCount || c.nth == 0);
+    all |= OfRoot(c.target) && (c.target != Target::kRootCount || c.nth == 0);
     some |= !OfRoot(c.target) && c.nth == 0 && !OfBlockOrRun(c.target);
     if (OfBlockOrRun(c.target) && c.nth == 0)
       for (int id : published) some |= !file(id).pages.empty();
   }
-  state_->distrust = may && !fault_;
-  if (!may || published.empty()) return;
-  // What a damaged root says about numbers is nothing to repeat.
-  auto refuse = [this, root](int id) {
-    File& f = file(id);
-    f.life = File::Life::kRefused;
-    f.must_report = !root && !fault_;
-  };
+  state_->distrust = corrupt;
+  if ((!corrupt && !fault_) || published.empty()) return;
+  bool others =
+      std::any_of(state_->files.begin(), state_->files.end(),
+                  [](const File& f) { return f.life == File::Life::kRefused; });
+  for (int id : published) {
+    file(id).doubtful = true;
+    file(id).unknown = resum;
+    // What a damaged root says about numbers is nothing to repeat.
+    file(id).exact_report = corrupt && !root && !resum;
+  }
   if (all && !fault_) {
-    for (int id : published) refuse(id);
+    for (int id : published) {
+      file(id).life = File::Life::kRefused;
+      file(id).must_report = true;
+    }
     return;
   }
+  // It may also have hit one that is refused for its page size.
+  bool must = some && !fault_ && !others;
+  if (!Settle(published, must) && must)
+    Fail("refusal", "a corrupted table was accepted as if nothing were wrong");
+  // Without memory the files are looked at when the first of them is asked for.
+  state_->unsettled = fault_ && corrupt;
+}
 
+// Of doubtful files, those are refused whose memory is seen to be quarantined;
+// perhaps one without memory, if at least one must be. True if that explains
+// what is seen.
+bool Stepper::Settle(const std::vector<int>& doubtful, bool at_least_one) {
   constexpr size_t kMaxFiles = 12;  // of one history; more are not told apart
-  size_t count = std::min(published.size(), kMaxFiles);
-  std::vector<Reserved> seen = snapshot_.quarantined;
+  size_t count = std::min(doubtful.size(), kMaxFiles);
   std::vector<Reserved> held = Quarantined();  // of missing page sizes
   auto fits = [&](unsigned mask) {
     for (const Pool& pool : state_->pools) {
       NodeSums sums{};
       for (size_t i = 0; i < count; ++i)
-        if ((mask >> i & 1) && file(published[i]).page_size == pool.page_size)
-          SumPages(file(published[i]), &sums);
+        if ((mask >> i & 1) && file(doubtful[i]).page_size == pool.page_size)
+          SumPages(file(doubtful[i]), &sums);
       for (const Reserved& r : held)
         if (r.page_size == pool.page_size)
           sums[static_cast<size_t>(r.node)] += r.count;
-      for (const Reserved& r : seen)
+      for (const Reserved& r : snapshot_.quarantined)
         if (r.page_size == pool.page_size && r.node >= 0)
           sums[static_cast<size_t>(r.node)] -= r.count;
       if (sums != NodeSums{}) return false;
@@ -256,19 +274,31 @@ void Stepper::Refuse(const std::vector<int>& published,
   int best_bits = -1;
   for (unsigned mask = 0; mask < 1u << count; ++mask) {
     int bits = __builtin_popcount(mask);
-    if (some && !fault_ && bits == 0) continue;
+    if (at_least_one && bits == 0) continue;
     if ((best_bits >= 0 && bits >= best_bits) || !fits(mask)) continue;
     best = mask;
     best_bits = bits;
   }
-  if (best_bits < 0 && some && !fault_)
-    Fail("refusal", "a corrupted table was accepted as if nothing were wrong");
-  for (size_t i = 0; i < published.size(); ++i) {
-    File& f = file(published[i]);
-    f.doubtful = true;
-    f.unknown = resum;
-    if (i < count && (best >> i & 1)) refuse(published[i]);
+  for (size_t i = 0; i < count; ++i) {
+    if ((best >> i & 1) == 0) continue;
+    file(doubtful[i]).life = File::Life::kRefused;
+    file(doubtful[i]).must_report = true;
   }
+  return best_bits >= 0;
+}
+
+// The check of the table that a boot had no memory for is made up for: what is
+// refused now leaves the counters that it was already in.
+void Stepper::SettleLate() {
+  if (!state_->unsettled) return;
+  state_->unsettled = false;
+  late_import_ = true;
+  std::vector<int> doubtful;
+  for (size_t id = 0; id < state_->files.size(); ++id)
+    if (state_->files[id].doubtful &&
+        state_->files[id].life == File::Life::kAnnounced)
+      doubtful.push_back(static_cast<int>(id));
+  Settle(doubtful, /*at_least_one=*/false);
 }
 
 std::vector<Reserved> Stepper::Quarantined() const {
@@ -346,8 +376,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     int64_t fresh = seen.Nr() - incoming;
     int64_t target = std::max<int64_t>(0, request.total - incoming);
     missing = std::max<int64_t>(0, target - fresh);
-    if (fresh > target)
-      wrong(absl::StrCat(fresh - target, " pages too many"));
+    if (fresh > target) wrong(absl::StrCat(fresh - target, " pages too many"));
     if (seen.Surplus() != std::max<int64_t>(0, incoming - request.total))
       wrong("the surplus is not what exceeds the request");
   }

@@ -87,6 +87,7 @@ class Stepper {
 
   // A page of the snapshot, or null if the snapshot does not show it.
   const PageView* SeenPage(int id, int64_t index);
+  bool SeenReserved(int id, int64_t index) const;
   // A new page of a file; it is of the pool unless `file` is a shmem one.
   Page* NewPage(int id, int64_t index, int bind, const Outcome* outcome);
   void RemovePages(int id, int64_t from, int64_t to);
@@ -116,6 +117,8 @@ class Stepper {
   void LoseEverything();
   void Refuse(const std::vector<int>& published,
               const std::vector<Corruption>& corruptions);
+  bool Settle(const std::vector<int>& doubtful, bool at_least_one);
+  void SettleLate();
   std::vector<Reserved> Quarantined() const;
 
   // --- judge_check.cc
@@ -129,9 +132,7 @@ class Stepper {
   int64_t ExpectedReservations(uint64_t page_size) const;
   const FileView* ViewOf(int id) const;
   bool IsCut(int id) const;
-  bool Trusts(int id) {
-    return !file(id).unknown && !IsCut(id);
-  }
+  bool Trusts(int id) { return !file(id).unknown && !IsCut(id); }
   std::string_view Property(std::string_view usual) const {
     return override_.empty() ? usual : override_;
   }
@@ -147,7 +148,9 @@ class Stepper {
   std::vector<int> may_migrate_;                // files
   std::string_view override_;
   bool frames_changed_ = false;
-  bool false_counts_ = false;  // a corrupted root.count passes for a good one
+  bool false_counts_ = false;    // a corrupted root.count passes for a good one
+  bool late_import_ = false;     // files left the counters for quarantine
+  bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;
   bool cut_short_ = false;
   std::vector<int> cut_files_;  // those that it was about

@@ -100,8 +100,8 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   if (grows && f.preserved) Must(EPERM);
   int64_t charge = 0;
   if (reserves) {
-    charge = c.is_private ? c.length
-                          : c.length - f.regions.CountIn(c.page, end);
+    charge =
+        c.is_private ? c.length : c.length - f.regions.CountIn(c.page, end);
     if (f.preserved && !c.is_private && charge > 0) Must(ENOMEM);
   }
 
@@ -152,8 +152,7 @@ void Stepper::DropMapping(size_t mapping) {
     // for a copy that is freed as surplus takes its page along.
     int64_t unused = m.length - static_cast<int64_t>(m.consumed.size());
     if (unused > 0) {
-      if (PoolEvent* event =
-              Event(f.page_size, PoolEvent::Kind::kUnreserve))
+      if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
         event->count = unused;
     }
   }
@@ -216,8 +215,8 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   int bind = state_->bind[static_cast<size_t>(c.process)];
   // A page is needed for a hole (a private mapping gets a copy of its own
   // even for a read), and for a first private write.
-  bool needs_copy = m->is_private && !copy && (!own || write) &&
-                    !(f.shmem && !write);
+  bool needs_copy =
+      m->is_private && !copy && (!own || write) && !(f.shmem && !write);
   bool needs_own = !m->is_private && !own;
   bool reserved = needs_copy ? m->owner && !Contains(m->consumed, index)
                              : f.regions.Contains(index);
@@ -290,8 +289,8 @@ void Stepper::CheckRead(const Page* page, uint64_t at, uint64_t value) {
   uint64_t expected = word ? word->value : 0;
   if (value == expected) return;
   // A value that is older than the kernel shows a write that got lost.
-  bool lost = word && word->generation < state_->generation &&
-              !word->device && (value == word->previous || value == 0);
+  bool lost = word && word->generation < state_->generation && !word->device &&
+              (value == word->previous || value == 0);
   Fail(lost ? "no-lost-write" : "contents",
        absl::StrCat("byte ", at, " of frame ", page ? page->frame : kNoFrame,
                     " is ", absl::Hex(value), ", should be ",
@@ -504,9 +503,8 @@ void Stepper::Nr(const Command& c, const Outcome& o) {
     Must(EINVAL);
   }
   if (!Went(o)) return;
-  PoolEvent* event =
-      Event(c.page_size, nr ? PoolEvent::Kind::kSetNr
-                            : PoolEvent::Kind::kSetOvercommit);
+  PoolEvent* event = Event(c.page_size, nr ? PoolEvent::Kind::kSetNr
+                                           : PoolEvent::Kind::kSetOvercommit);
   if (!event) return;
   event->count = c.length;
   event->bind = c.node;
@@ -568,6 +566,15 @@ const PageView* Stepper::SeenPage(int id, int64_t index) {
   return it != end && it->index == index ? &*it : nullptr;
 }
 
+bool Stepper::SeenReserved(int id, int64_t index) const {
+  const FileView* view = ViewOf(id);
+  if (!view) return false;
+  for (uint32_t i = view->regions_begin; i < view->regions_end; ++i)
+    if (snapshot_.regions[i].from <= index && index < snapshot_.regions[i].to)
+      return true;
+  return false;
+}
+
 Page* Stepper::NewPage(int id, int64_t index, int bind,
                        const Outcome* outcome) {
   File& f = file(id);
@@ -581,8 +588,8 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
     page->frame = outcome->frame;
     page->node = outcome->node;
   }
-  size_t pool = static_cast<size_t>(state_->FindPool(f.page_size) -
-                                    state_->pools.data());
+  size_t pool =
+      static_cast<size_t>(state_->FindPool(f.page_size) - state_->pools.data());
   if (!events_[pool].empty()) events_[pool].back().node = page->node;
   if (bind != kAnyNode && page->node >= 0 && page->node != bind)
     Fail("placement", absl::StrCat("a page of node ", page->node,
@@ -613,13 +620,18 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
       ++i;
       continue;
     }
+    int64_t index = f.pages[i].index;
     if (f.shmem) {
-      StopDevices(id, f.pages[i].index, kNoFrame);
-    } else {
-      FreePage(f.page_size, f.pages[i]);
+      StopDevices(id, index, kNoFrame);
+    } else if (to != INT64_MAX && fault_ && SeenReserved(id, index)) {
+      // No memory to split the region: it stays, and counts as reserved again
+      // if there is a page for it.
+      Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
+      uncertain_resv_ = true;
+    } else if (to != INT64_MAX) {
+      f.regions.Remove(index, index + 1);
     }
-    if (to != INT64_MAX)
-      f.regions.Remove(f.pages[i].index, f.pages[i].index + 1);
+    if (!f.shmem) FreePage(f.page_size, f.pages[i]);
     Erase(&f.late, f.pages[i].index);
     f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(i));
     ++freed;

@@ -77,8 +77,7 @@ class World {
   // The command is possible like this, with what is set up now.
   void Holds(std::string_view text, int64_t result = 0) {
     for (const Verdict& verdict : Do(text, result))
-      ADD_FAILURE() << text << ": " << verdict.property << ": "
-                    << verdict.what;
+      ADD_FAILURE() << text << ": " << verdict.property << ": " << verdict.what;
   }
 
   // The command breaks this property and no other.

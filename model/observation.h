@@ -79,7 +79,7 @@ struct Region {
 // and none otherwise. Pages and regions lie in the snapshot's vectors,
 // ascending; views of one inode may share them.
 struct FileView {
-  int name = -1;      // N of fN
+  int name = -1;       // N of fN
   uint64_t inode = 0;  // its number: unique among the live files of a kernel
   uint64_t page_size = 0;  // 4096: a shmem file; then no pages, no regions
   int64_t size = 0;        // bytes
@@ -114,7 +114,8 @@ struct Snapshot {
   // Sessions whose descriptor the agent holds.
   std::vector<SessionView> sessions;
   // What KHO holds, nobody claimed and no counter counts: as the machine knows
-  // it, and as the kernel's messages say since boot.
+  // it, and as the kernel's messages say since boot. A message that gives no
+  // numbers is an entry of page size 0 and count -1.
   std::vector<Reserved> quarantined;
   std::vector<Reserved> reported;
 

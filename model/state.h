@@ -78,10 +78,10 @@ struct File {
   std::vector<Page> pages;
   Regions regions;
 
-  int names = 0;         // descriptors
+  int names = 0;  // descriptors
   int mappings = 0;
-  bool preserved = false;   // in an outgoing session
-  bool retrieved = false;   // held by an incoming session
+  bool preserved = false;  // in an outgoing session
+  bool retrieved = false;  // held by an incoming session
   // Late pages: not yet taken up by a freeze, so they may still migrate.
   std::vector<int64_t> late;
   // A corrupted table may describe this file wrongly without showing it.
@@ -101,9 +101,9 @@ struct Mapping {
   int64_t length = 0;
   bool read_only = false;
   bool is_private = false;
-  bool may_write = false;  // keeps F_SEAL_WRITE off
-  bool owner = false;      // private with a reservation map of its own
-  std::vector<Page> copies;      // private: anonymous pages, by file index
+  bool may_write = false;         // keeps F_SEAL_WRITE off
+  bool owner = false;             // private with a reservation map of its own
+  std::vector<Page> copies;       // private: anonymous pages, by file index
   std::vector<int64_t> consumed;  // private: reservations used, ascending
 };
 
@@ -123,9 +123,9 @@ struct Session {
 
 // A device that was set up on a page and knows it by its frame for good.
 struct Device {
-  int name = -1;     // of the file, as in the command
+  int name = -1;  // of the file, as in the command
   int64_t page = 0;
-  int file = -1;     // in State::files
+  int file = -1;  // in State::files
   Frame frame = kNoFrame;
 };
 
@@ -164,15 +164,19 @@ struct State {
   std::vector<Device> devices;
   std::vector<Orphan> orphans;
 
-  bool device_open = false;     // /dev/liveupdate
-  bool luo_broken = false;      // deserialization failed: -EIO for good
+  bool device_open = false;  // /dev/liveupdate
+  bool luo_broken = false;   // deserialization failed: -EIO for good
   // The kernel may rightly think that something handed over is left: a table
   // was corrupted, or KHO made by plan to keep a page. Then it may refuse to
   // be updated.
   bool distrust = false;
-  bool boot_fault = false;      // a call failed by plan during this boot
+  bool unsettled = false;   // the table was not looked at yet
+  bool boot_fault = false;  // a call failed by plan during this boot
 
-  State() { names.fill(-1); bind.fill(-1); }
+  State() {
+    names.fill(-1);
+    bind.fill(-1);
+  }
 
   Pool* FindPool(uint64_t page_size);
   Mapping* FindMapping(int process, int name);

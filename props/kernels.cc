@@ -41,8 +41,9 @@ void Change(Random* random, model::Geometry geometry, int nodes,
     case 3:
       pool->per_node = !pool->per_node;
       break;
-    default:  // more than there is
-      pool->total = most * 6;
+    default:  // more than there is, but not so much that nothing can boot
+      pool->total =
+          most * (pool->page_size == model::PageSizes(geometry).back() ? 3 : 6);
       break;
   }
   Spread(random, nodes, pool);

@@ -89,10 +89,8 @@ absl::StatusOr<int> Draw(const Arguments& arguments) {
   picture.AddFindings(result.findings);
   const std::string dot =
       picture.Dot(std::filesystem::path(input).filename().string());
-  // Written here first, so that the path is known to be good.
-  status = WriteFile(output, dot, force);
-  if (status.ok() && type != ".dot")
-    status = RunGraphviz(dot, type.substr(1), output);
+  status = type == ".dot" ? WriteFile(output, dot, force)
+                          : RunGraphviz(dot, type.substr(1), output);
   if (!status.ok()) return status;
   if (!result.ok())
     std::printf("%s\n", Print(result.findings[0], *history).c_str());

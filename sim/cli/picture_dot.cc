@@ -235,13 +235,13 @@ class Drawing {
   // command did to it.
   static std::string Label(const UsedPage& page, const PictureRow& row,
                            const std::vector<UsedPage>* before) {
-    if (!row.touch.empty() && row.touched >= page.pfn &&
-        row.touched < page.pfn + page.frames)
-      return row.touch;
     const UsedPage* was = before ? PageAt(*before, page.pfn) : nullptr;
     const bool same = was != nullptr && was->pfn == page.pfn &&
                       was->frames == page.frames && was->use == page.use &&
                       was->label == page.label;
+    if (same && !row.touch.empty() && row.touched >= page.pfn &&
+        row.touched < page.pfn + page.frames)
+      return row.touch;
     if (same) return "";
     switch (page.use) {
       case Use::kFree:

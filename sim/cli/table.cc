@@ -156,15 +156,22 @@ class Describer {
       Line(absl::StrFormat("  RESERVED FIELD is %#x, should be 0",
                            file.reserved));
     Counts(*page, sizeof(file), file.nr_counts);
-    uint64_t block = file.runs;
+    Blocks(file.runs, file.order);
+    if (file.late != 0) {
+      Line("  pages added after the file was preserved:");
+      Blocks(file.late, file.order);
+    }
+    return file.next;
+  }
+
+  void Blocks(uint64_t block, uint32_t order) {
     for (size_t i = 0; block != 0; ++i) {
       if (!seen_.insert(block).second || i == kMaxRecords) {
         Line(absl::StrFormat("  the list of blocks LOOPS at %#x", block));
-        break;
+        return;
       }
-      block = Block(block, file.order);
+      block = Block(block, order);
     }
-    return file.next;
   }
 
   uint64_t Block(uint64_t at, uint32_t order) {
@@ -225,9 +232,10 @@ SavedTable CollectTable() {
   uint64_t file = Load<hugetlb_luo_root_ser>(table.pages[table.root], 0).files;
   while (add(file)) {
     const auto record = Load<hugetlb_luo_file_ser>(table.pages[file], 0);
-    uint64_t block = record.runs;
-    while (add(block))
-      block = Load<hugetlb_luo_block_ser>(table.pages[block], 0).next;
+    for (uint64_t block : {record.runs, record.late}) {
+      while (add(block))
+        block = Load<hugetlb_luo_block_ser>(table.pages[block], 0).next;
+    }
     file = record.next;
   }
   return table;

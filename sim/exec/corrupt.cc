@@ -2,12 +2,11 @@
 #include "sim/exec/corrupt.h"
 
 #include <libfdt.h>
+#include <sim/kernel_api.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-
-#include <sim/kernel_api.h>
 
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/machine/machine.h"
@@ -75,7 +74,10 @@ Table ReadTable() {
     table.files.push_back(file);
     const auto record = Load<hugetlb_luo_file_ser>(file);
     uint64_t block = record.runs;
-    while (Readable(block, PAGE_SIZE) && table.blocks.size() < kMaxRecords) {
+    uint64_t late = record.late;
+    while (table.blocks.size() < kMaxRecords) {
+      if (block == 0) block = std::exchange(late, 0);
+      if (!Readable(block, PAGE_SIZE)) break;
       table.blocks.push_back(block);
       const auto head = Load<hugetlb_luo_block_ser>(block);
       for (u32 i = 0; i < head.nr_runs && i < HUGETLB_LUO_BLOCK_RUNS; ++i) {
@@ -104,8 +106,8 @@ void Resum(uint64_t phys, size_t offset, size_t bytes) {
 
 void ResumRoot(uint64_t phys) {
   const u64 nr = Load<hugetlb_luo_root_ser>(phys).nr_counts;
-  const size_t bytes = sizeof(hugetlb_luo_root_ser) +
-                       nr * sizeof(hugetlb_luo_count_ser);
+  const size_t bytes =
+      sizeof(hugetlb_luo_root_ser) + nr * sizeof(hugetlb_luo_count_ser);
   if (Readable(phys, bytes))
     Resum(phys, offsetof(hugetlb_luo_root_ser, csum), bytes);
 }
@@ -137,11 +139,11 @@ void CorruptRoot(uint64_t phys, const Command& c) {
       break;
     default:  // kRootCount
       if (c.nth >= Load<hugetlb_luo_root_ser>(phys).nr_counts) return;
-      Add<u64>(phys + sizeof(hugetlb_luo_root_ser) +
-                   static_cast<uint64_t>(c.nth) *
-                       sizeof(hugetlb_luo_count_ser) +
-                   offsetof(hugetlb_luo_count_ser, nr),
-               c.delta);
+      Add<u64>(
+          phys + sizeof(hugetlb_luo_root_ser) +
+              static_cast<uint64_t>(c.nth) * sizeof(hugetlb_luo_count_ser) +
+              offsetof(hugetlb_luo_count_ser, nr),
+          c.delta);
       break;
   }
   if (c.resum) ResumRoot(phys);
@@ -216,8 +218,7 @@ void CorruptRun(const Table::Run& run, const Command& c) {
 
 uint64_t OutgoingTableRoot() {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return 0;
-  const int node =
-      fdt_subnode_offset(g_kho.out_fdt, 0, HUGETLB_LUO_KHO_ENTRY);
+  const int node = fdt_subnode_offset(g_kho.out_fdt, 0, HUGETLB_LUO_KHO_ENTRY);
   if (node < 0) return 0;
   int len;
   const void* prop =

@@ -13,8 +13,7 @@ namespace sim {
 // pages where the stopped kernel has left it, before the next one sees it.
 // Elements are counted as the table had them before the first change; one that
 // does not exist is left alone.
-void CorruptTable(
-    const std::vector<::handover::model::Command>& corruptions);
+void CorruptTable(const std::vector<::handover::model::Command>& corruptions);
 
 // Where HugeTLB's root record lies that the next kernel is going to find; 0:
 // there is none.

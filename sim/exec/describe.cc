@@ -159,6 +159,10 @@ class Describer {
     auto print = [](const std::vector<model::Reserved>& list) {
       std::string out;
       for (const model::Reserved& r : list) {
+        if (r.page_size == 0 && r.count < 0) {
+          absl::StrAppend(&out, out.empty() ? "" : ", ", "no numbers");
+          continue;
+        }
         absl::StrAppend(&out, out.empty() ? "" : ", ", r.count, " of ",
                         model::PrintSize(r.page_size), " on node ", r.node);
       }

@@ -22,8 +22,8 @@ using model::Outcome;
 using model::Verb;
 
 Geometry GeometryOf(const model::History& history) {
-  absl::StatusOr<Geometry> geometry = MakeGeometry(
-      model::GeometryName(history.geometry), history.nodes);
+  absl::StatusOr<Geometry> geometry =
+      MakeGeometry(model::GeometryName(history.geometry), history.nodes);
   if (!geometry.ok()) {
     std::fprintf(stderr, "%s\n", geometry.status().ToString().c_str());
     std::abort();
@@ -178,9 +178,8 @@ Outcome Executor::Perform(const Command& c) {
     case Verb::kTruncate:
       return OutcomeOf(user_.Truncate(c.file, c.page));
     case Verb::kMap:
-      return OutcomeOf(user_.Map(c.process, c.mapping, c.file, c.page,
-                                 c.length, c.read_only, c.is_private,
-                                 c.no_reserve));
+      return OutcomeOf(user_.Map(c.process, c.mapping, c.file, c.page, c.length,
+                                 c.read_only, c.is_private, c.no_reserve));
     case Verb::kUnmap:
       return OutcomeOf(user_.Unmap(c.process, c.mapping));
     case Verb::kWrite:
@@ -189,8 +188,7 @@ Outcome Executor::Perform(const Command& c) {
     case Verb::kRead:
       return OutcomeOf(user_.Read(c.process, c.mapping, c.page, c.at));
     case Verb::kFallocate:
-      return OutcomeOf(
-          user_.Fallocate(c.file, c.page, c.length, c.keep_size));
+      return OutcomeOf(user_.Fallocate(c.file, c.page, c.length, c.keep_size));
     case Verb::kPunch:
       return OutcomeOf(user_.Punch(c.file, c.page, c.length));
     case Verb::kSeal:

@@ -2,9 +2,9 @@
 //
 // The huge pages of a kernel: that pools, files, devices, and what was handed
 // over and not claimed, share no page and leave none out.
-#include <algorithm>
-
 #include <sim/kernel_api.h>
+
+#include <algorithm>
 
 #include "absl/strings/str_cat.h"
 #include "sim/exec/invariants.h"
@@ -35,9 +35,8 @@ bool Invariants::Claim(uint64_t pfn, unsigned order, const char* owner) {
   const uint64_t to = from + (uint64_t{1} << (order - claim_order_));
   for (uint64_t i = from; i < to; ++i) {
     if (claims_[i] == check_) {
-      Fail("no-duplicate",
-           absl::StrCat(PageName(pfn, order), " is ", owner,
-                        " and something else"));
+      Fail("no-duplicate", absl::StrCat(PageName(pfn, order), " is ", owner,
+                                        " and something else"));
       return false;
     }
     claims_[i] = check_;
@@ -50,8 +49,8 @@ void Invariants::CheckFreeFolio(const struct folio* folio, int nid,
   const uint64_t pfn = folio_pfn(folio);
   Claim(pfn, order, "free in its pool");
   auto wrong = [&](const char* property, const char* what) {
-    Fail(property, absl::StrCat(PageName(pfn, order),
-                                " is free in its pool and ", what));
+    Fail(property,
+         absl::StrCat(PageName(pfn, order), " is free in its pool and ", what));
   };
   if (!folio_test_hugetlb(folio)) wrong("one-owner", "no huge page");
   if (folio_order(folio) != order) wrong("one-owner", "of another size");
@@ -104,8 +103,7 @@ void Invariants::CheckPools() {
     for (int n = 0; n < nodes; ++n) {
       unsigned listed = 0;
       const struct list_head* head = &h->hugepage_freelists[n];
-      for (const struct list_head* at = head->next; at != head;
-           at = at->next) {
+      for (const struct list_head* at = head->next; at != head; at = at->next) {
         CheckFreeFolio(list_entry(at, struct folio, lru), n, h->order);
         ++listed;
       }
@@ -131,20 +129,19 @@ void Invariants::CheckPools() {
     }
     if (nr != h->nr_huge_pages || free != h->free_huge_pages ||
         surplus != h->surplus_huge_pages) {
-      Fail("counters", absl::StrCat(h->name, ": sums over the nodes are ", nr,
-                                    " ", free, " ", surplus, ", counted are ",
-                                    h->nr_huge_pages, " ", h->free_huge_pages,
-                                    " ", h->surplus_huge_pages));
+      Fail("counters",
+           absl::StrCat(h->name, ": sums over the nodes are ", nr, " ", free,
+                        " ", surplus, ", counted are ", h->nr_huge_pages, " ",
+                        h->free_huge_pages, " ", h->surplus_huge_pages));
     }
     if (h->resv_huge_pages > h->free_huge_pages) {
-      Fail("counters", absl::StrCat(h->name, ": ", h->resv_huge_pages,
-                                    " reserved of ", h->free_huge_pages,
-                                    " free"));
+      Fail("counters",
+           absl::StrCat(h->name, ": ", h->resv_huge_pages, " reserved of ",
+                        h->free_huge_pages, " free"));
     }
     // What is counted and neither free nor in use is announced.
     for (int n = 0; n < nodes; ++n) {
-      const int64_t announced = static_cast<int64_t>(
-                                    h->nr_huge_pages_node[n]) -
+      const int64_t announced = static_cast<int64_t>(h->nr_huge_pages_node[n]) -
                                 h->free_huge_pages_node[n] - active[n];
       int64_t coming = 0;
       for (const KhoKey& key : executor_.handed_over()) {
@@ -182,8 +179,8 @@ void Invariants::CheckQuarantine() {
       }
       Fail("quarantine",
            absl::StrCat(PageName(pfn, key.order),
-                        " was handed over and not claimed, but frame ",
-                        pfn + i, " is ", OwnerName(owner)));
+                        " was handed over and not claimed, but frame ", pfn + i,
+                        " is ", OwnerName(owner)));
       break;
     }
   }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sim/exec/invariants.h"
 
+#include <sim/kernel_api.h>
+
 #include <algorithm>
 #include <utility>
-
-#include <sim/kernel_api.h>
 
 #include "absl/strings/str_cat.h"
 #include "sim/liveupdate/kho_internal.h"
@@ -23,7 +23,8 @@ using model::Verb;
 
 uint64_t FramesOwnedByAll(Owner owner) {
   uint64_t frames = 0;
-  for (int n = 0; n < M().geometry().nodes; ++n) frames += FramesOwned(n, owner);
+  for (int n = 0; n < M().geometry().nodes; ++n)
+    frames += FramesOwned(n, owner);
   return frames;
 }
 
@@ -127,8 +128,8 @@ void Invariants::CheckRollback(const model::Command& command,
     return;
   }
   const KernelState now = Capture();
-  const char* property = command.verb == Verb::kRetrieve ? "atomic-import"
-                                                         : "exact-rollback";
+  const char* property =
+      command.verb == Verb::kRetrieve ? "atomic-import" : "exact-rollback";
   auto same = [&](const char* what, auto is, auto was) {
     if (is == was) return;
     Fail(property, absl::StrCat("the failed attempt left ", what, " at ", is,
@@ -149,8 +150,7 @@ void Invariants::CheckRollback(const model::Command& command,
     if (file != nullptr && !is_file_hugepages(file)) return;
   }
   same("slab objects", now.slab_objects, before_.slab_objects);
-  same("free and pooled frames",
-       now.free_frames + now.tree_pages,
+  same("free and pooled frames", now.free_frames + now.tree_pages,
        before_.free_frames + before_.tree_pages);
 }
 

@@ -25,7 +25,7 @@ struct KernelState {
   KhoKeySet kho;
   uint64_t slab_objects = 0;
   uint64_t vmalloc_areas = 0;
-  int64_t pins = 0;       // of huge pages
+  int64_t pins = 0;         // of huge pages
   uint64_t tree_pages = 0;  // of KHO: they only ever grow
   // Frames that are free or lie in a pool: a page that was moved aside may
   // have been taken from either.

@@ -46,9 +46,7 @@ void Count(const Outcome& outcome, model::Verb verb, RunStats* stats) {
 class Runner {
  public:
   Runner(const model::History& history, const RunOptions& options)
-      : history_(history),
-        options_(options),
-        executor_(history, options.seed) {
+      : history_(history), options_(options), executor_(history, options.seed) {
     executor_.machine().set_tracing(options.trace);
     executor_.set_at_handover(options.at_handover);
     if (options.judge) {
@@ -136,6 +134,16 @@ class Runner {
       if (seen.fault_injected) {
         absl::StrAppend(&result_.log, "    a call failed by plan\n");
       }
+      for (const Observation::During& during : seen.during) {
+        absl::StrAppend(&result_.log, "    meanwhile",
+                        during.started ? Describe(during.outcome)
+                                       : std::string(" -> never started"),
+                        "\n");
+      }
+      for (const Observation::Finished& finished : seen.finished) {
+        absl::StrAppend(&result_.log, "    what waited since ",
+                        finished.command, Describe(finished.outcome), "\n");
+      }
       result_.log += DescribeChange(last_, seen.after);
       last_ = seen.after;
       for (const std::string& line : executor_.machine().trace()) {
@@ -219,8 +227,7 @@ std::string Print(const Finding& finding, const model::History& history) {
   } else {
     where = absl::StrCat(
         "step ", finding.step, " (",
-        model::Print(history.commands[static_cast<size_t>(finding.step)]),
-        ")");
+        model::Print(history.commands[static_cast<size_t>(finding.step)]), ")");
   }
   return absl::StrCat(where, ": ", finding.property, ": ", finding.what);
 }

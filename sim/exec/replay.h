@@ -31,7 +31,7 @@ inline constexpr int64_t kTeardownStep = INT64_MAX;
 struct RunStats {
   static constexpr int kErrnos = 134;
   int64_t histories = 0;
-  int64_t boots = 0;      // of next kernels
+  int64_t boots = 0;  // of next kernels
   int64_t faults_hit = 0;
   std::array<int64_t, model::kVerbs> verbs{};
   std::array<int64_t, model::kVerbs> failed{};  // of those
@@ -49,7 +49,7 @@ struct RunOptions {
   bool judge = true;       // the model
   bool invariants = true;  // what only the simulator sees
   bool teardown = true;
-  bool log = false;   // fill in RunResult::log
+  bool log = false;    // fill in RunResult::log
   bool trace = false;  // and the machine's trace with it
   // Go on after something broke: for people who look at a history.
   bool keep_going = false;
@@ -73,7 +73,7 @@ struct HistoryResult {
 
 // Stops after the first step at which something broke, unless told otherwise.
 HistoryResult RunHistory(const model::History& history,
-                      const RunOptions& options = RunOptions());
+                         const RunOptions& options = RunOptions());
 
 // "step 12 (p0 write m0 3 7f): contents: ..."
 std::string Print(const Finding& finding, const model::History& history);

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sim/exec/snapshot.h"
 
+#include <sim/kernel_api.h>
+
 #include <algorithm>
 #include <cstring>
-
-#include <sim/kernel_api.h>
 
 #include "absl/strings/numbers.h"
 #include "sim/liveupdate/kho_internal.h"
@@ -38,8 +38,8 @@ bool NumberAfter(std::string_view text, std::string_view before,
   size_t end = at + before.size();
   const size_t begin = end;
   while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
-  return absl::SimpleAtoi(
-      absl::string_view(text.data() + begin, end - begin), number);
+  return absl::SimpleAtoi(absl::string_view(text.data() + begin, end - begin),
+                          number);
 }
 
 bool HasInode(const model::Snapshot& snapshot, uint64_t inode) {
@@ -91,8 +91,7 @@ void Snapshooter::NoteHandover() {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return;
   for (const KhoKey& key : KhoOutgoingKeys()) {
     const uint64_t pfn = key.phys >> PAGE_SHIFT;
-    const auto* folio =
-        reinterpret_cast<const struct folio*>(pfn_to_page(pfn));
+    const auto* folio = reinterpret_cast<const struct folio*>(pfn_to_page(pfn));
     if (key.order > 0 && folio_test_hugetlb(folio)) {
       handed_over_.push_back(key);
     }
@@ -185,8 +184,7 @@ void Snapshooter::AddFile(model::Snapshot* out, int name,
   const unsigned order = huge_page_order(hstate_file(file));
   unsigned long index = 0;
   struct xarray* pages = &file->f_mapping->i_pages;
-  for (void* entry = xa_find(pages, &index, ~0UL, XA_PRESENT);
-       entry != nullptr;
+  for (void* entry = xa_find(pages, &index, ~0UL, XA_PRESENT); entry != nullptr;
        entry = xa_find_after(pages, &index, ~0UL, XA_PRESENT)) {
     const auto* folio = static_cast<const struct folio*>(entry);
     out->pages.push_back({static_cast<int64_t>(index >> order),
@@ -255,8 +253,8 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
     auto still = [&unclaimed](const KhoKey& key) {
       return std::binary_search(unclaimed.begin(), unclaimed.end(), key);
     };
-    auto claimed = std::stable_partition(handed_over_.begin(),
-                                         handed_over_.end(), still);
+    auto claimed =
+        std::stable_partition(handed_over_.begin(), handed_over_.end(), still);
     restored_.insert(restored_.end(), claimed, handed_over_.end());
     handed_over_.erase(claimed, handed_over_.end());
   }
@@ -273,8 +271,7 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
     if (struct hstate* h = size_to_hstate(PAGE_SIZE << order)) {
       int64_t in_use[model::kMaxNodes] = {};
       const struct list_head* head = &h->hugepage_activelist;
-      for (const struct list_head* at = head->next; at != head;
-           at = at->next) {
+      for (const struct list_head* at = head->next; at != head; at = at->next) {
         ++in_use[folio_nid(list_entry(at, struct folio, lru))];
       }
       // A retrieval that failed holds on to what it got from KHO.
@@ -288,14 +285,15 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
         }
       }
       for (int n = 0; n < nodes; ++n) {
-        const int64_t announced = static_cast<int64_t>(
-                                      h->nr_huge_pages_node[n]) -
-                                  h->free_huge_pages_node[n] - in_use[n];
+        const int64_t announced =
+            static_cast<int64_t>(h->nr_huge_pages_node[n]) -
+            h->free_huge_pages_node[n] - in_use[n];
         held[n] -= std::max<int64_t>(announced, 0);
       }
     }
     for (int n = 0; n < nodes; ++n) {
-      if (held[n] != 0) out->quarantined.push_back({PAGE_SIZE << order, n, held[n]});
+      if (held[n] != 0)
+        out->quarantined.push_back({PAGE_SIZE << order, n, held[n]});
     }
   }
 }

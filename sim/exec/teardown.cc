@@ -2,12 +2,12 @@
 //
 // The end of a history: everybody lets go of everything, and nothing may be
 // left over.
+#include <sim/kernel_api.h>
+
 #include <algorithm>
 #include <cstring>
 #include <string>
 #include <vector>
-
-#include <sim/kernel_api.h>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
@@ -46,7 +46,8 @@ void FinishIncoming() {
 
 uint64_t Frames(Owner owner) {
   uint64_t frames = 0;
-  for (int n = 0; n < M().geometry().nodes; ++n) frames += FramesOwned(n, owner);
+  for (int n = 0; n < M().geometry().nodes; ++n)
+    frames += FramesOwned(n, owner);
   return frames;
 }
 
@@ -114,8 +115,8 @@ void Invariants::CheckNothingLeft() {
   const bool broken = luo.incoming_sessions != 0 || g_luo.deserialize_error;
   const bool quarantine = executor_.Quarantined();
   // Only a kernel that knows of HugeTLB's table takes it.
-  const bool takes = kho_is_enabled() && liveupdate_enabled() &&
-                     Config().has_luo_hugetlb;
+  const bool takes =
+      kho_is_enabled() && liveupdate_enabled() && Config().has_luo_hugetlb;
   if (takes && !broken && !quarantine && !ShmemLuoLostMemory()) {
     const std::vector<uint64_t> never = KhoNeverRestored();
     for (const KhoKey& key : KhoUnclaimed()) {
@@ -137,9 +138,9 @@ void Invariants::CheckSlabs() {
   const uint64_t now = SlabInUse().objects;
   if (cold_ && now == boot_.slab_objects) return;
   if (cold_) {
-    Fail("no-leak", absl::StrCat(now, " slab objects in the end, ",
-                                 boot_.slab_objects, " after boot: ",
-                                 absl::StrJoin(SlabLiveObjects(), ", ")));
+    Fail("no-leak",
+         absl::StrCat(now, " slab objects in the end, ", boot_.slab_objects,
+                      " after boot: ", absl::StrJoin(SlabLiveObjects(), ", ")));
     return;
   }
   std::vector<std::string> objects = SlabLiveObjects();

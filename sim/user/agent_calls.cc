@@ -1,16 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // What the administrator and the live update agent do, and devices.
+#include <sim/kernel_api.h>
+
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
-
-#include <sim/kernel_api.h>
 
 #include "sim/liveupdate/kho.h"
 #include "sim/liveupdate/luo.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/hugetlb_sysfs.h"
+#include "sim/mm/owners.h"
 #include "sim/user/user_space.h"
 
 namespace sim {
@@ -34,8 +35,7 @@ struct SessionName {
 }  // namespace
 
 CallResult UserSpace::SetNr(uint64_t page_size, int64_t count, int node) {
-  return Done(
-      NrHugepagesStore(page_size, static_cast<uint64_t>(count), node));
+  return Done(NrHugepagesStore(page_size, static_cast<uint64_t>(count), node));
 }
 
 CallResult UserSpace::SetOvercommit(uint64_t page_size, int64_t count) {
@@ -138,6 +138,8 @@ CallResult UserSpace::DeviceWrite(int name, int64_t page, uint64_t at,
 bool UserSpace::StillThere(Device* device) {
   const bool pinned_here = device->generation == M().generation;
   if (pinned_here && !device->shmem) return true;
+  // Where nobody can ask for shmem files, no driver finds its memory again.
+  if (!pinned_here && device->shmem && !liveupdate_enabled()) return false;
   if (!pinned_here && device->inode == 0) {
     const KhoKey key = {device->pfn << PAGE_SHIFT, device->order};
     const std::vector<KhoKey> unclaimed = KhoUnclaimed();
@@ -145,8 +147,14 @@ bool UserSpace::StillThere(Device* device) {
       return true;
     }
   }
-  const auto* folio =
-      reinterpret_cast<const struct folio*>(pfn_to_page(device->pfn));
+  // The frame may be part of anything by now.
+  const struct page* page = pfn_to_page(device->pfn);
+  const Owner owner = OwnerOf(device->pfn);
+  if (owner == Owner::kFree || owner == Owner::kSlab ||
+      (page->compound_head & 1)) {
+    return false;
+  }
+  const auto* folio = reinterpret_cast<const struct folio*>(page);
   const struct address_space* mapping = folio->mapping;
   if (mapping == nullptr || (reinterpret_cast<uintptr_t>(mapping) & 1)) {
     // A failed retrieval holds on to pages that are in no file.
@@ -155,8 +163,7 @@ bool UserSpace::StillThere(Device* device) {
   }
   if (device->inode == 0) device->inode = mapping->host->i_ino;
   return mapping->host->i_ino == device->inode &&
-         folio->index ==
-             static_cast<pgoff_t>(device->page) << device->order;
+         folio->index == static_cast<pgoff_t>(device->page) << device->order;
 }
 
 void UserSpace::StopDevices() {

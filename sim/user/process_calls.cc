@@ -3,9 +3,9 @@
 // System calls of processes. Follows mm/memfd.c, fs/open.c, mm/mmap.c and
 // fs/fcntl.c as far as they stand before what sim/mm has: looking up what a
 // number or an address means, and holding on to it for the time of the call.
-#include <algorithm>
-
 #include <sim/kernel_api.h>
+
+#include <algorithm>
 
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
@@ -34,7 +34,9 @@ class HeldFile {
   HeldFile(const HeldFile&) = delete;
   HeldFile& operator=(const HeldFile&) = delete;
 
-  struct file* get() const { return file_; }
+  struct file* get() const {
+    return file_;
+  }
   explicit operator bool() const { return file_; }
   // A count of the file's pages, in bytes.
   loff_t Bytes(int64_t pages) const {
@@ -144,9 +146,9 @@ CallResult UserSpace::Pin(int name, int64_t page) {
   if (!file) return Done(-EBADF);
   struct folio* folio = nullptr;
   pgoff_t offset = 0;
-  const long ret = memfd_pin_folios(file.get(), file.Bytes(page),
-                                    file.Bytes(page + 1) - 1, &folio, 1,
-                                    &offset);
+  const long ret =
+      memfd_pin_folios(file.get(), file.Bytes(page), file.Bytes(page + 1) - 1,
+                       &folio, 1, &offset);
   if (ret < 0) return Done(ret);
   if (ret != 1) return Done(-EFAULT);
   Device device;
@@ -232,8 +234,8 @@ CallResult UserSpace::Access(int process, int mapping, int64_t page,
   return result;
 }
 
-CallResult UserSpace::Write(int process, int mapping, int64_t page,
-                            uint64_t at, uint64_t value) {
+CallResult UserSpace::Write(int process, int mapping, int64_t page, uint64_t at,
+                            uint64_t value) {
   return Access(process, mapping, page, at, /*write=*/true, value);
 }
 

@@ -11,6 +11,7 @@
 // comes back from it, so nothing here is updated only afterwards.
 
 #include <array>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -108,7 +109,9 @@ class UserSpace {
   void StopDevices();
 
   // --- For checkers.
-  struct file* FileOf(int name) const { return Get(files_, name); }
+  struct file* FileOf(int name) const {
+    return Get(files_, name);
+  }
   struct file* SessionFile(int name) const {
     return Get(sessions_, name).file;
   }

@@ -118,15 +118,16 @@ struct hugetlb_luo_table {
  * @file:       The file.
  * @h:          Its page size.
  * @ser:        Its record.
- * @table:      Its pages. All of them are pinned and preserved by KHO.
+ * @table:      The pages that preserve() found. All of them are pinned, and
+ *              preserved by KHO.
  * @lock:       Protects all below, and @table against pages being added.
  * @next_index: preserve() takes care of the pages from this index on by itself.
- * @late:       Pages added below @next_index. An entry is a value: 0, or frame
- *              plus one for a page that is pinned and preserved by KHO.
+ * @late:       Indices of pages that were added below @next_index.
+ * @late_table: These pages, while frozen. As in @table.
  * @frozen:     No page may be added.
  * @thaw:       Where those who want to add one wait.
- * @nr_pages:   Pages in @table, altogether and by node.
- * @node_pages: The latter.
+ * @nr_pages:   Pages in both tables.
+ * @node_pages: The same by node.
  */
 struct hugetlb_luo_file {
 	struct list_head list;
@@ -138,6 +139,7 @@ struct hugetlb_luo_file {
 	struct mutex lock;
 	unsigned long next_index;
 	struct xarray late;
+	struct hugetlb_luo_table late_table;
 	bool frozen;
 	wait_queue_head_t thaw;
 	u64 nr_pages;
@@ -167,9 +169,9 @@ DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
  * @ser:      Its record.
  * @h:        Its page size.
  * @err:      Why it was refused, or 0.
- * @restored: Number of pages, counted from the start of the table, that KHO has
- *            given back and that are on @folios. More than zero only after a
- *            retrieval that failed half-way.
+ * @restored: Number of pages, counted by ascending index, that KHO has given
+ *            back and that are on @folios. More than zero only after a retrieval
+ *            that failed half-way.
  * @folios:   These pages.
  */
 struct hugetlb_luo_in_file {
@@ -247,39 +249,60 @@ hugetlb_luo_next_block(const struct hugetlb_luo_block_ser *block)
 
 /*
  * struct hugetlb_luo_cursor - where a walk over the runs of a file is
- * @block: The block of the next run.
- * @i:     The next run.
+ * @block: The block of the next run, of both tables.
+ * @i:     The next run in it.
  */
 struct hugetlb_luo_cursor {
-	struct hugetlb_luo_block_ser *block;
-	u32 i;
+	struct hugetlb_luo_block_ser *block[2];
+	u32 i[2];
 };
 
-/* Return: the next run, or NULL if there is none. */
+static struct hugetlb_luo_run_ser *
+hugetlb_luo_peek_run(struct hugetlb_luo_cursor *cursor, unsigned int n)
+{
+	struct hugetlb_luo_block_ser *block = cursor->block[n];
+
+	if (block && cursor->i[n] == block->nr_runs) {
+		block = hugetlb_luo_next_block(block);
+		cursor->block[n] = block;
+		cursor->i[n] = 0;
+	}
+
+	return block ? &block->runs[cursor->i[n]] : NULL;
+}
+
+/* Return: the next run of the file by index, or NULL if there is none. */
 static struct hugetlb_luo_run_ser *
 hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor)
 {
-	if (cursor->block && cursor->i == cursor->block->nr_runs) {
-		cursor->block = hugetlb_luo_next_block(cursor->block);
-		cursor->i = 0;
+	struct hugetlb_luo_run_ser *run = hugetlb_luo_peek_run(cursor, 0);
+	struct hugetlb_luo_run_ser *late = hugetlb_luo_peek_run(cursor, 1);
+
+	if (late && (!run || late->index < run->index)) {
+		cursor->i[1]++;
+		return late;
 	}
 
-	return cursor->block ? &cursor->block->runs[cursor->i++] : NULL;
+	cursor->i[0]++;
+	return run;
 }
 
-static struct hugetlb_luo_block_ser *
-hugetlb_luo_first_block(const struct hugetlb_luo_file_ser *ser)
+static void hugetlb_luo_walk(struct hugetlb_luo_cursor *cursor,
+			     const struct hugetlb_luo_file_ser *ser)
 {
-	return ser->runs ? phys_to_virt(ser->runs) : NULL;
+	cursor->block[0] = ser->runs ? phys_to_virt(ser->runs) : NULL;
+	cursor->block[1] = ser->late ? phys_to_virt(ser->late) : NULL;
+	cursor->i[0] = 0;
+	cursor->i[1] = 0;
 }
 
 /*
  * Outgoing files: the table
  */
 
-/* Append @nr pages. They go into the last run if they continue it. */
+/* Append a page. It goes into the last run if it continues that. */
 static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
-				 u32 nr, u32 frame)
+				 u32 frame)
 {
 	struct hugetlb_luo_block_ser *block = table->last;
 	struct hugetlb_luo_run_ser *run;
@@ -288,7 +311,7 @@ static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
 		run = &block->runs[block->nr_runs - 1];
 		if ((u64)run->index + run->nr == index &&
 		    (u64)run->frame + run->nr == frame) {
-			run->nr += nr;
+			run->nr++;
 			return 0;
 		}
 	}
@@ -308,7 +331,7 @@ static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
 
 	run = &block->runs[block->nr_runs++];
 	run->index = index;
-	run->nr = nr;
+	run->nr = 1;
 	run->frame = frame;
 
 	return 0;
@@ -320,6 +343,11 @@ static void hugetlb_luo_table_seal(struct hugetlb_luo_table *table)
 
 	for (block = table->first; block; block = hugetlb_luo_next_block(block))
 		block->csum = hugetlb_luo_block_csum(block);
+}
+
+static u64 hugetlb_luo_table_phys(const struct hugetlb_luo_table *table)
+{
+	return table->first ? virt_to_phys(table->first) : 0;
 }
 
 static void hugetlb_luo_table_free(struct hugetlb_luo_table *table)
@@ -386,14 +414,6 @@ static int hugetlb_luo_preserve_folio(struct folio *folio)
 	return err ? err : kho_preserve_folio(folio);
 }
 
-static void hugetlb_luo_unpreserve_frame(struct hugetlb_luo_file *f, u32 frame)
-{
-	struct folio *folio = pfn_folio(hugetlb_luo_pfn(f->h, frame));
-
-	kho_unpreserve_folio(folio);
-	unpin_folio(folio);
-}
-
 /*
  * Pin @nr pages from @index on, which are in the file and cannot leave it.
  * memfd_pin_folios() would fill holes, and so is only asked for pages that are
@@ -428,9 +448,13 @@ static int hugetlb_luo_pin(struct hugetlb_luo_file *f, pgoff_t index,
 	return 0;
 }
 
-/* Preserve @nr pages that are in the file, contiguous from @index on. */
-static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f, pgoff_t index,
-				      unsigned int nr)
+/*
+ * Preserve @nr pages that are in the file, contiguous from @index on. If that
+ * fails, those in @table are left to the caller.
+ */
+static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f,
+				      struct hugetlb_luo_table *table,
+				      pgoff_t index, unsigned int nr)
 {
 	struct folio *folios[FOLIO_BATCH_SIZE];
 	unsigned int i;
@@ -447,7 +471,7 @@ static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f, pgoff_t index,
 		if (err)
 			goto err_unpin;
 
-		err = hugetlb_luo_table_add(&f->table, index + i, 1,
+		err = hugetlb_luo_table_add(table, index + i,
 					    folio_pfn(folio) >>
 					    huge_page_order(f->h));
 		if (err) {
@@ -462,7 +486,6 @@ static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f, pgoff_t index,
 	return 0;
 
 err_unpin:
-	/* Those in the table are left to the caller. */
 	unpin_folios(folios + i, nr - i);
 	return err;
 }
@@ -489,6 +512,8 @@ static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
 		for (i = 0; i < nr; i++)
 			index[i] = fbatch.folios[i]->index >> order;
 		f->next_index = nr ? index[nr - 1] + 1 : ULONG_MAX;
+		/* Not what it says, which is the end once it sees no more. */
+		next = f->next_index << order;
 		mutex_unlock(&f->lock);
 
 		/* A reference would be in the way of migration. */
@@ -501,7 +526,8 @@ static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
 				if (index[i + run] != index[i] + run)
 					break;
 
-			err = hugetlb_luo_preserve_range(f, index[i], run);
+			err = hugetlb_luo_preserve_range(f, &f->table, index[i],
+							 run);
 			if (err)
 				return err;
 		}
@@ -509,148 +535,50 @@ static int hugetlb_luo_preserve_pages(struct hugetlb_luo_file *f)
 	}
 }
 
-static void hugetlb_luo_unpreserve_pages(struct hugetlb_luo_file *f)
+/* Let go of all pages in @table, and of the table. */
+static void hugetlb_luo_unpreserve_table(struct hugetlb_luo_file *f,
+					 struct hugetlb_luo_table *table)
 {
-	struct hugetlb_luo_cursor cursor = { f->table.first };
+	struct hugetlb_luo_cursor cursor = { { table->first } };
 	struct hugetlb_luo_run_ser *run;
+	struct folio *folio;
 	u32 n;
 
-	while ((run = hugetlb_luo_next_run(&cursor)))
-		for (n = 0; n < run->nr; n++)
-			hugetlb_luo_unpreserve_frame(f, run->frame + n);
-	hugetlb_luo_table_free(&f->table);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		for (n = 0; n < run->nr; n++) {
+			folio = pfn_folio(hugetlb_luo_pfn(f->h, run->frame + n));
+			f->nr_pages--;
+			f->node_pages[folio_nid(folio)]--;
+			kho_unpreserve_folio(folio);
+			unpin_folio(folio);
+		}
+	}
+	hugetlb_luo_table_free(table);
 }
 
 /*
  * Outgoing files: late pages
  */
 
-/* Undo hugetlb_luo_preserve_late(). */
-static void hugetlb_luo_unpreserve_late(struct hugetlb_luo_file *f)
-{
-	unsigned long index;
-	void *entry;
-
-	xa_for_each(&f->late, index, entry) {
-		unsigned long val = xa_to_value(entry);
-
-		if (!val)
-			continue;
-
-		hugetlb_luo_unpreserve_frame(f, val - 1);
-		/* Replacing an entry needs no memory. */
-		xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL);
-	}
-}
-
+/*
+ * Preserve the late pages as well. This is the one part of freezing that is not
+ * done in constant time for a file, but there are late pages only if holes were
+ * filled while the update was under way.
+ */
 static int hugetlb_luo_preserve_late(struct hugetlb_luo_file *f)
 {
-	struct folio *folio;
 	unsigned long index;
 	void *entry;
 	int err;
 
 	xa_for_each(&f->late, index, entry) {
-		err = hugetlb_luo_pin(f, index, 1, &folio);
-		if (err)
-			goto err_undo;
-
-		err = hugetlb_luo_preserve_folio(folio);
+		err = hugetlb_luo_preserve_range(f, &f->late_table, index, 1);
 		if (err) {
-			unpin_folio(folio);
-			goto err_undo;
+			hugetlb_luo_unpreserve_table(f, &f->late_table);
+			return err;
 		}
-
-		xa_store(&f->late, index,
-			 xa_mk_value((folio_pfn(folio) >> huge_page_order(f->h)) + 1),
-			 GFP_KERNEL);
 	}
-
-	return 0;
-
-err_undo:
-	hugetlb_luo_unpreserve_late(f);
-	return err;
-}
-
-/* Build a table that has the late pages at their place. */
-static int hugetlb_luo_merge_late(struct hugetlb_luo_file *f,
-				  struct hugetlb_luo_table *table)
-{
-	struct hugetlb_luo_cursor cursor = { f->table.first };
-	struct hugetlb_luo_run_ser *run;
-	unsigned long index = 0;
-	void *entry;
-	int err = 0;
-
-	entry = xa_find(&f->late, &index, ULONG_MAX, XA_PRESENT);
-	while ((run = hugetlb_luo_next_run(&cursor))) {
-		while (entry && index < run->index) {
-			err = hugetlb_luo_table_add(table, index, 1,
-						    xa_to_value(entry) - 1);
-			if (err)
-				goto err_free;
-			entry = xa_find_after(&f->late, &index, ULONG_MAX,
-					      XA_PRESENT);
-		}
-
-		err = hugetlb_luo_table_add(table, run->index, run->nr,
-					    run->frame);
-		if (err)
-			goto err_free;
-	}
-
-	while (entry) {
-		err = hugetlb_luo_table_add(table, index, 1,
-					    xa_to_value(entry) - 1);
-		if (err)
-			goto err_free;
-		entry = xa_find_after(&f->late, &index, ULONG_MAX, XA_PRESENT);
-	}
-
-	return 0;
-
-err_free:
-	hugetlb_luo_table_free(table);
-	return err;
-}
-
-/*
- * Take the late pages into the table. This is the one part of freezing that is
- * not done in constant time for a file, but there are late pages only if holes
- * were filled while the update was under way.
- */
-static int hugetlb_luo_absorb_late(struct hugetlb_luo_file *f)
-{
-	struct hugetlb_luo_table table = {};
-	unsigned long index;
-	void *entry;
-	int err;
-
-	if (xa_empty(&f->late))
-		return 0;
-
-	err = hugetlb_luo_preserve_late(f);
-	if (err)
-		return err;
-
-	err = hugetlb_luo_merge_late(f, &table);
-	if (err) {
-		hugetlb_luo_unpreserve_late(f);
-		return err;
-	}
-
-	xa_for_each(&f->late, index, entry) {
-		unsigned long pfn = hugetlb_luo_pfn(f->h, xa_to_value(entry) - 1);
-
-		f->nr_pages++;
-		f->node_pages[folio_nid(pfn_folio(pfn))]++;
-	}
-	xa_destroy(&f->late);
-
-	hugetlb_luo_table_free(&f->table);
-	f->table = table;
-	hugetlb_luo_table_seal(&f->table);
+	hugetlb_luo_table_seal(&f->late_table);
 
 	return 0;
 }
@@ -679,7 +607,8 @@ static int hugetlb_luo_add_late(struct hugetlb_luo_file *f,
 
 	late = index < f->next_index;
 	if (late) {
-		err = xa_err(xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL));
+		err = xa_err(xa_store(&f->late, index, xa_mk_value(0),
+				      GFP_KERNEL));
 		if (err)
 			goto out_unlock;
 	}
@@ -836,7 +765,7 @@ static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
 	rcu_assign_pointer(HUGETLBFS_I(inode)->luo_file, NULL);
 	synchronize_srcu(&hugetlb_luo_srcu);
 
-	hugetlb_luo_unpreserve_pages(f);
+	hugetlb_luo_unpreserve_table(f, &f->table);
 	xa_destroy(&f->late);
 	kho_unpreserve_free(f->ser);
 	mutex_destroy(&f->lock);
@@ -968,7 +897,7 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	inode_lock(inode);
 	mutex_lock(&f->lock);
 
-	err = hugetlb_luo_absorb_late(f);
+	err = hugetlb_luo_preserve_late(f);
 	if (err)
 		goto out_unlock;
 
@@ -979,6 +908,7 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 		if (!f->node_pages[nid])
 			continue;
 		if (ser->nr_counts == HUGETLB_LUO_FILE_COUNTS) {
+			hugetlb_luo_unpreserve_table(f, &f->late_table);
 			err = -E2BIG;
 			goto out_unlock;
 		}
@@ -988,7 +918,8 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 		count->nr = f->node_pages[nid];
 	}
 
-	ser->runs = f->table.first ? virt_to_phys(f->table.first) : 0;
+	ser->runs = hugetlb_luo_table_phys(&f->table);
+	ser->late = hugetlb_luo_table_phys(&f->late_table);
 	ser->nr_pages = f->nr_pages;
 	ser->size = i_size_read(inode);
 	ser->pos = args->file->f_pos;
@@ -1011,6 +942,7 @@ static void hugetlb_luo_unfreeze(struct liveupdate_file_op_args *args)
 
 	/* No inode lock: fallocate() may wait for us under it. */
 	mutex_lock(&f->lock);
+	hugetlb_luo_unpreserve_table(f, &f->late_table);
 	WRITE_ONCE(f->frozen, false);
 	mutex_unlock(&f->lock);
 	wake_up_all(&f->thaw);
@@ -1033,6 +965,7 @@ void __init hugetlb_luo_boot_init(void)
 	phys_addr_t phys;
 	size_t size;
 	int err;
+	u32 i;
 
 	err = kho_retrieve_subtree(HUGETLB_LUO_KHO_ENTRY, &phys, &size);
 	if (err == -ENOENT)
@@ -1054,6 +987,16 @@ void __init hugetlb_luo_boot_init(void)
 	if (root->nr_counts > (size - sizeof(*root)) / sizeof(root->counts[0]) ||
 	    root->csum != hugetlb_luo_root_csum(root))
 		goto refuse;
+
+	why = "absurd numbers of pages";
+	for (i = 0; i < root->nr_counts; i++) {
+		const struct hugetlb_luo_count_ser *count = &root->counts[i];
+
+		if (count->order >= BITS_PER_LONG - PAGE_SHIFT ||
+		    count->nid >= MAX_NUMNODES ||
+		    count->nr > memblock_end_of_DRAM() >> PAGE_SHIFT >> count->order)
+			goto refuse;
+	}
 
 	/* Without LUO nobody can ask for the files, nor let them go. */
 	why = "live update is disabled";
@@ -1112,13 +1055,10 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 	return 0;
 }
 
-static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
-				  u64 *node_pages)
+/* Check the blocks of one table, and add the pages in it to @nr_pages. */
+static int hugetlb_luo_check_blocks(const struct hugetlb_luo_file_ser *ser,
+				    u64 phys, u64 *nr_pages)
 {
-	const struct hugetlb_luo_file_ser *ser = in->ser;
-	u64 phys = ser->runs, nr_pages = 0, next_index = 0;
-	u64 end_index = DIV_ROUND_UP_ULL(ser->size, huge_page_size(in->h));
-	int err;
 	u32 i;
 
 	while (phys) {
@@ -1128,33 +1068,59 @@ static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 			return -ENXIO;
 
 		block = phys_to_virt(phys);
-		/* No block is empty, so that a circle cannot go on for long. */
 		if (block->magic != HUGETLB_LUO_BLOCK_MAGIC ||
 		    !block->nr_runs || block->nr_runs > HUGETLB_LUO_BLOCK_RUNS ||
 		    block->csum != hugetlb_luo_block_csum(block))
 			return -EINVAL;
 
+		/* There is no empty one, so going round in circles ends here. */
 		for (i = 0; i < block->nr_runs; i++) {
-			const struct hugetlb_luo_run_ser *run = &block->runs[i];
-
-			nr_pages += run->nr;
-			if (!run->nr || nr_pages > ser->nr_pages ||
-			    run->index < next_index)
+			*nr_pages += block->runs[i].nr;
+			if (!block->runs[i].nr || *nr_pages > ser->nr_pages)
 				return -EINVAL;
-
-			next_index = (u64)run->index + run->nr;
-			if (next_index > end_index)
-				return -EINVAL;
-
-			err = hugetlb_luo_check_run(in, run, node_pages);
-			if (err)
-				return err;
 		}
 		phys = block->next;
 		cond_resched();
 	}
 
-	return nr_pages == ser->nr_pages ? 0 : -EINVAL;
+	return 0;
+}
+
+static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
+				  u64 *node_pages)
+{
+	const struct hugetlb_luo_file_ser *ser = in->ser;
+	u64 end_index = DIV_ROUND_UP_ULL(ser->size, huge_page_size(in->h));
+	struct hugetlb_luo_run_ser *run;
+	struct hugetlb_luo_cursor cursor;
+	u64 nr_pages = 0, next_index = 0;
+	int err;
+
+	err = hugetlb_luo_check_blocks(ser, ser->runs, &nr_pages);
+	if (err)
+		return err;
+	err = hugetlb_luo_check_blocks(ser, ser->late, &nr_pages);
+	if (err)
+		return err;
+	if (nr_pages != ser->nr_pages)
+		return -EINVAL;
+
+	hugetlb_luo_walk(&cursor, ser);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		if (run->index < next_index)
+			return -EINVAL;
+
+		next_index = (u64)run->index + run->nr;
+		if (next_index > end_index)
+			return -EINVAL;
+
+		err = hugetlb_luo_check_run(in, run, node_pages);
+		if (err)
+			return err;
+		cond_resched();
+	}
+
+	return 0;
 }
 
 /*
@@ -1233,8 +1199,7 @@ static int hugetlb_luo_check_overlap(void)
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (in->err)
 			continue;
-		cursor.block = hugetlb_luo_first_block(in->ser);
-		cursor.i = 0;
+		hugetlb_luo_walk(&cursor, in->ser);
 		while (hugetlb_luo_next_run(&cursor))
 			nr++;
 	}
@@ -1249,8 +1214,7 @@ static int hugetlb_luo_check_overlap(void)
 		if (in->err)
 			continue;
 		shift = huge_page_shift(in->h);
-		cursor.block = hugetlb_luo_first_block(in->ser);
-		cursor.i = 0;
+		hugetlb_luo_walk(&cursor, in->ser);
 		while ((run = hugetlb_luo_next_run(&cursor))) {
 			spans[n].start = (u64)run->frame << shift;
 			spans[n].end = spans[n].start + ((u64)run->nr << shift);
@@ -1763,29 +1727,33 @@ static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 	return in ? in : ERR_PTR(-ENOENT);
 }
 
+static void hugetlb_luo_free_blocks(u64 phys)
+{
+	while (phys) {
+		struct hugetlb_luo_block_ser *block = phys_to_virt(phys);
+
+		phys = block->next;
+		kho_restore_free(block);
+	}
+}
+
 /* Forget a file whose pages are all in use by somebody else. */
 static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
 {
 	struct hugetlb_luo_file_ser *ser = in->ser;
-	struct hugetlb_luo_block_ser *block;
 
 	mutex_lock(&hugetlb_luo_in.lock);
 	xa_erase(&hugetlb_luo_in.files, PHYS_PFN(virt_to_phys(ser)));
 	mutex_unlock(&hugetlb_luo_in.lock);
 
-	block = hugetlb_luo_first_block(ser);
-	while (block) {
-		struct hugetlb_luo_block_ser *next = hugetlb_luo_next_block(block);
-
-		kho_restore_free(block);
-		block = next;
-	}
+	hugetlb_luo_free_blocks(ser->runs);
+	hugetlb_luo_free_blocks(ser->late);
 	kho_restore_free(ser);
 	kfree(in);
 }
 
 /*
- * Get the page at @frame, the nth of the table, from KHO unless an attempt
+ * Get the page at @frame, the nth of the file, from KHO unless an attempt
  * before this one did. It is in the pool's count already.
  */
 static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
@@ -1919,7 +1887,7 @@ static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
 
 static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_luo_cursor cursor = {};
+	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
 	struct file *file;
@@ -1938,7 +1906,7 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 		goto err_again;
 	}
 
-	cursor.block = hugetlb_luo_first_block(in->ser);
+	hugetlb_luo_walk(&cursor, in->ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		err = hugetlb_luo_fill_run(in, file, run, &filled);
 		if (err)
@@ -1973,7 +1941,7 @@ static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
  */
 static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_luo_cursor cursor = {};
+	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
 	struct folio *folio, *next;
@@ -1987,7 +1955,7 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 	if (IS_ERR(in) || in->err)
 		return;
 
-	cursor.block = hugetlb_luo_first_block(in->ser);
+	hugetlb_luo_walk(&cursor, in->ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		for (i = 0; i < run->nr; i++) {
 			if (!hugetlb_luo_restore(in, n++, run->frame + i))

@@ -21,7 +21,7 @@
  *     |  .files
  *     v
  *   struct hugetlb_luo_file_ser      one per file, linked by .next
- *     |  .runs
+ *     |  .runs, .late
  *     v
  *   struct hugetlb_luo_block_ser     which page backs which index, linked
  *                                    by .next
@@ -97,7 +97,9 @@ struct hugetlb_luo_root_ser {
  * @order:     Page size, as an order of base pages.
  * @next:      Physical address of the next file's record, or 0.
  * @runs:      Physical address of the first &struct hugetlb_luo_block_ser, or 0
- *             if the file has no pages.
+ *             if the file had no pages when it was preserved.
+ * @late:      The same of pages that were added between preserving the file and
+ *             freezing it.
  * @size:      Size of the file in bytes.
  * @pos:       File position.
  * @nr_pages:  Number of pages.
@@ -114,6 +116,7 @@ struct hugetlb_luo_file_ser {
 	u32 order;
 	u64 next;
 	u64 runs;
+	u64 late;
 	u64 size;
 	u64 pos;
 	u64 nr_pages;
@@ -147,7 +150,7 @@ struct hugetlb_luo_run_ser {
  * @magic:   %HUGETLB_LUO_BLOCK_MAGIC
  * @csum:    Checksum of the block up to its last run, with this field zero.
  * @nr_runs: Number of entries in @runs.
- * @runs:    Runs, ascending by index throughout the file.
+ * @runs:    Runs, ascending by index up to the end of the last block.
  */
 struct hugetlb_luo_block_ser {
 	u64 next;
@@ -163,7 +166,7 @@ struct hugetlb_luo_block_ser {
 
 static_assert(sizeof(struct hugetlb_luo_count_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_root_ser) == 32);
-static_assert(sizeof(struct hugetlb_luo_file_ser) == 72);
+static_assert(sizeof(struct hugetlb_luo_file_ser) == 80);
 static_assert(sizeof(struct hugetlb_luo_run_ser) == 12);
 static_assert(sizeof(struct hugetlb_luo_block_ser) == 20);
 

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The `handover` command as a user meets it: what it prints, what it writes,
+// how it ends.
+#include <gtest/gtest.h>
+#include <sys/wait.h>
+
+#include <cstdio>
+#include <filesystem>
+#include <fstream>
+#include <regex>
+#include <sstream>
+#include <string>
+
+namespace {
+
+struct Ended {
+  int status = -1;
+  std::string output;  // standard output and error
+};
+
+Ended Handover(const std::string& arguments) {
+  Ended ended;
+  std::FILE* pipe = popen(
+      (HANDOVER_BINARY_DIR "/handover " + arguments + " 2>&1").c_str(), "r");
+  if (pipe == nullptr) return ended;
+  char buffer[4096];
+  while (size_t got = std::fread(buffer, 1, sizeof(buffer), pipe))
+    ended.output.append(buffer, got);
+  const int status = pclose(pipe);
+  if (WIFEXITED(status)) ended.status = WEXITSTATUS(status);
+  return ended;
+}
+
+std::string Saved(const std::string& name) {
+  return HANDOVER_SOURCE_DIR "/props/histories/" + name + ".history";
+}
+
+bool Contains(const std::string& text, const std::string& part) {
+  return text.find(part) != std::string::npos;
+}
+
+std::string LastLine(std::string text) {
+  while (!text.empty() && text.back() == '\n') text.pop_back();
+  return text.substr(text.rfind('\n') + 1);
+}
+
+std::string ReadFile(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::ostringstream content;
+  content << file.rdbuf();
+  return content.str();
+}
+
+class HandoverTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    folder_ = ::testing::TempDir() + "handover_test_" +
+              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    std::filesystem::remove_all(folder_);
+    std::filesystem::create_directories(folder_);
+  }
+  void TearDown() override { std::filesystem::remove_all(folder_); }
+  std::string Path(const std::string& name) const {
+    return folder_ + "/" + name;
+  }
+
+ private:
+  std::string folder_;
+};
+
+TEST_F(HandoverTest, HelpNamesEverySubcommandAndFlag) {
+  Ended ended = Handover("--help");
+  EXPECT_EQ(ended.status, 0);
+  for (const char* name : {"run", "replay", "draw", "inspect"}) {
+    EXPECT_TRUE(Contains(ended.output, name)) << ended.output;
+    Ended help = Handover(std::string(name) + " --help");
+    EXPECT_EQ(help.status, 0);
+    EXPECT_EQ(help.output.rfind("usage: handover ", 0), 0u) << help.output;
+  }
+  EXPECT_TRUE(Contains(Handover("run --help").output, "--histories=N"));
+  EXPECT_EQ(Handover("").status, 2);
+}
+
+TEST_F(HandoverTest, BadUsageIsStatusTwoAndSaysWhatIsRight) {
+  struct Case {
+    const char* arguments;
+    const char* says;
+  };
+  for (const Case& c : {
+           Case{"frobnicate", "run, replay, draw and inspect"},
+           Case{"run --sed=1", "--seed"},
+           Case{"run --seed=one", "--seed is a number"},
+           Case{"run --nodes=5", "from 1 to 4"},
+           Case{"run --geometry=large", "small, x86, arm64 or mixed"},
+           Case{"run extra", "'extra' is too much"},
+           Case{"run --seed", "--seed needs a value: --seed=S"},
+           Case{"replay", "handover replay FILE"},
+           Case{"replay /nonexistent.history", "No such file"},
+           Case{"draw /nonexistent.history", "-o OUT.svg"},
+           Case{"draw /nonexistent.history -o picture.gif", "-o OUT.svg"},
+           Case{"inspect /nonexistent", "No such file"},
+       }) {
+    Ended ended = Handover(c.arguments);
+    EXPECT_EQ(ended.status, 2) << c.arguments;
+    EXPECT_TRUE(Contains(ended.output, c.says))
+        << c.arguments << ": " << ended.output;
+  }
+}
+
+TEST_F(HandoverTest, RunEndsWithOneLineOfResults) {
+  Ended ended = Handover("run --seed=7 --histories=20");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  const std::regex form(
+      "histories=20 failed=0 commands=[0-9]+ digest=[0-9a-f]{16} "
+      "rate=[0-9]+/s");
+  EXPECT_TRUE(std::regex_match(LastLine(ended.output), form)) << ended.output;
+}
+
+TEST_F(HandoverTest, SameSeedSameDigest) {
+  auto digest = [](const std::string& arguments) {
+    const std::string line = LastLine(Handover(arguments).output);
+    const size_t at = line.find("digest=");
+    return at == std::string::npos ? line : line.substr(at, 23);
+  };
+  const std::string first = digest("run --seed=3 --histories=40");
+  EXPECT_EQ(digest("run --seed=3 --histories=40"), first);
+  EXPECT_NE(digest("run --seed=4 --histories=40"), first);
+  EXPECT_EQ(first.rfind("digest=", 0), 0u);
+}
+
+TEST_F(HandoverTest, StatsCountCommandsAndErrors) {
+  Ended ended = Handover("run --histories=30 --stats");
+  EXPECT_EQ(ended.status, 0);
+  for (const char* part : {"preserve", "reboot", "EBUSY", "next kernels"})
+    EXPECT_TRUE(Contains(ended.output, part)) << ended.output;
+}
+
+TEST_F(HandoverTest, ReplayTellsWhatChanged) {
+  Ended ended = Handover("replay " + Saved("demo"));
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  for (const char* part : {"p0 write m0 0 a0", "kernel 2 runs", "pool 64K"})
+    EXPECT_TRUE(Contains(ended.output, part)) << ended.output;
+  EXPECT_EQ(LastLine(ended.output).rfind("held ", 0), 0u);
+}
+
+TEST_F(HandoverTest, ReplayNamesTheLineThatIsWrong) {
+  std::ofstream(Path("wrong.history"))
+      << "history 1\ngeometry small nodes=2\nboot\np0 memfd f0 17K\n";
+  Ended ended = Handover("replay " + Path("wrong.history"));
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Contains(ended.output, "wrong.history: line 4: "))
+      << ended.output;
+}
+
+TEST_F(HandoverTest, DrawsWithoutWritingOverAnything) {
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(Handover("draw " + Saved("demo") + " -o " + output).status, 0);
+  const std::string dot = ReadFile(output);
+  for (const char* part : {"digraph", "kernel 1", "kernel 2", "node 1", "f0[5]",
+                           "agent preserve s0 1 f0", "quarantined"})
+    EXPECT_TRUE(Contains(dot, part)) << part;
+  Ended again = Handover("draw " + Saved("demo") + " -o " + output);
+  EXPECT_EQ(again.status, 2);
+  EXPECT_TRUE(Contains(again.output, "--force")) << again.output;
+  EXPECT_EQ(Handover("draw --force " + Saved("demo") + " -o " + output).status,
+            0);
+  EXPECT_EQ(ReadFile(output), dot);
+}
+
+TEST_F(HandoverTest, DrawNamesThePackageThatIsMissing) {
+  const std::string output = Path("picture.svg");
+  std::FILE* pipe =
+      popen(("PATH=/nonexistent " HANDOVER_BINARY_DIR "/handover draw " +
+             Saved("demo") + " -o " + output + " 2>&1")
+                .c_str(),
+            "r");
+  ASSERT_NE(pipe, nullptr);
+  char buffer[4096] = {};
+  const size_t got = std::fread(buffer, 1, sizeof(buffer) - 1, pipe);
+  const int status = pclose(pipe);
+  EXPECT_EQ(WEXITSTATUS(status), 2);
+  EXPECT_TRUE(Contains(std::string(buffer, got), "apt-get install graphviz"))
+      << buffer;
+  EXPECT_FALSE(std::filesystem::exists(output));
+}
+
+TEST_F(HandoverTest, InspectsASavedTable) {
+  const std::string table = Path("table");
+  Ended saved =
+      Handover("replay --quiet " + Saved("demo") + " --save-table=" + table);
+  ASSERT_EQ(saved.status, 0) << saved.output;
+  Ended ended = Handover("inspect " + table);
+  EXPECT_EQ(ended.status, 0);
+  for (const char* part : {"root at ", "checksum right", "files: 2",
+                           "4 pages of 64K", "pages 4 to 5 at ", "seals none"})
+    EXPECT_TRUE(Contains(ended.output, part)) << ended.output;
+  EXPECT_FALSE(Contains(ended.output, "WRONG")) << ended.output;
+
+  // A table that a history damaged.
+  const std::string damaged = Path("damaged");
+  ASSERT_EQ(Handover("replay --quiet " + Saved("quarantine-run-frame") +
+                     " --save-table=" + damaged)
+                .status,
+            0);
+  EXPECT_TRUE(
+      Contains(Handover("inspect " + damaged).output, "CHECKSUM WRONG"));
+}
+
+TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
+  const std::string table = Path("table");
+  ASSERT_EQ(
+      Handover("replay --quiet " + Saved("demo") + " --save-table=" + table)
+          .status,
+      0);
+  const std::string content = ReadFile(table);
+  std::ofstream(Path("cut"), std::ios::binary)
+      << content.substr(0, content.size() - 1);
+  EXPECT_EQ(Handover("inspect " + Path("cut")).status, 2);
+  std::ofstream(Path("text")) << "nothing of the kind\n";
+  Ended ended = Handover("inspect " + Path("text"));
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Contains(ended.output, "--save-table")) << ended.output;
+  // Any damage inside of the pages is told, and nothing worse.
+  for (size_t at = 33; at < content.size(); at += 97) {
+    std::string broken = content;
+    broken[at] = static_cast<char>(broken[at] ^ 0x55);
+    std::ofstream(Path("broken"), std::ios::binary) << broken;
+    const int status = Handover("inspect " + Path("broken")).status;
+    EXPECT_TRUE(status == 0 || status == 2) << "byte " << at;
+  }
+}
+
+}  // namespace

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/exec/executor.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+#include <memory>
+#include <string>
+
+#include "sim/exec/replay.h"
+
+namespace sim {
+namespace {
+
+using model::Outcome;
+
+constexpr char kHeader[] = "history 1\ngeometry small nodes=2\nboot ";
+
+model::History Parse(const std::string& text) {
+  auto history = model::ParseHistory(kHeader + text);
+  EXPECT_TRUE(history.ok()) << history.status();
+  return history.ok() ? *history : model::History();
+}
+
+// A machine that is given commands one by one. All of them are held against
+// nothing: these tests say themselves what should be seen.
+class ExecutorTest : public ::testing::Test {
+ protected:
+  void PowerOn(const std::string& command_line) {
+    model::History history = Parse(command_line + "\n");
+    executor_ = std::make_unique<Executor>(history);
+    executor_->Boot();
+  }
+
+  const model::Observation& Do(const std::string& text) {
+    auto command = model::ParseCommand(text);
+    EXPECT_TRUE(command.ok()) << text << ": " << command.status();
+    return executor_->Run(*command);
+  }
+
+  int64_t ResultOf(const std::string& text) {
+    const Outcome& outcome = Do(text).outcome;
+    EXPECT_EQ(outcome.kind, Outcome::Kind::kDone) << text;
+    return outcome.result;
+  }
+
+  void MustDo(const std::string& text) { EXPECT_EQ(ResultOf(text), 0) << text; }
+
+  uint64_t ValueOf(const std::string& text) {
+    const Outcome& outcome = Do(text).outcome;
+    EXPECT_TRUE(outcome.ok()) << text;
+    return outcome.value;
+  }
+
+  std::unique_ptr<Executor> executor_;
+};
+
+TEST_F(ExecutorTest, SnapshotShowsPoolsAndFiles) {
+  PowerOn("hugepagesz=16K hugepages=4 hugepagesz=64K hugepages=0:2,1:1");
+  MustDo("p0 memfd f3 16K sealable");
+  MustDo("p0 map f3 m0 0 3");
+  const model::Observation& seen = Do("p0 write m0 1 beef");
+  ASSERT_EQ(seen.after.nr_pools, 3);
+  EXPECT_EQ(seen.after.pool[0].page_size, 16u << 10);
+  EXPECT_EQ(seen.after.pool[0].resv, 2);
+  EXPECT_EQ(seen.after.pool[1].node[0].nr, 2);
+  EXPECT_EQ(seen.after.pool[1].node[1].nr, 1);
+  EXPECT_GT(seen.after.pool[2].node[0].allocatable, 0);
+  ASSERT_EQ(seen.after.files.size(), 1u);
+  const model::FileView& file = seen.after.files[0];
+  EXPECT_EQ(file.name, 3);
+  EXPECT_EQ(file.size, 3 * 16 << 10);
+  EXPECT_EQ(file.mode, 0777u);
+  ASSERT_EQ(file.pages_end - file.pages_begin, 1u);
+  EXPECT_EQ(seen.after.pages[0].index, 1);
+  EXPECT_EQ(seen.after.pages[0].frame, seen.outcome.frame);
+  ASSERT_EQ(file.regions_end - file.regions_begin, 1u);
+  EXPECT_EQ(seen.after.regions[0].to, 3);
+}
+
+TEST_F(ExecutorTest, FilesWithoutANameAreSeenWhileMapped) {
+  PowerOn("hugepages=2");
+  MustDo("p0 memfd f0 64K");
+  MustDo("p0 map f0 m0 0 1");
+  const model::Observation& seen = Do("p0 close f0");
+  ASSERT_EQ(seen.after.files.size(), 1u);
+  EXPECT_EQ(seen.after.files[0].name, -1);
+  EXPECT_TRUE(Do("p0 unmap m0").after.files.empty());
+}
+
+TEST_F(ExecutorTest, HandsOver) {
+  PowerOn("hugepages=4");
+  MustDo("p0 memfd f0 64K");
+  MustDo("p0 map f0 m0 0 2 noreserve");
+  const model::Frame frame = Do("p0 write m0 1 abc at=65528").outcome.frame;
+  MustDo("agent open");
+  MustDo("agent session s0");
+  MustDo("agent preserve s0 9 f0");
+  EXPECT_EQ(ResultOf("agent reboot"), -EINVAL);
+  MustDo("loader load hugepages=4");
+  const model::Observation& seen = Do("agent reboot");
+  EXPECT_TRUE(seen.rebooted);
+  EXPECT_EQ(seen.before.generation, 1);
+  EXPECT_EQ(seen.before.files.size(), 1u);
+  EXPECT_EQ(seen.after.generation, 2);
+  EXPECT_TRUE(seen.after.files.empty());
+  EXPECT_TRUE(seen.after.quarantined.empty());
+  MustDo("agent open");
+  MustDo("agent take s0");
+  MustDo("agent retrieve s0 9 f5");
+  MustDo("p1 map f5 m1 0 2 ro noreserve");
+  EXPECT_EQ(ValueOf("p1 read m1 1 at=65528"), 0xabcu);
+  EXPECT_EQ(Do("p1 read m1 1").outcome.frame, frame);
+}
+
+TEST_F(ExecutorTest, AFaultWaitsForAnAbortedUpdate) {
+  PowerOn("hugepagesz=16K hugepages=4");
+  MustDo("p0 memfd f0 16K");
+  MustDo("p0 map f0 m0 0 2 noreserve");
+  MustDo("p0 memfd f1 16K");
+  MustDo("p0 truncate f1 1");
+  MustDo("p1 map f1 m0 0 1 noreserve");
+  MustDo("agent open");
+  MustDo("agent session s0");
+  MustDo("agent preserve s0 1 f0");
+  MustDo("agent preserve s0 2 f1");
+  MustDo("p1 write m0 0 1");  // a late page, which freeze has to pin
+  MustDo("loader load");
+  // The second file cannot be frozen; the first one has been by then.
+  bool waited = false;
+  for (int step = 1; step < 60 && !waited; ++step) {
+    MustDo("sim fail 1 other");
+    MustDo("sim during " + std::to_string(step) + " p0 write m0 1 77");
+    const model::Observation& seen = Do("agent reboot");
+    ASSERT_FALSE(seen.rebooted);
+    EXPECT_TRUE(seen.fault_injected);
+    ASSERT_EQ(seen.during.size(), 1u);
+    EXPECT_TRUE(seen.during[0].started);
+    EXPECT_EQ(seen.during[0].outcome.kind, Outcome::Kind::kDone);
+    waited = seen.outcome.result < 0;
+  }
+  EXPECT_TRUE(waited);
+  EXPECT_EQ(ValueOf("p0 read m0 1"), 0x77u);
+}
+
+TEST_F(ExecutorTest, WhatWaitsWhenTheKernelStopsIsKilled) {
+  bool killed = false, done = false, late = false;
+  for (int step = 1; step < 80; ++step) {
+    PowerOn("hugepagesz=16K hugepages=4");
+    MustDo("p0 memfd f0 16K");
+    MustDo("p0 map f0 m0 0 2 noreserve");
+    MustDo("agent open");
+    MustDo("agent session s0");
+    MustDo("agent preserve s0 1 f0");
+    MustDo("loader load");
+    MustDo("sim during " + std::to_string(step) + " p0 write m0 1 77");
+    const model::Observation& seen = Do("agent reboot");
+    ASSERT_TRUE(seen.rebooted);
+    ASSERT_EQ(seen.during.size(), 1u);
+    const model::Observation::During& during = seen.during[0];
+    late |= !during.started;
+    if (!during.started) continue;
+    killed |= during.outcome.kind == Outcome::Kind::kKilled;
+    // Whatever was done is there.
+    if (during.outcome.kind != Outcome::Kind::kDone) continue;
+    done = true;
+    MustDo("agent open");
+    MustDo("agent take s0");
+    MustDo("agent retrieve s0 1 f0");
+    MustDo("p0 map f0 m0 0 2 noreserve");
+    EXPECT_EQ(ValueOf("p0 read m0 1"), 0x77u) << "step " << step;
+  }
+  EXPECT_TRUE(done && killed && late);
+}
+
+TEST_F(ExecutorTest, DevicesGoOnWriting) {
+  PowerOn("hugepages=2");
+  MustDo("p0 memfd f0 64K");
+  MustDo("p0 map f0 m0 0 1");
+  MustDo("p0 pin f0 0");
+  EXPECT_EQ(ResultOf("sim dev f0 1 5"), -ENODEV);
+  MustDo("sim dev f0 0 5 at=8");
+  EXPECT_EQ(ValueOf("p0 read m0 0 at=8"), 5u);
+  MustDo("agent open");
+  MustDo("agent session s0");
+  MustDo("agent preserve s0 1 f0");
+  MustDo("loader load hugepages=2");
+  MustDo("agent reboot");
+  MustDo("sim dev f0 0 6 at=16");
+  MustDo("agent open");
+  MustDo("agent take s0");
+  MustDo("agent retrieve s0 1 f1");
+  MustDo("sim dev f0 0 7");
+  MustDo("p0 map f1 m0 0 1");
+  EXPECT_EQ(ValueOf("p0 read m0 0"), 7u);
+  EXPECT_EQ(ValueOf("p0 read m0 0 at=8"), 5u);
+  EXPECT_EQ(ValueOf("p0 read m0 0 at=16"), 6u);
+  MustDo("p0 unmap m0");
+  MustDo("agent drop s0");
+  MustDo("p0 close f1");
+  EXPECT_EQ(ResultOf("sim dev f0 0 8"), -ENODEV);
+}
+
+TEST_F(ExecutorTest, PowerCutForgetsEverything) {
+  PowerOn("hugepages=2");
+  MustDo("p0 memfd f0 64K");
+  MustDo("loader load hugepages=3");
+  const model::Observation& seen = Do("sim power");
+  EXPECT_TRUE(seen.rebooted);
+  EXPECT_TRUE(seen.after.files.empty());
+  EXPECT_EQ(seen.after.pool[1].node[0].nr + seen.after.pool[1].node[1].nr, 3);
+  EXPECT_EQ(ResultOf("p0 close f0"), -EBADF);
+}
+
+TEST_F(ExecutorTest, ShortageIsReported) {
+  PowerOn("hugepagesz=256K hugepages=1000");
+  EXPECT_TRUE(
+      executor_->Run(*model::ParseCommand("sim power")).shortage_reported);
+}
+
+class CorruptTest : public ExecutorTest,
+                    public ::testing::WithParamInterface<int> {};
+
+// Without a checksum to match, whatever is changed is found out, and memory
+// stays where it is.
+TEST_P(CorruptTest, IsQuarantinedAndReported) {
+  const std::string target(
+      model::TargetName(static_cast<model::Target>(GetParam())));
+  PowerOn("hugepages=3");
+  MustDo("p0 memfd f0 64K");
+  MustDo("p0 fallocate f0 0 2");
+  MustDo("agent open");
+  MustDo("agent session s0");
+  MustDo("agent preserve s0 1 f0");
+  MustDo("loader load hugepages=1");
+  MustDo("sim corrupt " + target + " 1");
+  const model::Observation& seen = Do("agent reboot");
+  ASSERT_TRUE(seen.rebooted);
+  EXPECT_FALSE(executor_->dead());
+  int64_t held = 0;
+  for (const model::Reserved& r : seen.after.quarantined) {
+    EXPECT_EQ(r.page_size, 64u << 10);
+    held += r.count;
+  }
+  EXPECT_EQ(held, 2);
+  EXPECT_FALSE(seen.after.reported.empty());
+  MustDo("agent open");
+  MustDo("agent take s0");
+  EXPECT_LT(ResultOf("agent retrieve s0 1 f0"), 0);
+}
+
+INSTANTIATE_TEST_SUITE_P(Targets, CorruptTest,
+                         ::testing::Range(0, model::kTargets));
+
+TEST(ReplayTest, SameSeedSameDigest) {
+  const model::History history = Parse(
+      "hugepages=2\np0 memfd f0 64K\np0 map f0 m0 0 1\np0 write m0 0 1\n"
+      "agent open\nagent session s0\nagent preserve s0 1 f0\n"
+      "loader load hugepages=2\nagent reboot\n");
+  RunOptions options;
+  options.seed = 5;
+  const HistoryResult first = RunHistory(history, options);
+  const HistoryResult second = RunHistory(history, options);
+  EXPECT_TRUE(first.ok());
+  EXPECT_EQ(first.digest, second.digest);
+  EXPECT_EQ(first.commands, 8);
+  EXPECT_EQ(first.stats.boots, 1);
+  options.seed = 6;
+  EXPECT_NE(RunHistory(history, options).digest, first.digest);
+  options.log = true;
+  const HistoryResult logged = RunHistory(history, options);
+  EXPECT_NE(logged.log.find("kernel 2 runs"), std::string::npos) << logged.log;
+}
+
+TEST(ReplayTest, CountsErrors) {
+  const HistoryResult result =
+      RunHistory(Parse("\np0 close f0\np0 memfd f0 64K\np0 memfd f0 64K\n"));
+  EXPECT_TRUE(result.ok());
+  EXPECT_EQ(result.stats.errnos[EBADF], 1);
+  EXPECT_EQ(result.stats.errnos[EEXIST], 1);
+  EXPECT_EQ(result.stats.verbs[static_cast<int>(model::Verb::kMemfd)], 2);
+  EXPECT_EQ(result.stats.failed[static_cast<int>(model::Verb::kMemfd)], 1);
+}
+
+}  // namespace
+}  // namespace sim
