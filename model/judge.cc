@@ -82,11 +82,12 @@ int Stepper::FileOf(const Command& command) {
 bool Stepper::MemoryIsShort(uint64_t page_size) const {
   for (int i = 0; i < snapshot_.nr_pools; ++i) {
     const PoolView& pool = snapshot_.pool[static_cast<size_t>(i)];
-    if (pool.page_size != page_size) continue;
+    // The kernel's own needs are smaller than the smallest huge page.
+    if (pool.page_size != page_size && i != 0) continue;
     for (int n = 0; n < state_->nodes; ++n)
       if (pool.node[static_cast<size_t>(n)].allocatable <= 0) return true;
   }
-  return false;
+  return snapshot_.nr_pools == 0;
 }
 
 PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
@@ -94,6 +95,8 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
     if (state_->pools[i].page_size != page_size) continue;
     PoolEvent event;
     event.kind = kind;
+    all_may_migrate_ |= kind != PoolEvent::Kind::kFree &&
+                        IsGigantic(state_->geometry, page_size);
     for (size_t n = 0; n < kMaxNodes; ++n)
       event.short_of_memory[n] =
           fault_ || snapshot_.pool[i].node[n].allocatable <= 0;

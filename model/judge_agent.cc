@@ -157,7 +157,8 @@ void Stepper::DropSession(int name) {
 }
 
 void Stepper::FinishSession(Session* session) {
-  if (!session->files.empty()) SettleLate();
+  for (const SessionFile& f : session->files)
+    if (f.status <= 0 && !file(f.file).shmem) SettleLate();
   while (!session->files.empty()) {
     SessionFile last = session->files.back();
     session->files.pop_back();
@@ -230,8 +231,8 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     Went(o);
     return;
   }
-  SettleLate();
   File& f = file(entry->file);
+  if (!f.shmem) SettleLate();
   bool first = entry->status == 0;
   // A refused file is refused each time, with an errno that says why.
   bool refused = f.life == File::Life::kRefused;

@@ -143,7 +143,7 @@ void Stepper::Kexec(const std::vector<Corruption>& corruptions,
       broken = true;
     } else if (!state_->FindPool(f.page_size)) {
       f.life = File::Life::kRefused;
-      f.must_report = true;
+      f.must_report = !fault_;  // otherwise it may come later
       f.exact_report = corruptions.empty() && !fault_;
     } else {
       published.push_back(id);

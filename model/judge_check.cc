@@ -68,10 +68,22 @@ void Stepper::Check() {
     state_->generation = snapshot_.generation;
   }
   CheckFiles();
+  if (all_may_migrate_) ForgetCopies();
   CheckPools();
   if (frames_changed_) CheckDuplicates();
   CheckSessions();
   CheckQuarantine();
+}
+
+// Where private copies are now is seen again when somebody touches them.
+void Stepper::ForgetCopies() {
+  for (Mapping& m : state_->mappings) {
+    if (file(m.file).shmem) continue;
+    for (Page& copy : m.copies) {
+      copy.frame = kNoFrame;
+      copy.node = -1;
+    }
+  }
 }
 
 bool Stepper::IsCut(int id) const {
@@ -215,7 +227,10 @@ void Stepper::CheckPages(int id, const FileView& view) {
     }
     frames_changed_ = true;
     if (page.frame != kNoFrame) {
-      bool moves = may_migrate && !page.pinned && page.node >= 0;
+      bool held = f.preserved && std::find(f.late.begin(), f.late.end(),
+                                           seen.index) == f.late.end();
+      bool moves = (may_migrate || (all_may_migrate_ && !held)) &&
+                   !page.pinned && page.node >= 0;
       if (!moves && Trusts(id)) {
         Fail(Property("identity"),
              absl::StrCat(Name(view), ": page ", seen.index, " lies in frame ",
@@ -370,9 +385,9 @@ void Stepper::CheckQuarantine() {
 
 void Stepper::CheckCells(const std::vector<Cell>& cells) {
   if (cells.empty()) return;
-  for (const File& f : state_->files) {
+  for (File& f : state_->files) {
     if (f.life == File::Life::kGone || f.shmem || f.unknown) continue;
-    for (const Page& page : f.pages) {
+    for (Page& page : f.pages) {
       if (page.frame == kNoFrame) continue;
       for (const Cell& cell : cells)
         if (cell.frame == page.frame) CheckRead(&page, cell.at, cell.value);

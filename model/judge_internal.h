@@ -97,8 +97,7 @@ class Stepper {
   void PutFile(int id);  // evicts it if nothing holds it
   // Those of a frame, or (kNoFrame) of a page of a file.
   void StopDevices(int id, int64_t page, Frame frame);
-  void CheckRead(const Page* page, uint64_t at, uint64_t value);
-  bool ReadOnlyValue(const Word& word, uint64_t value);
+  void CheckRead(Page* page, uint64_t at, uint64_t value);
 
   // --- judge_agent.cc
   void Agent(const Command& c, const Outcome& o);
@@ -129,6 +128,7 @@ class Stepper {
   void CheckDuplicates();
   void CheckSessions();
   void CheckQuarantine();
+  void ForgetCopies();
   int64_t ExpectedReservations(uint64_t page_size) const;
   const FileView* ViewOf(int id) const;
   bool IsCut(int id) const;
@@ -146,12 +146,20 @@ class Stepper {
   std::vector<int> may_;
   std::vector<std::vector<PoolEvent>> events_;  // by pool
   std::vector<int> may_migrate_;                // files
+  // A gigantic page was allocated, for which any page may be moved aside.
+  bool all_may_migrate_ = false;
   std::string_view override_;
   bool frames_changed_ = false;
   bool false_counts_ = false;    // a corrupted root.count passes for a good one
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;
+  struct Written {
+    int file;
+    int64_t index;
+    uint64_t at;
+  };
+  std::vector<Written> written_;  // while racing
   bool cut_short_ = false;
   std::vector<int> cut_files_;  // those that it was about
 };

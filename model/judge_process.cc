@@ -4,7 +4,7 @@
 // fs/hugetlbfs/inode.c, mm/memfd.c and, for shmem files in outline, mm/shmem.c.
 #include <algorithm>
 #include <cerrno>
-#include <iterator>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/judge_internal.h"
@@ -29,10 +29,10 @@ void Erase(std::vector<int64_t>* list, int64_t value) {
   if (it != list->end() && *it == value) list->erase(it);
 }
 
-// Pages of a file up to its size; the last one of a shmem file may be partial.
+// Whole pages of a file up to its size. The size is a multiple of the page size
+// unless a corrupted table said otherwise; hugetlbfs then rounds down.
 int64_t SizeInPages(const File& file) {
-  int64_t page = static_cast<int64_t>(file.page_size);
-  return (file.size + page - 1) / page;
+  return file.size / static_cast<int64_t>(file.page_size);
 }
 
 }  // namespace
@@ -224,6 +224,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
     bool no_memory = o.kind == Outcome::Kind::kSigbus ||
                      (fault_ && (o.kind == Outcome::Kind::kKilled ||
                                  o.kind == Outcome::Kind::kDone));
+    if (IsCut(id) && o.kind == Outcome::Kind::kSigbus) return;
     if (!no_memory || !(needs_copy || needs_own) || (f.shmem && !fault_)) {
       if (!fault_ || (o.kind == Outcome::Kind::kDone && o.result >= 0))
         Fail("refusal", "the access should have gone well");
@@ -279,14 +280,25 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   }
   if (write) {
     if (page_used) page_used->Write(at, c.value, state_->generation, false);
+    if (racing_ && page_used && !m->is_private) {
+      for (const Written& w : written_)
+        if (w.file == id && w.index == index && w.at == at)
+          page_used->Find(at)->rival = true;
+      written_.push_back({id, index, at});
+    }
   } else if (!f.unknown) {
     CheckRead(page_used, at, o.value);
   }
 }
 
-void Stepper::CheckRead(const Page* page, uint64_t at, uint64_t value) {
-  const Word* word = page ? page->Find(at) : nullptr;
+void Stepper::CheckRead(Page* page, uint64_t at, uint64_t value) {
+  Word* word = page ? page->Find(at) : nullptr;
   uint64_t expected = word ? word->value : 0;
+  if (word && word->rival && value == word->previous) {
+    std::swap(word->value, word->previous);  // the other one came last
+    expected = value;
+  }
+  if (word) word->rival = false;
   if (value == expected) return;
   // A value that is older than the kernel shows a write that got lost.
   bool lost = word && word->generation < state_->generation && !word->device &&
@@ -377,7 +389,7 @@ void Stepper::Punch(const Command& c, const Outcome& o) {
     }
   }
   if (!Went(o)) return;
-  ZapCopies(id, c.page, end);
+  if (!f.shmem) ZapCopies(id, c.page, end);  // shmem leaves copies alone
   RemovePages(id, c.page, end);
 }
 
@@ -432,6 +444,9 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
   }
   File& f = file(id);
   if (c.page >= SizeInPages(f)) Must(EINVAL);
+  // A size that is no multiple of the page size ends within the last page.
+  if ((c.page + 1) * static_cast<int64_t>(f.page_size) > f.size)
+    May(EINVAL);
   Page* page = FindPage(&f.pages, c.page);
   bool hole = !page && !f.shmem;
   bool refused = !must_.empty();
@@ -537,7 +552,7 @@ void Stepper::Dev(const Command& c, const Outcome& o) {
     Fail("refusal", absl::StrCat("dev ended with ", o.result));
     return;
   }
-  if (!page && !orphan) {
+  if (!page && !orphan && !state_->distrust) {
     Fail("contents", "a device wrote to a page that it has no more");
     return;
   }

@@ -688,6 +688,32 @@ TEST_F(JudgeTest, DuringMayComeFirstOrLast) {
   w.Holds("p0 read m0 0 at=8");
 }
 
+TEST_F(JudgeTest, OfTwoWritesAtATimeEitherMayBeLast) {
+  for (uint64_t last : {9, 10}) {
+    World w(kFourPages);
+    w.MakeFile();
+    w.Holds("sim during 3 p0 write m0 0 9 at=8");
+    w.o.during.resize(1);
+    w.o.during[0].started = true;
+    w.Holds("p0 write m0 0 a at=8");
+    w.o.outcome.value = last;
+    w.Holds("p0 read m0 0 at=8");
+    w.o.outcome.value = last ^ 3;
+    w.Breaks("contents", "p0 read m0 0 at=8");
+  }
+}
+
+TEST_F(JudgeTest, AGiganticPageMayMoveOthersButNotPreservedOnes) {
+  w.MakeFile();
+  w.files[0].pages[0].frame = 104;
+  w.o.after.pool[2].node[0].nr = w.o.after.pool[2].node[0].free = 1;
+  w.Holds("admin nr 256K 1");
+  w.Preserve();
+  w.files[0].pages[0].frame = 108;
+  w.o.after.pool[2].node[0].nr = w.o.after.pool[2].node[0].free = 2;
+  w.Breaks("identity", "admin nr 256K 2");
+}
+
 TEST_F(JudgeTest, AWriteThatWasKilledNeverHappened) {
   w.MakeFile();
   w.Preserve();

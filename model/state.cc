@@ -11,6 +11,10 @@ const Word* Page::Find(uint64_t at) const {
   return nullptr;
 }
 
+Word* Page::Find(uint64_t at) {
+  return const_cast<Word*>(static_cast<const Page*>(this)->Find(at));
+}
+
 uint64_t Page::Read(uint64_t at) const {
   const Word* word = Find(at);
   return word ? word->value : 0;
@@ -23,9 +27,10 @@ void Page::Write(uint64_t at, uint64_t value, int generation, bool device) {
     word.value = value;
     word.generation = generation;
     word.device = device;
+    word.rival = false;
     return;
   }
-  words.push_back({at, value, 0, generation, device});
+  words.push_back({at, value, 0, generation, device, false});
 }
 
 const Page* FindPage(const std::vector<Page>& pages, int64_t index) {

@@ -25,6 +25,7 @@ struct Word {
   uint64_t previous = 0;  // what it was before the last write
   int generation = 0;     // the kernel under which it was written
   bool device = false;    // by DMA
+  bool rival = false;     // `previous` was written at the same time
 };
 
 // A page of a file, or a private copy of one.
@@ -36,6 +37,7 @@ struct Page {
   std::vector<Word> words;
 
   const Word* Find(uint64_t at) const;
+  Word* Find(uint64_t at);
   uint64_t Read(uint64_t at) const;
   void Write(uint64_t at, uint64_t value, int generation, bool device);
 };

@@ -145,6 +145,11 @@ class Scenario {
       sketch_.FillFile(file);
     }
     for (int64_t i = random_.Below(3); i > 0 && Room(2); --i) Step();
+    if (random_.Percent(10) && sketch_.device_open) {
+      // Sessions do not need it; the next update opens it again.
+      sketch_.Add(Bare(Actor::kAgent, Verb::kCloseDevice));
+      sketch_.device_open = false;
+    }
     if (random_.Percent(2)) {
       sketch_.Add(Bare(Actor::kSim, Verb::kPower));
       sketch_.Rebooted(sketch_.kernel);

@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <set>
+#include <string_view>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -146,7 +147,10 @@ void Picture::Add(int64_t step, const model::Command* command,
   row.step = step;
   if (command != nullptr) {
     row.text = model::Print(*command);
-    if (command->verb == model::Verb::kLoad) loaded_ = command->command_line;
+    // With what it lacks, "no-option" and the like.
+    constexpr std::string_view kLoad = "loader load";
+    if (command->verb == model::Verb::kLoad)
+      loaded_ = row.text.substr(kLoad.size());
     row.result = Describe(seen.outcome);
     // " -> -EBUSY (frame ...)": the frame shows where it is.
     row.result = row.result.substr(0, row.result.find(" (frame"));

@@ -77,7 +77,7 @@ class Picture {
 
   ::handover::model::History history_;
   std::vector<PictureKernel> kernels_;
-  std::string loaded_;  // command line of the image
+  std::string loaded_;  // command line of the image, and what it lacks
   // What the pages that were handed over last were called.
   std::map<uint64_t, std::string> labels_;
   std::vector<std::string> last_notes_;

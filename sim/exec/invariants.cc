@@ -83,7 +83,8 @@ uint64_t Invariants::KernelFrames() const {
 void Invariants::Booted(bool cold) {
   comparing_ = false;
   cold_ = cold || KhoUnclaimedPages() == 0;
-  boot_fault_ = M().fault_fired();
+  // What a fault made a kernel leave behind, it hands on.
+  boot_fault_ = M().fault_fired() || (!cold && boot_fault_);
   boot_ = Capture();
   boot_kernel_frames_ = KernelFrames();
   boot_reserved_frames_ = FramesOwnedByAll(Owner::kReserved);

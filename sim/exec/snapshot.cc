@@ -114,7 +114,9 @@ void Snapshooter::ReadLogLine(std::string_view line, bool* shortage) {
   const size_t at = line.find("hugetlb_luo: ");
   trouble_ |= at != std::string_view::npos && line.starts_with("<3>");
   if (line.find("hugetlb_luo: table of preserved pages refused") !=
-      std::string_view::npos) {
+          std::string_view::npos ||
+      line.find("hugetlb_luo: fewer pages announced than preserved") !=
+          std::string_view::npos) {
     // Nobody can tell what was in a table that is not to be trusted.
     reported_.push_back({0, -1, -1});
     return;

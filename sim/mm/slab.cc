@@ -253,6 +253,20 @@ void* AllocSmall(int size_class, size_t size, gfp_t gfp) {
   return object;
 }
 
+// By address. Machines are large and slabs are few.
+std::vector<const Slab*> LiveSlabs() {
+  std::vector<bool> unused(slabs.taken);
+  for (const int index : slabs.unused)
+    unused[static_cast<size_t>(index)] = true;
+  std::vector<const Slab*> live;
+  for (size_t i = 0; i < slabs.taken; ++i) {
+    if (!unused[i]) live.push_back(&*slabs.all[i]);
+  }
+  std::sort(live.begin(), live.end(),
+            [](const Slab* a, const Slab* b) { return a->pfn < b->pfn; });
+  return live;
+}
+
 }  // namespace
 
 void SlabForget() {
@@ -281,13 +295,9 @@ SlabUse SlabInUse() { return slabs.use; }
 
 std::vector<std::string> SlabLiveObjects() {
   std::vector<std::pair<uint64_t, std::string>> found;
-  for (uint64_t pfn = 0; pfn < Map().end_pfn; ++pfn) {
-    if (OwnerOf(pfn) != Owner::kSlab) continue;
-    const struct page* page = pfn_to_page(pfn);
-    if (page->compound_head & 1) continue;
-    const Slab& slab = *slabs.all[page->index];
-    for (unsigned i = 0; i < slab.objects; ++i) {
-      if (Bit(slab.used, i)) found.emplace_back(pfn, Describe(slab, i));
+  for (const Slab* slab : LiveSlabs()) {
+    for (unsigned i = 0; i < slab->objects; ++i) {
+      if (Bit(slab->used, i)) found.emplace_back(slab->pfn, Describe(*slab, i));
     }
   }
   std::vector<std::string> lines;
@@ -297,11 +307,8 @@ std::vector<std::string> SlabLiveObjects() {
 
 bool VerifySlabs() {
   bool good = true;
-  for (uint64_t pfn = 0; pfn < Map().end_pfn; ++pfn) {
-    if (OwnerOf(pfn) != Owner::kSlab) continue;
-    const struct page* page = pfn_to_page(pfn);
-    if (page->compound_head & 1) continue;
-    const Slab& slab = *slabs.all[page->index];
+  for (const Slab* live : LiveSlabs()) {
+    const Slab& slab = *live;
     good = CheckFreedObjects(slab) && good;
     for (unsigned i = 0; i < slab.objects; ++i) {
       if (!Bit(slab.used, i)) continue;
