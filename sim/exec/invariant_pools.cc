@@ -9,6 +9,7 @@
 #include "absl/strings/str_cat.h"
 #include "sim/exec/invariants.h"
 #include "sim/mm/buddy.h"
+#include "sim/mm/hugetlb.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/owners.h"
 
@@ -135,7 +136,7 @@ void Invariants::CheckPools() {
                         " ", surplus, ", counted are ", h->nr_huge_pages, " ",
                         h->free_huge_pages, " ", h->surplus_huge_pages));
     }
-    if (h->resv_huge_pages > h->free_huge_pages) {
+    if (h->resv_huge_pages > h->free_huge_pages && !HugetlbReserveIsOff()) {
       Fail("counters",
            absl::StrCat(h->name, ": ", h->resv_huge_pages, " reserved of ",
                         h->free_huge_pages, " free"));

@@ -80,11 +80,11 @@ uint64_t Invariants::KernelFrames() const {
   return frames;
 }
 
-void Invariants::Booted(bool cold) {
+void Invariants::Booted(bool cold, bool fault) {
   comparing_ = false;
   cold_ = cold || KhoUnclaimedPages() == 0;
   // What a fault made a kernel leave behind, it hands on.
-  boot_fault_ = M().fault_fired() || (!cold && boot_fault_);
+  boot_fault_ = fault || (!cold && boot_fault_);
   boot_ = Capture();
   boot_kernel_frames_ = KernelFrames();
   boot_reserved_frames_ = FramesOwnedByAll(Owner::kReserved);

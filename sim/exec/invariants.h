@@ -38,8 +38,9 @@ class Invariants {
   Invariants(const Invariants&) = delete;
   Invariants& operator=(const Invariants&) = delete;
 
-  // A kernel came up; `cold`: without a predecessor's pages.
-  void Booted(bool cold);
+  // A kernel came up; `cold`: without a predecessor's pages, `fault`: a call
+  // of its boot failed by plan.
+  void Booted(bool cold, bool fault = false);
   void Before(const model::Command& command);
   // Valid until the next call.
   const std::vector<Violation>& After(const model::Command& command,

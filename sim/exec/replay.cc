@@ -95,7 +95,8 @@ class Runner {
     if (judge_) Take(step, judge_->Step(command, seen));
     if (invariants_) {
       if (seen.rebooted) {
-        invariants_->Booted(command.verb == model::Verb::kPower);
+        invariants_->Booted(command.verb == model::Verb::kPower,
+                            seen.fault_injected);
       }
       Take(step, invariants_->After(command, seen));
       ++result_.stats.checks;

@@ -16,6 +16,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
+#include "sim/mm/hugetlb.h"
 #include "sim/mm/owners.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/vfs.h"
@@ -108,7 +109,9 @@ void Invariants::CheckNothingLeft() {
   none("objects that count as preserved", luo.busy_objects);
   const struct hstate* h;
   for_each_hstate(h) {
-    none("reservations", static_cast<int64_t>(h->resv_huge_pages));
+    if (!HugetlbReserveIsOff()) {
+      none("reservations", static_cast<int64_t>(h->resv_huge_pages));
+    }
   }
   // A fault during boot may have cost live update, or part of what came.
   if (boot_fault_) return;

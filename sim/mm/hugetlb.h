@@ -115,6 +115,12 @@ int TaskBind(int actor);
 const nodemask_t* PolicyMbindNodemask();
 int NumaNodeId();
 
+// True once this kernel's reserve count went wrong as upstream's does when an
+// allocation fails at the wrong time (hugetlb_fix_reserve_counts(),
+// memfd_alloc_folio()): not the fault of the code under test.
+bool HugetlbReserveIsOff();
+void HugetlbReserveWentOff();
+
 }  // namespace sim
 
 #endif  // SIM_MM_HUGETLB_H_

@@ -12,6 +12,7 @@ namespace {
 
 constexpr int kMaxTasks = 64;
 nodemask_t task_bind[kMaxTasks];  // by actor; empty: no policy
+bool reserve_is_off;
 
 // allowed_mems_nr(): free pages on the nodes the task may take them from.
 unsigned long AllowedMemsNr(const struct hstate* h) {
@@ -187,7 +188,11 @@ long VmaReservation(struct hstate* h, struct vm_area_struct* vma,
 
 void HugetlbAllocReset() {
   memset(static_cast<void*>(task_bind), 0, sizeof(task_bind));
+  reserve_is_off = false;
 }
+
+bool HugetlbReserveIsOff() { return reserve_is_off; }
+void HugetlbReserveWentOff() { reserve_is_off = true; }
 
 void SetTaskBind(int actor, int nid) {
   BUG_ON(actor < 0 || actor >= kMaxTasks);
@@ -401,8 +406,10 @@ void hugetlb_fix_reserve_counts(struct inode* inode) {
   const long adjust = sim::SubpoolGetPages(subpool_inode(inode), 1);
   bool reserved = adjust == 0;
   if (adjust > 0) reserved = !sim::HugetlbAcctMemory(hstate_inode(inode), 1);
-  if (!reserved)
+  if (!reserved) {
     pr_warn("hugetlb: Huge Page Reserved count may go negative.\n");
+    sim::HugetlbReserveWentOff();
+  }
 }
 
 }  // extern "C"
