@@ -123,8 +123,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     if (!f.shmem && f.regions.Count() != static_cast<int64_t>(f.pages.size()))
       Must(EOPNOTSUPP);
     int64_t page = static_cast<int64_t>(f.page_size);
-    if (!f.shmem && !f.pages.empty() &&
-        (f.pages.back().index + 1) * page > f.size)
+    if (!f.shmem && !f.pages.empty() && f.pages.back().index * page >= f.size)
       Must(EOPNOTSUPP);
     // A page may have its reservation and not yet be in the file.
     if (racing_ && !f.shmem) May(EOPNOTSUPP);

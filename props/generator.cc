@@ -258,9 +258,14 @@ class Scenario {
   void RebootCall() { sketch_.Add(Bare(Actor::kAgent, Verb::kReboot)); }
 
   void Corrupt() {
+    int64_t last = model::kTargets;
     for (int64_t i = random_.Percent(80) ? 1 : 2; i > 0; --i) {
       Command c = Bare(Actor::kSim, Verb::kCorrupt);
-      c.target = static_cast<model::Target>(random_.Below(model::kTargets));
+      int64_t target = random_.Below(model::kTargets);
+      // Two of one field might cancel out, and nothing would be damaged.
+      if (target == last) target = (target + 1) % model::kTargets;
+      last = target;
+      c.target = static_cast<model::Target>(target);
       switch (random_.Weighted({50, 25, 25})) {
         case 0:
           c.delta = random_.Pick({1, -1, 2, -2, 4});
