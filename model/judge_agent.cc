@@ -308,6 +308,8 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
   // Late pages are pinned and recorded only now, which takes memory.
   if (late && must_.empty())
     for (int error : {ENOMEM, EBUSY, ENOSPC, EOPNOTSUPP}) May(error);
+  // Somebody may be about to change a file that has to be frozen.
+  if (racing_) May(EBUSY);
   if (!o.ok()) override_ = "exact-rollback";
   Went(o);
 }

@@ -184,9 +184,7 @@ struct State {
   Mapping* FindMapping(int process, int name);
   Session* FindOpenSession(int name);
   bool luo() const { return request.kho && request.liveupdate; }
-  bool handler() const {
-    return luo() && !kernel.no_option && !request.pages.empty();
-  }
+  bool handler() const { return luo() && !kernel.no_option; }
 };
 
 }  // namespace handover::model

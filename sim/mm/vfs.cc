@@ -156,6 +156,11 @@ extern "C" {
 
 void inode_lock(struct inode* inode) { down_write(&inode->i_rwsem); }
 
+// Follows inode_trylock().
+int inode_trylock(struct inode* inode) {
+  return down_write_trylock(&inode->i_rwsem);
+}
+
 void inode_unlock(struct inode* inode) { up_write(&inode->i_rwsem); }
 
 void iput(struct inode* inode) {

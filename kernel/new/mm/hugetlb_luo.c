@@ -33,7 +33,8 @@
  * ========================
  *
  * Everything else is set to its default in the next kernel: the name of the
- * memfd, its owner, status flags of the descriptor. A file with properties
+ * memfd, its owner, status flags of the descriptor, and whether the page
+ * structures of its pages were optimized away (HVO). A file with properties
  * whose loss would be felt is refused: reservations for indices that are not
  * backed yet, pages charged to a control group other than the root, pages with
  * memory errors, pages beyond the end of the file. So are descriptors that are
@@ -89,6 +90,7 @@
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
+#include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/srcu.h>
@@ -101,6 +103,9 @@
 #define HUGETLB_LUO_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
 				 F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | \
 				 F_SEAL_EXEC)
+
+/* More than any kernel announces: what is beyond is not worth the time. */
+#define HUGETLB_LUO_MAX_COUNTS	4096
 
 /*
  * struct hugetlb_luo_table - the blocks of runs of one file
@@ -192,6 +197,8 @@ static struct {
 	/* By frame number of the record; refused files are kept. */
 	struct xarray files;
 	struct hugetlb_luo_root_ser *root;
+	/* One of another version that has no files. */
+	struct hugetlb_luo_root_ser *empty_root;
 	size_t root_size;
 	/* Everything was validated, @files is complete. */
 	bool imported;
@@ -384,10 +391,14 @@ static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
 /* Refuse what the next kernel could not restore. */
 static int hugetlb_luo_check_folio(struct folio *folio)
 {
-	struct mem_cgroup *memcg = folio_memcg(folio);
+	struct mem_cgroup *memcg;
 
 	if (folio_test_hwpoison(folio))
 		return -EHWPOISON;
+
+	/* For the control groups, none of which is charged for good. */
+	guard(rcu)();
+	memcg = folio_memcg(folio);
 
 	if (hugetlb_luo_charged(hugetlb_cgroup_from_folio(folio)) ||
 	    hugetlb_luo_charged(hugetlb_cgroup_from_folio_rsvd(folio)) ||
@@ -595,7 +606,8 @@ static int hugetlb_luo_add_late(struct hugetlb_luo_file *f,
 	for (;;) {
 		/*
 		 * The caller holds the fault mutex of the index, so others may
-		 * have to wait along. None of them is needed to abort an update.
+		 * have to wait along, with locks of their own. None of these is
+		 * waited for by freezing other files or by an abort.
 		 */
 		if (wait_event_killable(f->thaw, !READ_ONCE(f->frozen)))
 			return -EINTR;
@@ -718,7 +730,8 @@ static bool hugetlb_luo_can_preserve(struct liveupdate_file_handler *handler,
 	 * memfds live in the kernel's own mounts. So do SysV shared memory
 	 * segments, which are marked private, and have a name of their own.
 	 */
-	return is_file_hugepages(file) && !inode->i_nlink &&
+	return hugetlb_luo_out.root && is_file_hugepages(file) &&
+	       !inode->i_nlink &&
 	       !(inode->i_flags & S_PRIVATE) &&
 	       (inode->i_sb->s_flags & SB_KERNMOUNT);
 }
@@ -893,8 +906,13 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	unsigned int nid;
 	int err;
 
-	/* Seals are added under the inode lock. */
-	inode_lock(inode);
+	/*
+	 * Seals are added under the inode lock. But fallocate() may hold it and
+	 * wait for a fault mutex, and that for a fault into another file, which
+	 * is frozen already. Waiting for it here would be for good.
+	 */
+	if (!inode_trylock(inode))
+		return -EBUSY;
 	mutex_lock(&f->lock);
 
 	err = hugetlb_luo_preserve_late(f);
@@ -978,13 +996,23 @@ void __init hugetlb_luo_boot_init(void)
 		goto refuse;
 
 	root = phys_to_virt(phys);
-	why = "wrong version";
-	if (root->magic != HUGETLB_LUO_ROOT_MAGIC ||
-	    root->version != HUGETLB_LUO_VERSION)
+	why = "damaged";
+	if (root->magic != HUGETLB_LUO_ROOT_MAGIC)
 		goto refuse;
+
+	why = "wrong version";
+	if (root->version != HUGETLB_LUO_VERSION) {
+		/* There is one from every kernel, with files or without. */
+		if (root->nr_files)
+			goto refuse;
+		hugetlb_luo_in.empty_root = root;
+		hugetlb_luo_in.root_size = size;
+		return;
+	}
 
 	why = "damaged";
 	if (root->nr_counts > (size - sizeof(*root)) / sizeof(root->counts[0]) ||
+	    root->nr_counts > HUGETLB_LUO_MAX_COUNTS ||
 	    root->csum != hugetlb_luo_root_csum(root))
 		goto refuse;
 
@@ -1047,9 +1075,12 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 		if (run->frame + n < n)
 			return -EINVAL;
 		pfn = hugetlb_luo_pfn(in->h, run->frame + n);
+		if (pfn >= max_pfn)
+			return -ENXIO;
 		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
 			return -ENXIO;
 		node_pages[page_to_nid(pfn_to_page(pfn))]++;
+		cond_resched();
 	}
 
 	return 0;
@@ -1117,7 +1148,6 @@ static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 		err = hugetlb_luo_check_run(in, run, node_pages);
 		if (err)
 			return err;
-		cond_resched();
 	}
 
 	return 0;
@@ -1151,6 +1181,10 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 		in->h = size_to_hstate(PAGE_SIZE << ser->order);
 	if (!in->h)
 		return -EOPNOTSUPP;
+
+	/* Bounds the time that it takes to look at all of them, too. */
+	if (ser->nr_pages > max_pfn >> ser->order)
+		return -EINVAL;
 
 	node_pages = kcalloc(nr_node_ids, sizeof(*node_pages), GFP_KERNEL);
 	if (!node_pages)
@@ -1692,6 +1726,12 @@ static void hugetlb_luo_put_root(void)
  */
 void __init hugetlb_luo_import(void)
 {
+	struct hugetlb_luo_root_ser *empty = hugetlb_luo_in.empty_root;
+
+	if (empty && kho_folio_preserved(virt_to_phys(empty),
+					 get_order(hugetlb_luo_in.root_size)))
+		kho_restore_free(empty);
+
 	if (hugetlb_luo_do_import())
 		pr_warn("no memory to check preserved files, trying again later\n");
 	else
@@ -1964,8 +2004,10 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 		}
 	}
 
-	list_for_each_entry_safe(folio, next, &in->folios, lru)
+	list_for_each_entry_safe(folio, next, &in->folios, lru) {
 		folio_put(folio);
+		cond_resched();
+	}
 
 	if (lost) {
 		pr_err("%llu pages of a preserved file were not given back\n", lost);
@@ -2056,25 +2098,24 @@ static int __init hugetlb_luo_init(void)
 	struct hugetlb_luo_root_ser *root;
 	int err;
 
-	if (!liveupdate_enabled() || !hugetlb_max_hstate)
+	if (!liveupdate_enabled())
 		return 0;
 
+	/*
+	 * Without a root nothing can be preserved. Files that come from the
+	 * previous kernel need their handler all the same, or LUO gives up
+	 * those of all others as well.
+	 */
 	root = hugetlb_luo_make_root();
-	if (IS_ERR(root)) {
-		err = PTR_ERR(root);
-		goto err_report;
-	}
+	if (IS_ERR(root))
+		pr_err("no memory can be handed over: %pe\n", root);
+	else
+		hugetlb_luo_out.root = root;
 
-	hugetlb_luo_out.root = root;
 	err = liveupdate_register_file_handler(&hugetlb_luo_handler);
-	if (!err)
-		return 0;
+	if (err)
+		pr_err("could not register: %pe\n", ERR_PTR(err));
 
-	hugetlb_luo_out.root = NULL;
-	kho_remove_subtree(root);
-	kho_unpreserve_free(root);
-err_report:
-	pr_err("could not register: %pe\n", ERR_PTR(err));
 	return err;
 }
 late_initcall(hugetlb_luo_init);

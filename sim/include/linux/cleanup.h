@@ -3,6 +3,7 @@
 #define _SIM_LINUX_CLEANUP_H
 
 #include <linux/mutex.h>
+#include <linux/rcupdate.h>
 #include <linux/rwsem.h>
 
 /*
@@ -31,6 +32,17 @@ static inline spinlock_t *__sim_take_spinlock_irq(spinlock_t *l)
 	spin_lock_irq(l);
 	return l;
 }
+static inline void __sim_guard_rcu(void **p)
+{
+	(void)p;
+	rcu_read_unlock();
+}
+static inline void *__sim_take_rcu(void)
+{
+	rcu_read_lock();
+	return NULL;
+}
+#define __sim_type_rcu void
 #define __sim_type_mutex struct mutex
 #define __sim_type_spinlock_irq spinlock_t
 #define guard(cls) \

@@ -76,6 +76,7 @@ struct file {
 
 __sim_extern_begin
 void inode_lock(struct inode *inode);
+int inode_trylock(struct inode *inode);
 void inode_unlock(struct inode *inode);
 void iput(struct inode *inode);
 void fput(struct file *file);

@@ -19,6 +19,10 @@ enum memblock_flags {
 #define MEMBLOCK_ALLOC_ANYWHERE (~(phys_addr_t)0)
 #define MEMBLOCK_ALLOC_ACCESSIBLE 0
 
+#ifndef __cplusplus
+#define max_pfn sim_max_pfn
+#endif
+
 __sim_extern_begin
 int memblock_add(phys_addr_t base, phys_addr_t size);
 int memblock_add_node(phys_addr_t base, phys_addr_t size, int nid,

@@ -35,13 +35,19 @@
  * one entry, and never does a page take more than the 12 bytes of a run of its
  * own. Frames and indices count in units of the file's page size.
  *
- * Every record carries %HUGETLB_LUO_VERSION and a checksum. The version is not
- * part of the LUO compatible string: LUO gives up all of its sessions when it
- * meets a string that nobody handles, but only the files in question have to be
- * refused when a record is of another version. Any change of a structure below
- * needs a new version.
+ * The version is in the root and in the files' records, and not part of the LUO
+ * compatible string: LUO gives up all of its sessions when it meets a string that
+ * nobody handles, but only the files here have to be refused when a record is of
+ * another version. Any change of a structure below needs a new version. The part
+ * of the root in front of its counts never changes, so that a kernel of another
+ * version can tell whether anything was handed over.
  *
- * Fields that are not in use are zero, and the receiving side insists on it.
+ * The checksum of a record is jhash2() of the words in front of the field it goes
+ * to, with %HUGETLB_LUO_VERSION as the initial value, and then, with the result
+ * of that as the initial value, of the words behind it. It guards against a
+ * predecessor that was killed by what it is being updated for.
+ *
+ * Reserved fields are zero, and the receiving side insists on it.
  */
 
 /* The name of the KHO subtree that holds the root. */
