@@ -92,23 +92,41 @@ inline constexpr uint32_t kSealExec = 0x20;
 
 enum class FailKind : uint8_t { kAny, kAlloc, kKho, kOther };
 
+// Fields of the records of linux/kho/abi/hugetlb.h, and, first, what KHO's
+// device tree says about the place and length of the root.
 enum class Target : uint8_t {
+  kRootAddress,
+  kRootBytes,
+  kRootMagic,
   kRootVersion,
   kRootCsum,
+  kRootNrCounts,
   kRootFiles,
+  kRootNrFiles,
+  kRootOrder,  // of its counts
+  kRootNode,
   kRootCount,
+  kFileMagic,
   kFileVersion,
   kFileCsum,
   kFileOrder,
-  kFileSize,
-  kFileSeals,
-  kFileNrPages,
-  kFileCount,
-  kFileRuns,
   kFileNext,
+  kFileRuns,
+  kFileLate,
+  kFileSize,
+  kFilePos,
+  kFileNrPages,
+  kFileSeals,
+  kFileMode,
+  kFileNrCounts,
+  kFileReserved,
+  kFileCountOrder,  // of its first count
+  kFileCountNode,
+  kFileCount,
   kBlockNext,
-  kBlockNr,
+  kBlockMagic,
   kBlockCsum,
+  kBlockNr,
   kRunIndex,
   kRunNr,
   kRunFrame,

@@ -28,6 +28,8 @@ void Observation::Clear() {
   after.Clear();
   rebooted = false;
   before.Clear();
+  handed_known = false;
+  handed = TableView();
   fault_injected = false;
   shortage_reported = false;
   warned = false;
@@ -245,8 +247,7 @@ class Judge::Impl {
         }
         return true;
       case Verb::kCorrupt:
-        corruptions_.push_back(
-            {command.target, command.delta, command.nth, command.resum});
+        corrupted_ = true;
         return true;
       default:
         return false;
@@ -390,13 +391,13 @@ class Judge::Impl {
         return OldKernel(state, command, o, order);
       });
       Stepper young(&state_, o.after, o.fault_injected);
-      young.Kexec(corruptions_, o.shortage_reported);
+      young.Kexec(o, corrupted_);
       young.Check();
       young.CheckCells(o.cells);
       verdicts_.insert(verdicts_.end(), young.verdicts.begin(),
                        young.verdicts.end());
     }
-    corruptions_.clear();
+    corrupted_ = false;
     waiting_.clear();
   }
 
@@ -409,7 +410,7 @@ class Judge::Impl {
   State state_;
   std::vector<Verdict> verdicts_;
   std::vector<Command> during_;
-  std::vector<Corruption> corruptions_;
+  bool corrupted_ = false;
   std::vector<std::pair<int64_t, Command>> waiting_;
   int64_t steps_ = 0;
 };

@@ -19,6 +19,7 @@ Session* FindIncoming(State* state, int name) {
 
 // Memory of the kernel before that nobody has claimed: an update would lose it.
 bool Unclaimed(const State& state) {
+  if (state.quarantine) return true;
   for (const Session& session : state.sessions) {
     if (!session.incoming) continue;
     for (const SessionFile& f : session.files)
@@ -165,8 +166,6 @@ void Stepper::FinishSession(Session* session) {
     if (last.status > 0) {
       f.retrieved = false;
       PutFile(last.file);
-    } else if (f.doubtful && f.pages.empty()) {
-      f.life = File::Life::kRefused;  // perhaps: nothing shows it
     } else if (f.life == File::Life::kAnnounced) {
       // Nobody asked for it: its pages become ordinary pages of the pool.
       if (!f.shmem) {
@@ -186,32 +185,6 @@ void Stepper::FinishSession(Session* session) {
     // A refused file stays what it is, finished or not.
   }
   session->finished = true;
-}
-
-void Stepper::SettleDoubt(int id, bool refused) {
-  File& f = file(id);
-  f.doubtful = false;
-  if ((f.life == File::Life::kRefused) == refused) return;
-  File::Life other_life = f.life;
-  f.life = refused ? File::Life::kRefused : File::Life::kAnnounced;
-  auto nodes = [](const File& of) {
-    std::array<int, kMaxNodes> sums{};
-    for (const Page& page : of.pages)
-      if (page.node >= 0) ++sums[static_cast<size_t>(page.node)];
-    return sums;
-  };
-  if (f.pages.empty()) return;
-  for (File& other : state_->files) {
-    if (&other == &f || !other.doubtful || other.shmem ||
-        other.page_size != f.page_size || other.life == other_life ||
-        nodes(other) != nodes(f))
-      continue;
-    if (other.life != File::Life::kRefused &&
-        other.life != File::Life::kAnnounced)
-      continue;
-    other.life = other_life;
-    return;
-  }
 }
 
 void Stepper::Retrieve(const Command& c, const Outcome& o) {
@@ -238,15 +211,6 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   if (entry->status < 0) Must(-entry->status);
   bool known_error =
       o.kind == Outcome::Kind::kDone && o.result < 0 && o.result != -ENOSYS;
-  if (first && f.doubtful) {
-    if (o.result == -EAGAIN && (fault_ || f.unknown || state_->boot_fault)) {
-      May(EAGAIN);  // not refused, but what it needs is not to be had
-      refused = false;
-    } else {
-      refused = !o.ok();
-      SettleDoubt(entry->file, refused);
-    }
-  }
   if (first && refused) {
     if (!known_error) Fail("refusal", "a refused file was handed out");
     override_ = "atomic-import";
@@ -274,12 +238,6 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   ++f.names;
   if (const FileView* view = ViewOf(entry->file)) {
     f.inode = view->inode;
-    if (f.unknown) {
-      f.size = view->size;
-      f.position = view->position;
-      f.seals = view->seals;
-      f.mode = view->mode;
-    }
   }
 }
 
@@ -292,8 +250,7 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
       Must(EBUSY);
     }
   }
-  // Of a refused file without pages the records are left, and a kernel that
-  // has no huge pages cannot look at what it was given.
+  // Of a refused file without pages the records are left.
   for (const File& f : state_->files)
     if (f.life == File::Life::kRefused) May(EBUSY);
   if (state_->distrust) May(EBUSY);

@@ -11,6 +11,8 @@
 namespace handover::model {
 namespace {
 
+constexpr uint64_t kSmallPage = 4096;
+
 using NodeSums = std::array<int64_t, kMaxNodes>;
 
 void SumPages(const File& file, NodeSums* sums) {
@@ -23,57 +25,8 @@ int64_t Share(int64_t total, int nodes, int node) {
   return total / nodes + (node < total % nodes ? 1 : 0);
 }
 
-bool Has64Bits(Target target) {
-  switch (target) {
-    case Target::kRootFiles:
-    case Target::kRootCount:
-    case Target::kFileSize:
-    case Target::kFileNrPages:
-    case Target::kFileCount:
-    case Target::kFileRuns:
-    case Target::kFileNext:
-    case Target::kBlockNext:
-      return true;
-    default:
-      return false;
-  }
-}
-
-bool ChangesNothing(const Corruption& c) {
-  return Has64Bits(c.target) ? c.delta == 0
-                             : static_cast<uint32_t>(c.delta) == 0;
-}
-
-bool OfRoot(Target target) {
-  return target == Target::kRootVersion || target == Target::kRootCsum ||
-         target == Target::kRootFiles || target == Target::kRootCount;
-}
-
-bool OfBlockOrRun(Target target) {
-  return target == Target::kBlockNext || target == Target::kBlockNr ||
-         target == Target::kBlockCsum || target == Target::kRunIndex ||
-         target == Target::kRunNr || target == Target::kRunFrame;
-}
-
-// Which record a field belongs to: checksums are by record.
-int RecordOf(Target target) {
-  return OfRoot(target) ? 0 : OfBlockOrRun(target) ? 2 : 1;
-}
-
-// Whether a corruption shows for certain if it hits something. A checksum that
-// a later one puts right hides it.
-bool AlwaysShows(const std::vector<Corruption>& all, size_t which) {
-  const Corruption& c = all[which];
-  if (ChangesNothing(c)) return false;
-  // Without pages in the file, this is the number of counts: 32 bits.
-  if (c.target == Target::kFileCount && static_cast<uint32_t>(c.delta) == 0)
-    return false;
-  if (c.target == Target::kRootVersion || c.target == Target::kFileVersion)
-    return true;
-  for (size_t i = which; i < all.size(); ++i)
-    if (all[i].resum && RecordOf(all[i].target) == RecordOf(c.target))
-      return false;
-  return true;
+Frame FrameEnd(const Page& page, uint64_t page_size) {
+  return page.frame + static_cast<Frame>(page_size / kSmallPage);
 }
 
 }  // namespace
@@ -91,8 +44,7 @@ void Stepper::ColdBoot(bool shortage_reported) {
   Boot(/*cold=*/true, shortage_reported);
 }
 
-void Stepper::Kexec(const std::vector<Corruption>& corruptions,
-                    bool shortage_reported) {
+void Stepper::Kexec(const Observation& o, bool corrupted) {
   // What KHO holds comes over whatever the next command line says: kho=off
   // keeps that kernel from handing anything on, not from taking it in.
   bool comes = state_->luo();
@@ -127,34 +79,26 @@ void Stepper::Kexec(const std::vector<Corruption>& corruptions,
     for (Page& page : f.pages) page.pinned = false;
   }
 
-  Boot(/*cold=*/false, shortage_reported);  // pools are judged further down
+  Boot(/*cold=*/false, o.shortage_reported);  // pools are judged further down
   bool young_luo = state_->luo();
   std::vector<int> published;
-  bool broken = false;
   for (int id : coming) {
     File& f = file(id);
-    if (f.shmem) {
-      if (!young_luo) f.life = File::Life::kGone;
-      continue;
-    }
-    if (!state_->handler()) {
-      // KHO holds the pages, and nobody there can ask for them.
-      f.life = File::Life::kRefused;
-      broken = true;
-    } else if (!state_->FindPool(f.page_size)) {
-      f.life = File::Life::kRefused;
-      f.must_report = !fault_;  // otherwise it may come later
-      f.exact_report = corruptions.empty() && !fault_;
-    } else {
+    if (!f.shmem) {
       published.push_back(id);
+      // Where the option is missing, KHO holds the pages, and nobody there can
+      // ask for them.
+      if (state_->kernel.no_option) f.life = File::Life::kRefused;
+    } else if (!young_luo) {
+      f.life = File::Life::kGone;
     }
   }
   if (!young_luo) state_->sessions.clear();
   // One file without a handler fails all sessions (luo_session_deserialize).
-  state_->luo_broken = young_luo && broken;
-  Refuse(published, corruptions);
+  state_->luo_broken = young_luo && !state_->handler() && !published.empty();
+  if (!state_->kernel.no_option) Import(o, published, corrupted);
   for (size_t i = 0; i < state_->pools.size(); ++i)
-    BootPool(i, /*cold=*/false, shortage_reported);
+    BootPool(i, /*cold=*/false, o.shortage_reported);
 }
 
 void Stepper::Boot(bool cold, bool shortage_reported) {
@@ -172,6 +116,10 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->luo_broken = false;
   state_->distrust = false;
   state_->unsettled = false;
+  state_->table = TableVerdict();
+  state_->records.clear();
+  state_->report_due = false;
+  state_->quarantine = false;
   // A boot that is out of memory is no better than one with an injected fault.
   bool starved = shortage_reported && snapshot_.nr_pools > 0;
   for (int n = 0; starved && n < state_->nodes; ++n)
@@ -200,118 +148,210 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
     BootPool(i, cold, shortage_reported);
 }
 
-// Which of the files of the table the new kernel refused. What a corruption
-// does to which file may not be known here; then the memory that is seen to be
-// quarantined tells.
-void Stepper::Refuse(const std::vector<int>& published,
-                     const std::vector<Corruption>& corruptions) {
-  bool all = false, some = false, corrupt = false, resum = false;
-  bool root = false;
-  for (size_t i = 0; i < corruptions.size(); ++i) {
-    const Corruption& c = corruptions[i];
-    corrupt |= !ChangesNothing(c);
-    root |= OfRoot(c.target);
-    resum |= c.resum;
-    false_counts_ |= c.resum && c.target == Target::kRootCount;
-    if (!AlwaysShows(corruptions, i)) continue;
-    // There is a root.count for each size and node, so one number 0.
-    all |= OfRoot(c.target) && (c.target != Target::kRootCount || c.nth == 0);
-    some |= !OfRoot(c.target) && c.nth == 0 && !OfBlockOrRun(c.target);
-    if (OfBlockOrRun(c.target) && c.nth == 0)
-      for (int id : published) some |= !file(id).pages.empty();
-  }
-  state_->distrust = corrupt;
-  if ((!corrupt && !fault_) || published.empty()) return;
-  bool others =
-      std::any_of(state_->files.begin(), state_->files.end(),
-                  [](const File& f) { return f.life == File::Life::kRefused; });
-  for (int id : published) {
-    file(id).doubtful = true;
-    file(id).unknown = resum;
-    // What a damaged root says about numbers is nothing to repeat.
-    file(id).exact_report = corrupt && !root && !resum;
-  }
-  if (all && !fault_) {
-    for (int id : published) {
-      file(id).life = File::Life::kRefused;
-      file(id).must_report = true;
-    }
+// What the new kernel makes of the table, which has to be what the ABI says. A
+// call that fails while it boots may keep it from looking; it then counts what
+// was announced, and looks when it is asked for the first file.
+void Stepper::Import(const Observation& o, const std::vector<int>& published,
+                     bool corrupted) {
+  if (!o.handed_known) {
+    for (int id : published)
+      if (!state_->FindPool(file(id).page_size))
+        file(id).life = File::Life::kRefused;
     return;
   }
-  // It may also have hit one that is refused for its page size.
-  bool must = some && !fault_ && !others;
-  if (!Settle(published, must) && must)
-    Fail("refusal", "a corrupted table was accepted as if nothing were wrong");
-  // Without memory the files are looked at when the first of them is asked for.
-  state_->unsettled = fault_ && corrupt;
+  if (o.handed.original.size() != published.size()) {
+    Fail("metadata", absl::StrCat("the table lists ", o.handed.original.size(),
+                                  " files, there are ", published.size()));
+    return;
+  }
+  // The file that was frozen last stands first.
+  for (size_t i = 0; i < published.size(); ++i)
+    state_->records.emplace_back(o.handed.original[i],
+                                 published[published.size() - 1 - i]);
+  std::vector<uint64_t> page_sizes;
+  for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
+  state_->table = JudgeTable(o.handed, page_sizes, state_->luo());
+  if (!corrupted) {
+    size_t usable = 0;
+    for (int id : published)
+      usable += state_->FindPool(file(id).page_size) != nullptr;
+    if (!state_->luo()) usable = 0;
+    if (state_->table.accepted.size() != usable ||
+        (state_->table.distrusted && state_->luo()))
+      Fail("atomic-import",
+           absl::StrCat("the old kernel left a table of ", usable,
+                        " files of which the next one has to refuse ",
+                        usable - state_->table.accepted.size()));
+  }
+  if (!fault_) {
+    SettleTable();
+    return;
+  }
+  const State before = *state_;
+  SettleTable();
+  if (ExplainsQuarantine() && ExplainsReport()) return;
+  State settled = std::move(*state_);
+  *state_ = before;
+  state_->unsettled = true;
+  if (ExplainsQuarantine()) return;
+  *state_ = before;
+  // It never saw the root.
+  state_->table = TableVerdict();
+  state_->table.quarantine = state_->table.distrusted = true;
+  SettleTable();
+  if (!ExplainsQuarantine()) *state_ = std::move(settled);
 }
 
-// Of doubtful files, those are refused whose memory is seen to be quarantined;
-// perhaps one without memory, if at least one must be. True if that explains
-// what is seen.
-bool Stepper::Settle(const std::vector<int>& doubtful, bool at_least_one) {
-  constexpr size_t kMaxFiles = 12;  // of one history; more are not told apart
-  size_t count = std::min(doubtful.size(), kMaxFiles);
-  std::vector<Reserved> held = Quarantined();  // of missing page sizes
-  auto fits = [&](unsigned mask) {
-    for (const Pool& pool : state_->pools) {
-      NodeSums sums{};
-      for (size_t i = 0; i < count; ++i)
-        if ((mask >> i & 1) && file(doubtful[i]).page_size == pool.page_size)
-          SumPages(file(doubtful[i]), &sums);
-      for (const Reserved& r : held)
-        if (r.page_size == pool.page_size)
-          sums[static_cast<size_t>(r.node)] += r.count;
-      for (const Reserved& r : snapshot_.quarantined)
-        if (r.page_size == pool.page_size && r.node >= 0)
-          sums[static_cast<size_t>(r.node)] -= r.count;
-      if (sums != NodeSums{}) return false;
+bool Stepper::ExplainsQuarantine() const {
+  return SameReserved(Quarantined(), snapshot_.quarantined);
+}
+
+// The files are what the table says, or refused.
+void Stepper::SettleTable() {
+  state_->unsettled = false;
+  state_->report_due = true;
+  state_->quarantine = state_->table.quarantine;
+  frames_changed_ = true;
+  std::vector<Page> before;  // of all files, by frame
+  std::vector<std::pair<Page, uint64_t>> lost;
+  for (const auto& [at, id] : state_->records) {
+    const File& f = file(id);
+    before.insert(before.end(), f.pages.begin(), f.pages.end());
+    for (const Page& page : f.pages) lost.emplace_back(page, f.page_size);
+    file(id).life = File::Life::kRefused;
+  }
+  auto by_frame = [](const Page& a, const Page& b) { return a.frame < b.frame; };
+  std::sort(before.begin(), before.end(), by_frame);
+  std::vector<std::pair<Frame, Frame>> claimed;
+  for (const HandedFile& handed : state_->table.accepted) {
+    for (const auto& [at, id] : state_->records) {
+      if (at != handed.at) continue;
+      TakeOver(&file(id), handed, before);
+      for (const Page& page : file(id).pages)
+        claimed.emplace_back(page.frame, FrameEnd(page, handed.page_size));
     }
-    return true;
+  }
+  auto is_claimed = [&claimed](const Page& page, uint64_t page_size) {
+    return std::any_of(claimed.begin(), claimed.end(), [&](const auto& span) {
+      return span.first < FrameEnd(page, page_size) && page.frame < span.second;
+    });
   };
-  // Fewest refused files first.
-  unsigned best = 0;
-  int best_bits = -1;
-  for (unsigned mask = 0; mask < 1u << count; ++mask) {
-    int bits = __builtin_popcount(mask);
-    if (at_least_one && bits == 0) continue;
-    if ((best_bits >= 0 && bits >= best_bits) || !fits(mask)) continue;
-    best = mask;
-    best_bits = bits;
+  // Devices go on with the frames that they know.
+  for (Device& device : state_->devices)
+    for (const auto& [at, id] : state_->records)
+      for (const Page& page : file(id).pages)
+        if (file(id).life == File::Life::kAnnounced &&
+            page.frame == device.frame) {
+          device.file = id;
+          device.page = page.index;
+        }
+  // Memory that the table says nothing of any more, or that of refused files
+  // that others lay claim to.
+  for (const auto& [at, id] : state_->records) {
+    File& f = file(id);
+    if (f.life != File::Life::kRefused) continue;
+    f.pages.erase(std::remove_if(f.pages.begin(), f.pages.end(),
+                                 [&](const Page& page) {
+                                   return is_claimed(page, f.page_size);
+                                 }),
+                  f.pages.end());
+    for (const Page& page : f.pages)
+      claimed.emplace_back(page.frame, FrameEnd(page, f.page_size));
   }
-  for (size_t i = 0; i < count; ++i) {
-    if ((best >> i & 1) == 0) continue;
-    file(doubtful[i]).life = File::Life::kRefused;
-    file(doubtful[i]).must_report = true;
+  for (auto& [page, page_size] : lost) {
+    if (is_claimed(page, page_size)) continue;
+    File limbo;
+    limbo.life = File::Life::kRefused;
+    limbo.page_size = page_size;
+    limbo.pages.push_back(page);
+    state_->files.push_back(std::move(limbo));
   }
-  return best_bits >= 0;
+}
+
+// `f` becomes what its record says. What is in its pages is what was in these
+// frames before.
+void Stepper::TakeOver(File* f, const HandedFile& handed,
+                       const std::vector<Page>& before) {
+  f->life = File::Life::kAnnounced;
+  const bool same =
+      f->page_size == handed.page_size &&
+      std::equal(f->pages.begin(), f->pages.end(), handed.pages.begin(),
+                 handed.pages.end(), [](const Page& a, const HandedPage& b) {
+                   return a.index == b.index && a.frame == b.frame;
+                 });
+  f->size = handed.size;
+  f->position = handed.position;
+  f->seals = handed.seals;
+  f->mode = handed.mode;
+  if (same) return;
+  f->page_size = handed.page_size;
+  f->pages.clear();
+  f->regions = Regions();
+  for (const HandedPage& h : handed.pages) {
+    Page page;
+    page.frame = h.frame;
+    auto it = std::lower_bound(before.begin(), before.end(), page,
+                               [](const Page& a, const Page& b) {
+                                 return a.frame < b.frame;
+                               });
+    if (it != before.end() && it->frame == h.frame) {
+      page = *it;
+    } else {
+      f->unknown = true;
+    }
+    page.index = h.index;
+    page.node = h.node;
+    f->pages.push_back(std::move(page));
+    f->regions.Add(h.index, h.index + 1);
+  }
 }
 
 // The check of the table that a boot had no memory for is made up for: what is
 // refused now leaves the counters that it was already in.
 void Stepper::SettleLate() {
   if (!state_->unsettled) return;
-  state_->unsettled = false;
+  const State before = *state_;
+  SettleTable();
+  if (fault_ && !(ExplainsQuarantine() && ExplainsReport())) {
+    *state_ = before;  // there was no memory again
+    return;
+  }
   late_import_ = true;
-  std::vector<int> doubtful;
-  for (size_t id = 0; id < state_->files.size(); ++id)
-    if (state_->files[id].doubtful &&
-        state_->files[id].life == File::Life::kAnnounced)
-      doubtful.push_back(static_cast<int>(id));
-  Settle(doubtful, /*at_least_one=*/false);
 }
 
 std::vector<Reserved> Stepper::Quarantined() const {
   std::vector<Reserved> list;
+  auto add = [&](uint64_t page_size, const NodeSums& sums) {
+    for (int n = 0; n < state_->nodes; ++n)
+      if (sums[static_cast<size_t>(n)] != 0)
+        list.push_back({page_size, n, sums[static_cast<size_t>(n)]});
+  };
   for (const File& f : state_->files) {
-    if (f.life != File::Life::kRefused) continue;
+    const bool announced = f.life == File::Life::kAnnounced && !f.shmem;
+    if (f.life != File::Life::kRefused && !(state_->unsettled && announced))
+      continue;
     NodeSums sums{};
     SumPages(f, &sums);
+    add(f.page_size, sums);
+  }
+  if (!state_->unsettled) return list;
+  // Counted on the strength of the announcement.
+  for (const Pool& pool : state_->pools) {
+    NodeSums sums{};
     for (int n = 0; n < state_->nodes; ++n)
-      if (sums[static_cast<size_t>(n)] > 0)
-        list.push_back({f.page_size, n, sums[static_cast<size_t>(n)]});
+      sums[static_cast<size_t>(n)] = -Announced(pool.page_size, n);
+    add(pool.page_size, sums);
   }
   return list;
+}
+
+int64_t Stepper::Announced(uint64_t page_size, int node) const {
+  int64_t pages = 0;
+  for (const TableView::Count& c : state_->table.announced)
+    if (kSmallPage << c.order == page_size &&
+        c.node == static_cast<uint32_t>(node))
+      pages += static_cast<int64_t>(c.pages);
+  return pages;
 }
 
 // hugepages=N spreads evenly and counts what comes; hugepages=0:A,1:B holds for
@@ -325,12 +365,22 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
       view = &snapshot_.pool[static_cast<size_t>(i)];
   if (!view) return;  // CheckPools() says so
   Pool seen = PoolOf(*view, state_->nodes);
-  NodeSums in{};
+  // What is counted as in use, and what the allocation was planned with: the
+  // largest pages are allocated before anything but the root is looked at.
+  NodeSums in{}, planned{};
   for (const File& f : state_->files)
-    if (f.life == File::Life::kAnnounced && f.page_size == pool.page_size)
+    if (f.life == File::Life::kAnnounced && f.page_size == pool.page_size &&
+        !state_->unsettled)
       SumPages(f, &in);
-  int64_t incoming = 0;
+  for (int n = 0; state_->unsettled && n < state_->nodes; ++n)
+    in[static_cast<size_t>(n)] = Announced(pool.page_size, n);
+  planned = in;
+  if (IsGigantic(state_->geometry, pool.page_size) && !state_->records.empty())
+    for (int n = 0; n < state_->nodes; ++n)
+      planned[static_cast<size_t>(n)] = Announced(pool.page_size, n);
+  int64_t incoming = 0, planned_for = 0;
   for (int64_t count : in) incoming += count;
+  for (int64_t count : planned) planned_for += count;
 
   // Also what announced pages the kernel left out or counted twice shows here.
   auto wrong = [&](std::string what) {
@@ -339,12 +389,6 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
                       request.total, " pages asked for and ", incoming,
                       " coming: ", what, ": ", Print(seen)));
   };
-  // Gigantic pages are allocated before the files are checked: those of a file
-  // that is refused then are missed.
-  int64_t missed = 0;
-  if (IsGigantic(state_->geometry, pool.page_size))
-    for (const Reserved& r : Quarantined())
-      if (r.page_size == pool.page_size) missed += r.count;
   NodeSums short_by{};
   int64_t missing = 0;
   bool plausible = true;
@@ -358,7 +402,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     int64_t fresh = seen.nr[i] - in[i];
     int64_t target = request.per_node ? request.node[i]
                                       : Share(request.total, state_->nodes, n);
-    int64_t deficit = std::max<int64_t>(0, target - in[i]);
+    int64_t deficit = std::max<int64_t>(0, target - planned[i]);
     short_by[i] = deficit - fresh;
     if (request.per_node) {
       missing += std::max<int64_t>(0, short_by[i]);
@@ -374,7 +418,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   }
   if (!request.per_node) {
     int64_t fresh = seen.Nr() - incoming;
-    int64_t target = std::max<int64_t>(0, request.total - incoming);
+    int64_t target = std::max<int64_t>(0, request.total - planned_for);
     missing = std::max<int64_t>(0, target - fresh);
     if (fresh > target) wrong(absl::StrCat(fresh - target, " pages too many"));
     if (seen.Surplus() != std::max<int64_t>(0, incoming - request.total))
@@ -393,10 +437,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     excused |= short_by[i] > 0 && dry;
     memory_left |= !dry && (!request.per_node || short_by[i] > 0);
   }
-  bool announced_wrongly =
-      false_counts_ && IsGigantic(state_->geometry, pool.page_size);
-  if (missing <= missed || announced_wrongly) missing = 0;
-  if (plausible && excess && !excused && missed == 0)
+  if (plausible && excess && !excused)
     wrong("a node has more than its part and no other is out of memory");
   if (missing > 0 && memory_left)
     wrong(absl::StrCat(missing, " pages are missing though there is memory"));

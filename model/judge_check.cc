@@ -11,6 +11,8 @@
 namespace handover::model {
 namespace {
 
+constexpr uint64_t kSmallPage = 4096;
+
 std::string Name(const FileView& view) {
   return view.name >= 0 ? absl::StrCat("f", view.name)
                         : absl::StrCat("inode ", view.inode);
@@ -37,18 +39,13 @@ std::vector<Reserved> Sum(std::vector<Reserved> list) {
       it->count += r.count;
     }
   }
+  sums.erase(std::remove_if(sums.begin(), sums.end(),
+                            [](const Reserved& r) { return r.count == 0; }),
+             sums.end());
   std::sort(sums.begin(), sums.end(), [](const Reserved& a, const Reserved& b) {
     return std::tie(a.page_size, a.node) < std::tie(b.page_size, b.node);
   });
   return sums;
-}
-
-bool Same(const std::vector<Reserved>& a, const std::vector<Reserved>& b) {
-  return std::equal(a.begin(), a.end(), b.begin(), b.end(),
-                    [](const Reserved& x, const Reserved& y) {
-                      return x.page_size == y.page_size && x.node == y.node &&
-                             x.count == y.count;
-                    });
 }
 
 std::string Print(const std::vector<Reserved>& list) {
@@ -60,6 +57,16 @@ std::string Print(const std::vector<Reserved>& list) {
 }
 
 }  // namespace
+
+bool SameReserved(const std::vector<Reserved>& a,
+                  const std::vector<Reserved>& b) {
+  const std::vector<Reserved> x = Sum(a), y = Sum(b);
+  return std::equal(x.begin(), x.end(), y.begin(), y.end(),
+                    [](const Reserved& l, const Reserved& r) {
+                      return l.page_size == r.page_size && l.node == r.node &&
+                             l.count == r.count;
+                    });
+}
 
 void Stepper::Check() {
   if (snapshot_.generation != state_->generation) {
@@ -365,22 +372,34 @@ void Stepper::CheckSessions() {
 }
 
 void Stepper::CheckQuarantine() {
-  std::vector<Reserved> expected = Sum(Quarantined());
-  std::vector<Reserved> seen = Sum(snapshot_.quarantined);
-  if (!Same(seen, expected))
-    Fail("quarantine", absl::StrCat("quarantined is ", Print(seen),
-                                    ", should be ", Print(expected)));
-  bool must = false, exact = true;
-  for (const File& f : state_->files) {
-    if (f.life != File::Life::kRefused || f.pages.empty()) continue;
-    must |= f.must_report;
-    exact &= f.exact_report;
-  }
-  if (!must) return;
-  std::vector<Reserved> reported = Sum(snapshot_.reported);
-  if (reported.empty() || (exact && !Same(reported, expected)))
-    Fail("quarantine", absl::StrCat("reported is ", Print(reported),
-                                    ", should be ", Print(expected)));
+  std::vector<Reserved> expected = Quarantined();
+  if (!SameReserved(snapshot_.quarantined, expected))
+    Fail("quarantine",
+         absl::StrCat("quarantined is ", Print(Sum(snapshot_.quarantined)),
+                      ", should be ", Print(Sum(expected))));
+  if (!state_->report_due || ExplainsReport()) return;
+  Fail("quarantine",
+       absl::StrCat("reported is ", Print(Sum(snapshot_.reported)),
+                    ", should be ", Print(Sum(Due())),
+                    state_->table.distrusted
+                        ? " and that none of it can be relied on"
+                        : ""));
+}
+
+std::vector<Reserved> Stepper::Due() const {
+  std::vector<Reserved> due;
+  for (const TableView::Count& c : state_->table.lost)
+    due.push_back({kSmallPage << c.order, static_cast<int>(c.node),
+                   static_cast<int64_t>(c.pages)});
+  return due;
+}
+
+bool Stepper::ExplainsReport() const {
+  std::vector<Reserved> numbers;
+  for (const Reserved& r : snapshot_.reported)
+    if (r.page_size != 0) numbers.push_back(r);
+  const bool vague = numbers.size() != snapshot_.reported.size();
+  return SameReserved(numbers, Due()) && vague == state_->table.distrusted;
 }
 
 void Stepper::CheckCells(const std::vector<Cell>& cells) {

@@ -17,14 +17,6 @@
 
 namespace handover::model {
 
-// What a `sim corrupt` did to the table of the next kexec.
-struct Corruption {
-  Target target = Target::kRootVersion;
-  int64_t delta = 0;
-  int64_t nth = 0;
-  bool resum = false;
-};
-
 // Applies commands to a state and compares the state with a snapshot. The
 // state changes as the observed outcomes say; what could not be is a verdict.
 class Stepper {
@@ -44,9 +36,9 @@ class Stepper {
   void SetRacing() { racing_ = true; }
 
   // The old kernel of `state` is gone, the one of state->image (or a cold one)
-  // runs and `snapshot` is its first.
-  void Kexec(const std::vector<Corruption>& corruptions,
-             bool shortage_reported);
+  // runs and `snapshot` is its first. `corrupted`: by `sim corrupt`, the table
+  // in `o` may be anything.
+  void Kexec(const Observation& o, bool corrupted);
   void ColdBoot(bool shortage_reported);
 
   void CheckCells(const std::vector<Cell>& cells);
@@ -105,20 +97,23 @@ class Stepper {
   void Retrieve(const Command& c, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
-  // A doubtful file turns out to be refused or not; then another one that
-  // looked the same is the opposite.
-  void SettleDoubt(int id, bool refused);
   void DropSession(int name);
 
   // --- judge_boot.cc
   void Boot(bool cold, bool shortage_reported);
   void BootPool(size_t pool, bool cold, bool shortage_reported);
   void LoseEverything();
-  void Refuse(const std::vector<int>& published,
-              const std::vector<Corruption>& corruptions);
-  bool Settle(const std::vector<int>& doubtful, bool at_least_one);
+  void Import(const Observation& o, const std::vector<int>& published,
+              bool corrupted);
+  void SettleTable();
+  void TakeOver(File* f, const HandedFile& handed,
+                const std::vector<Page>& before);
   void SettleLate();
+  bool ExplainsQuarantine() const;
+  bool ExplainsReport() const;
+  std::vector<Reserved> Due() const;  // to be reported, with numbers
   std::vector<Reserved> Quarantined() const;
+  int64_t Announced(uint64_t page_size, int node) const;
 
   // --- judge_check.cc
   void CheckFiles();
@@ -150,7 +145,6 @@ class Stepper {
   bool all_may_migrate_ = false;
   std::string_view override_;
   bool frames_changed_ = false;
-  bool false_counts_ = false;    // a corrupted root.count passes for a good one
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;
@@ -163,6 +157,11 @@ class Stepper {
   bool cut_short_ = false;
   std::vector<int> cut_files_;  // those that it was about
 };
+
+// Whether both say the same when what has one size and node is added up. A
+// report without numbers has page size 0.
+bool SameReserved(const std::vector<Reserved>& a,
+                  const std::vector<Reserved>& b);
 
 // "p0 write m0 3 7f: " for verdicts.
 std::string Where(const Command& command);

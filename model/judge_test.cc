@@ -419,6 +419,8 @@ class QuarantineTest : public JudgeTest {
     w.Preserve();
     w.Holds("sim corrupt file.csum 1");
     w.Reboot();
+    w.HandOver();
+    w.o.handed.files[0].checksum = false;
     // Four fresh pages beside the one that is kept out.
     w.Set(0, 2, 2);
     w.Set(1, 2, 2);

@@ -128,6 +128,36 @@ class World {
     Holds("loader load hugepagesz=16K hugepages=4");
   }
 
+  // For after Reboot(): the table that tells of f0, in an order that the tests
+  // do not depend on.
+  void HandOver() {
+    TableView& t = o.handed;
+    o.handed_known = t.found = t.placed = t.held = t.magic = t.version = true;
+    t.checksum = t.counts_fit = true;
+    t.end_frame = 1 << 16;
+    t.nodes = 2;
+    t.max_nodes = 8;
+    t.counts = {{2, 0, 1}, {2, 1, 0}};
+    t.nr_files = 1;
+    t.first = 4096;
+    t.original = {4096};
+    TableView::File file;
+    file.at = 4096;
+    file.held = file.magic = file.version = file.checksum = true;
+    file.counts_fit = true;
+    file.order = 2;
+    file.size = 2 * 16384;
+    file.mode = 0777;
+    file.nr_pages = 1;
+    file.counts = {{2, 0, 1}};
+    TableView::Block block;
+    block.held = block.magic = block.checksum = true;
+    block.nr_runs = 1;
+    block.runs.push_back({0, 1, 100, true, {0}});
+    file.runs.blocks.push_back(block);
+    t.files = {file};
+  }
+
   // ... and the next kernel runs, the session taken.
   void Update() {
     SeenFile saved = files[0];

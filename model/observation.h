@@ -12,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "model/handover_table.h"
 #include "model/history.h"
 
 namespace handover::model {
@@ -85,7 +86,7 @@ struct FileView {
   int64_t size = 0;        // bytes
   int64_t position = 0;
   uint32_t seals = 0;
-  uint32_t mode = 0;  // permission bits, 0777
+  uint32_t mode = 0;  // permission bits, 07777
   uint32_t pages_begin = 0;
   uint32_t pages_end = 0;
   uint32_t regions_begin = 0;
@@ -152,6 +153,10 @@ struct Observation {
   // snapshot after its last instruction (unused for a power cut).
   bool rebooted = false;
   Snapshot before;
+  // reboot: what the old kernel left of HugeTLB for the new one, after `sim
+  // corrupt`. Not `known`: nobody looked, then it is as it should be.
+  bool handed_known = false;
+  TableView handed;
 
   // A `sim fail` for this command hit: that call was made and failed.
   bool fault_injected = false;

@@ -9,10 +9,12 @@
 #include <array>
 #include <cstdint>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/accounting.h"
 #include "model/command_line.h"
+#include "model/handover_table.h"
 #include "model/history.h"
 #include "model/observation.h"
 
@@ -86,13 +88,8 @@ struct File {
   bool retrieved = false;  // held by an incoming session
   // Late pages: not yet taken up by a freeze, so they may still migrate.
   std::vector<int64_t> late;
-  // A corrupted table may describe this file wrongly without showing it.
-  bool doubtful = false;
+  // A corrupted table gave it pages of which nobody knows what is in them.
   bool unknown = false;
-  // Of a refused one: whether the kernel must have said so, and with the right
-  // numbers (which a corrupted table may not tell).
-  bool must_report = false;
-  bool exact_report = false;
 };
 
 struct Mapping {
@@ -168,11 +165,17 @@ struct State {
 
   bool device_open = false;  // /dev/liveupdate
   bool luo_broken = false;   // deserialization failed: -EIO for good
-  // The kernel may rightly think that something handed over is left: a table
-  // was corrupted, or KHO made by plan to keep a page. Then it may refuse to
-  // be updated.
+  // KHO was made by plan to keep a page: then the kernel may rightly think that
+  // something handed over is left, and refuse to be updated.
   bool distrust = false;
-  bool unsettled = false;   // the table was not looked at yet
+  // What is to be made of the table that this kernel got, and the files that
+  // its records are of.
+  TableVerdict table;
+  std::vector<std::pair<uint64_t, int>> records;
+  // There was no memory to look at the files at boot, it will be done later.
+  bool unsettled = false;
+  bool report_due = false;  // what cannot be claimed has to be in the log
+  bool quarantine = false;  // memory stays reserved for good
   bool boot_fault = false;  // a call failed by plan during this boot
 
   State() {

@@ -37,10 +37,13 @@ struct Table {
   std::vector<Run> runs;
 };
 
+// No record is longer than the buddy allocator's largest block.
 bool Readable(uint64_t phys, size_t bytes) {
-  const PhysicalMemory& memory = M().memory();
-  return phys != 0 && memory.Exists(phys >> PAGE_SHIFT) &&
-         memory.Exists((phys + bytes - 1) >> PAGE_SHIFT);
+  if (phys == 0 || bytes > PAGE_SIZE << MAX_PAGE_ORDER) return false;
+  for (uint64_t pfn = phys >> PAGE_SHIFT;
+       pfn <= (phys + bytes - 1) >> PAGE_SHIFT; ++pfn)
+    if (!M().memory().Exists(pfn)) return false;
+  return true;
 }
 
 template <typename T>
@@ -55,11 +58,6 @@ void Store(uint64_t phys, T value) {
   M().memory().MarkDirty(phys >> PAGE_SHIFT);
   M().memory().MarkDirty((phys + sizeof(value) - 1) >> PAGE_SHIFT);
   std::memcpy(M().memory().base() + phys, &value, sizeof(value));
-}
-
-template <typename T>
-void Add(uint64_t phys, int64_t delta) {
-  Store<T>(phys, static_cast<T>(Load<T>(phys) + static_cast<uint64_t>(delta)));
 }
 
 Table ReadTable() {
@@ -126,107 +124,186 @@ void ResumBlock(uint64_t phys) {
           sizeof(hugetlb_luo_block_ser) + nr * sizeof(hugetlb_luo_run_ser));
 }
 
-void CorruptRoot(uint64_t phys, const Command& c) {
-  switch (c.target) {
-    case Target::kRootVersion:
-      Add<u32>(phys + offsetof(hugetlb_luo_root_ser, version), c.delta);
-      break;
-    case Target::kRootCsum:
-      Add<u32>(phys + offsetof(hugetlb_luo_root_ser, csum), c.delta);
-      break;
-    case Target::kRootFiles:
-      Add<u64>(phys + offsetof(hugetlb_luo_root_ser, files), c.delta);
-      break;
-    default:  // kRootCount
-      if (c.nth >= Load<hugetlb_luo_root_ser>(phys).nr_counts) return;
-      Add<u64>(
-          phys + sizeof(hugetlb_luo_root_ser) +
-              static_cast<uint64_t>(c.nth) * sizeof(hugetlb_luo_count_ser) +
-              offsetof(hugetlb_luo_count_ser, nr),
-          c.delta);
-      break;
+// A field of a record.
+struct Field {
+  size_t offset;
+  bool wide;  // 64 bits
+};
+
+#define FIELD(record, member)  \
+  Field {                      \
+    offsetof(record, member),  \
+        sizeof(record::member) == sizeof(u64) \
   }
+
+Field RootField(const Command& c) {
+  const size_t count =
+      sizeof(hugetlb_luo_root_ser) +
+      static_cast<uint64_t>(c.nth) * sizeof(hugetlb_luo_count_ser);
+  switch (c.target) {
+    case Target::kRootMagic:
+      return FIELD(hugetlb_luo_root_ser, magic);
+    case Target::kRootVersion:
+      return FIELD(hugetlb_luo_root_ser, version);
+    case Target::kRootCsum:
+      return FIELD(hugetlb_luo_root_ser, csum);
+    case Target::kRootNrCounts:
+      return FIELD(hugetlb_luo_root_ser, nr_counts);
+    case Target::kRootFiles:
+      return FIELD(hugetlb_luo_root_ser, files);
+    case Target::kRootNrFiles:
+      return FIELD(hugetlb_luo_root_ser, nr_files);
+    case Target::kRootOrder:
+      return {count + offsetof(hugetlb_luo_count_ser, order), false};
+    case Target::kRootNode:
+      return {count + offsetof(hugetlb_luo_count_ser, nid), false};
+    default:  // kRootCount
+      return {count + offsetof(hugetlb_luo_count_ser, nr), true};
+  }
+}
+
+Field FileField(Target target) {
+  constexpr size_t kCount = sizeof(hugetlb_luo_file_ser);
+  switch (target) {
+    case Target::kFileMagic:
+      return FIELD(hugetlb_luo_file_ser, magic);
+    case Target::kFileVersion:
+      return FIELD(hugetlb_luo_file_ser, version);
+    case Target::kFileCsum:
+      return FIELD(hugetlb_luo_file_ser, csum);
+    case Target::kFileOrder:
+      return FIELD(hugetlb_luo_file_ser, order);
+    case Target::kFileNext:
+      return FIELD(hugetlb_luo_file_ser, next);
+    case Target::kFileRuns:
+      return FIELD(hugetlb_luo_file_ser, runs);
+    case Target::kFileLate:
+      return FIELD(hugetlb_luo_file_ser, late);
+    case Target::kFileSize:
+      return FIELD(hugetlb_luo_file_ser, size);
+    case Target::kFilePos:
+      return FIELD(hugetlb_luo_file_ser, pos);
+    case Target::kFileNrPages:
+      return FIELD(hugetlb_luo_file_ser, nr_pages);
+    case Target::kFileSeals:
+      return FIELD(hugetlb_luo_file_ser, seals);
+    case Target::kFileMode:
+      return FIELD(hugetlb_luo_file_ser, mode);
+    case Target::kFileNrCounts:
+      return FIELD(hugetlb_luo_file_ser, nr_counts);
+    case Target::kFileReserved:
+      return FIELD(hugetlb_luo_file_ser, reserved);
+    case Target::kFileCountOrder:
+      return {kCount + offsetof(hugetlb_luo_count_ser, order), false};
+    case Target::kFileCountNode:
+      return {kCount + offsetof(hugetlb_luo_count_ser, nid), false};
+    default:  // kFileCount
+      return {kCount + offsetof(hugetlb_luo_count_ser, nr), true};
+  }
+}
+
+Field BlockField(Target target) {
+  switch (target) {
+    case Target::kBlockNext:
+      return FIELD(hugetlb_luo_block_ser, next);
+    case Target::kBlockMagic:
+      return FIELD(hugetlb_luo_block_ser, magic);
+    case Target::kBlockCsum:
+      return FIELD(hugetlb_luo_block_ser, csum);
+    default:  // kBlockNr
+      return FIELD(hugetlb_luo_block_ser, nr_runs);
+  }
+}
+
+Field RunField(Target target) {
+  switch (target) {
+    case Target::kRunIndex:
+      return FIELD(hugetlb_luo_run_ser, index);
+    case Target::kRunNr:
+      return FIELD(hugetlb_luo_run_ser, nr);
+    default:  // kRunFrame
+      return FIELD(hugetlb_luo_run_ser, frame);
+  }
+}
+#undef FIELD
+
+void Add(uint64_t phys, const Field& field, int64_t delta) {
+  const uint64_t at = phys + field.offset;
+  if (field.wide) {
+    Store<u64>(at, Load<u64>(at) + static_cast<uint64_t>(delta));
+  } else {
+    Store<u32>(at, Load<u32>(at) + static_cast<uint32_t>(delta));
+  }
+}
+
+// What KHO's device tree says of the root.
+void CorruptEntry(const Command& c) {
+  void* fdt = g_kho.out_fdt;
+  const char* name = c.target == Target::kRootAddress
+                         ? KHO_SUB_TREE_PROP_NAME
+                         : KHO_SUB_TREE_SIZE_PROP_NAME;
+  const int node = fdt_subnode_offset(fdt, 0, HUGETLB_LUO_KHO_ENTRY);
+  int len;
+  void* prop = node < 0 ? nullptr : fdt_getprop_w(fdt, node, name, &len);
+  if (prop == nullptr || len != sizeof(uint64_t)) return;
+  uint64_t value;
+  std::memcpy(&value, prop, sizeof(value));
+  value += static_cast<uint64_t>(c.delta);
+  std::memcpy(prop, &value, sizeof(value));
+}
+
+void CorruptRoot(uint64_t phys, const Command& c) {
+  const bool of_count = c.target == Target::kRootOrder ||
+                        c.target == Target::kRootNode ||
+                        c.target == Target::kRootCount;
+  if (of_count && c.nth >= Load<hugetlb_luo_root_ser>(phys).nr_counts) return;
+  const Field field = RootField(c);
+  if (!Readable(phys, field.offset + sizeof(u64))) return;
+  Add(phys, field, c.delta);
   if (c.resum) ResumRoot(phys);
 }
 
 void CorruptFile(uint64_t phys, const Command& c) {
-  switch (c.target) {
-    case Target::kFileVersion:
-      Add<u32>(phys + offsetof(hugetlb_luo_file_ser, version), c.delta);
-      break;
-    case Target::kFileCsum:
-      Add<u32>(phys + offsetof(hugetlb_luo_file_ser, csum), c.delta);
-      break;
-    case Target::kFileOrder:
-      Add<u32>(phys + offsetof(hugetlb_luo_file_ser, order), c.delta);
-      break;
-    case Target::kFileSize:
-      Add<u64>(phys + offsetof(hugetlb_luo_file_ser, size), c.delta);
-      break;
-    case Target::kFileSeals:
-      Add<u32>(phys + offsetof(hugetlb_luo_file_ser, seals), c.delta);
-      break;
-    case Target::kFileNrPages:
-      Add<u64>(phys + offsetof(hugetlb_luo_file_ser, nr_pages), c.delta);
-      break;
-    case Target::kFileRuns:
-      Add<u64>(phys + offsetof(hugetlb_luo_file_ser, runs), c.delta);
-      break;
-    case Target::kFileNext:
-      Add<u64>(phys + offsetof(hugetlb_luo_file_ser, next), c.delta);
-      break;
-    default:  // kFileCount: its first count; without any, their number
-      if (Load<hugetlb_luo_file_ser>(phys).nr_counts == 0) {
-        Add<u32>(phys + offsetof(hugetlb_luo_file_ser, nr_counts), c.delta);
-      } else {
-        Add<u64>(phys + sizeof(hugetlb_luo_file_ser) +
-                     offsetof(hugetlb_luo_count_ser, nr),
-                 c.delta);
-      }
-      break;
-  }
+  Target target = c.target;
+  // A file without pages has no counts, only their number.
+  if ((target == Target::kFileCount || target == Target::kFileCountOrder ||
+       target == Target::kFileCountNode) &&
+      Load<hugetlb_luo_file_ser>(phys).nr_counts == 0)
+    target = Target::kFileNrCounts;
+  Add(phys, FileField(target), c.delta);
   if (c.resum) ResumFile(phys);
 }
 
 void CorruptBlock(uint64_t phys, const Command& c) {
-  switch (c.target) {
-    case Target::kBlockNext:
-      Add<u64>(phys + offsetof(hugetlb_luo_block_ser, next), c.delta);
-      break;
-    case Target::kBlockNr:
-      Add<u32>(phys + offsetof(hugetlb_luo_block_ser, nr_runs), c.delta);
-      break;
-    default:  // kBlockCsum
-      Add<u32>(phys + offsetof(hugetlb_luo_block_ser, csum), c.delta);
-      break;
-  }
+  Add(phys, BlockField(c.target), c.delta);
   if (c.resum) ResumBlock(phys);
 }
 
 void CorruptRun(const Table::Run& run, const Command& c) {
-  size_t offset = offsetof(hugetlb_luo_run_ser, frame);
-  if (c.target == Target::kRunIndex) {
-    offset = offsetof(hugetlb_luo_run_ser, index);
-  } else if (c.target == Target::kRunNr) {
-    offset = offsetof(hugetlb_luo_run_ser, nr);
-  }
-  Add<u32>(run.phys + offset, c.delta);
+  Add(run.phys, RunField(c.target), c.delta);
   if (c.resum) ResumBlock(run.block);
 }
 
 }  // namespace
 
-uint64_t OutgoingTableRoot() {
-  if (!g_kho.enable || g_kho.out_fdt == nullptr) return 0;
+bool OutgoingTable(uint64_t* phys, uint64_t* bytes) {
+  if (!g_kho.enable || g_kho.out_fdt == nullptr) return false;
   const int node = fdt_subnode_offset(g_kho.out_fdt, 0, HUGETLB_LUO_KHO_ENTRY);
-  if (node < 0) return 0;
-  int len;
-  const void* prop =
-      fdt_getprop(g_kho.out_fdt, node, KHO_SUB_TREE_PROP_NAME, &len);
-  if (prop == nullptr || len != sizeof(uint64_t)) return 0;
-  uint64_t phys;
-  std::memcpy(&phys, prop, sizeof(phys));
-  return phys;
+  if (node < 0) return false;
+  auto read = [node](const char* name, uint64_t* value) {
+    int len;
+    const void* prop = fdt_getprop(g_kho.out_fdt, node, name, &len);
+    if (prop == nullptr || len != sizeof(*value)) return false;
+    std::memcpy(value, prop, sizeof(*value));
+    return true;
+  };
+  return read(KHO_SUB_TREE_PROP_NAME, phys) &&
+         read(KHO_SUB_TREE_SIZE_PROP_NAME, bytes);
+}
+
+uint64_t OutgoingTableRoot() {
+  uint64_t phys, bytes;
+  return OutgoingTable(&phys, &bytes) ? phys : 0;
 }
 
 void CorruptTable(const std::vector<Command>& corruptions) {
@@ -234,11 +311,13 @@ void CorruptTable(const std::vector<Command>& corruptions) {
   if (table.root == 0) return;
   for (const Command& c : corruptions) {
     const size_t nth = static_cast<size_t>(c.nth);
-    if (c.target <= Target::kRootCount) {
+    if (c.target <= Target::kRootBytes) {
+      CorruptEntry(c);
+    } else if (c.target <= Target::kRootCount) {
       CorruptRoot(table.root, c);
-    } else if (c.target <= Target::kFileNext) {
+    } else if (c.target <= Target::kFileCount) {
       if (nth < table.files.size()) CorruptFile(table.files[nth], c);
-    } else if (c.target <= Target::kBlockCsum) {
+    } else if (c.target <= Target::kBlockNr) {
       if (nth < table.blocks.size()) CorruptBlock(table.blocks[nth], c);
     } else {
       if (nth < table.runs.size()) CorruptRun(table.runs[nth], c);

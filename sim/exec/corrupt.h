@@ -15,6 +15,10 @@ namespace sim {
 // does not exist is left alone.
 void CorruptTable(const std::vector<::handover::model::Command>& corruptions);
 
+// What KHO's device tree says about HugeTLB's root record, true or not. False:
+// there is none.
+bool OutgoingTable(uint64_t* phys, uint64_t* bytes);
+
 // Where HugeTLB's root record lies that the next kernel is going to find; 0:
 // there is none.
 uint64_t OutgoingTableRoot();

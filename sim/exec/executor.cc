@@ -10,6 +10,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "sim/exec/corrupt.h"
+#include "sim/exec/table_view.h"
 #include "sim/liveupdate/kexec.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/geometry.h"
@@ -345,7 +346,11 @@ void Executor::NextKernel(bool power) {
   } else {
     snapshooter_.Fill(&seen_.before);
     snapshooter_.NoteHandover();
+    std::vector<uint64_t> original = ReadFileRecords();
     if (!corruptions_.empty()) CorruptTable(corruptions_);
+    seen_.handed = ReadTableView();
+    seen_.handed.original = std::move(original);
+    seen_.handed_known = true;
     if (at_handover_) at_handover_();
     user_.KernelDied();
     dead_ = !Kexec(config_);

@@ -115,6 +115,8 @@ void Snapshooter::ReadLogLine(std::string_view line, bool* shortage) {
   trouble_ |= at != std::string_view::npos && line.starts_with("<3>");
   if (line.find("hugetlb_luo: table of preserved pages refused") !=
           std::string_view::npos ||
+      line.find("hugetlb_luo: table of preserved pages is not") !=
+          std::string_view::npos ||
       line.find("hugetlb_luo: fewer pages announced than preserved") !=
           std::string_view::npos) {
     // Nobody can tell what was in a table that is not to be trusted.
@@ -168,7 +170,7 @@ void Snapshooter::AddFile(model::Snapshot* out, int name,
   view.size = inode->i_size;
   view.position = file->f_pos;
   view.seals = static_cast<uint32_t>(memfd_get_seals(file));
-  view.mode = inode->i_mode & 0777;
+  view.mode = inode->i_mode & 07777;
   if (!is_file_hugepages(file)) {
     out->files.push_back(view);
     return;

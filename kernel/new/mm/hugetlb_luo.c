@@ -104,6 +104,10 @@
 				 F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | \
 				 F_SEAL_EXEC)
 
+/* What F_SEAL_EXEC brings along on a file that can be executed. */
+#define HUGETLB_LUO_WX_SEALS	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | \
+				 F_SEAL_FUTURE_WRITE)
+
 /* More than any kernel announces: what is beyond is not worth the time. */
 #define HUGETLB_LUO_MAX_COUNTS	4096
 
@@ -243,9 +247,22 @@ static u32 hugetlb_luo_block_csum(const struct hugetlb_luo_block_ser *block)
 				struct_size(block, runs, block->nr_runs));
 }
 
-static unsigned long hugetlb_luo_pfn(struct hstate *h, u32 frame)
+static unsigned long hugetlb_luo_pfn(struct hstate *h, unsigned long frame)
 {
-	return (unsigned long)frame << huge_page_order(h);
+	return frame << huge_page_order(h);
+}
+
+/* Where the counts of @h stand in the root, where sizes ascend. */
+static unsigned int hugetlb_luo_rank(const struct hstate *h)
+{
+	const struct hstate *other;
+	unsigned int rank = 0;
+
+	for_each_hstate(other)
+		if (other->order < h->order)
+			rank++;
+
+	return rank;
 }
 
 static struct hugetlb_luo_block_ser *
@@ -854,7 +871,7 @@ static void hugetlb_luo_root_count(struct hugetlb_luo_file *f, bool add)
 	struct hugetlb_luo_count_ser *count = hugetlb_luo_out.root->counts;
 	unsigned int nid;
 
-	count += hstate_index(f->h) * nr_node_ids;
+	count += hugetlb_luo_rank(f->h) * nr_node_ids;
 	for (nid = 0; nid < nr_node_ids; nid++, count++) {
 		if (add)
 			count->nr += f->node_pages[nid];
@@ -1024,6 +1041,11 @@ void __init hugetlb_luo_boot_init(void)
 		    count->nid >= MAX_NUMNODES ||
 		    count->nr > memblock_end_of_DRAM() >> PAGE_SHIFT >> count->order)
 			goto refuse;
+		/* Each size and node once. */
+		if (i && (count->order < count[-1].order ||
+			  (count->order == count[-1].order &&
+			   count->nid <= count[-1].nid)))
+			goto refuse;
 	}
 
 	/* Without LUO nobody can ask for the files, nor let them go. */
@@ -1072,9 +1094,7 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 	for (n = 0; n < run->nr; n++) {
 		unsigned long pfn;
 
-		if (run->frame + n < n)
-			return -EINVAL;
-		pfn = hugetlb_luo_pfn(in->h, run->frame + n);
+		pfn = hugetlb_luo_pfn(in->h, (unsigned long)run->frame + n);
 		if (pfn >= max_pfn)
 			return -ENXIO;
 		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
@@ -1174,6 +1194,9 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 	if (ser->seals & ~HUGETLB_LUO_SEALS || ser->mode & ~S_IALLUGO ||
 	    ser->size > MAX_LFS_FILESIZE || ser->pos > MAX_LFS_FILESIZE ||
 	    ser->reserved)
+		return -EINVAL;
+	if (ser->seals & F_SEAL_EXEC && ser->mode & 0111 &&
+	    ~ser->seals & HUGETLB_LUO_WX_SEALS)
 		return -EINVAL;
 
 	in->h = NULL;
@@ -2068,7 +2091,8 @@ static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
 	unsigned int nr_counts = hugetlb_max_hstate * nr_node_ids;
 	struct hugetlb_luo_root_ser *root;
 	size_t size = struct_size(root, counts, nr_counts);
-	unsigned int i;
+	struct hstate *h;
+	unsigned int nid;
 	int err;
 
 	root = kho_alloc_preserve(size);
@@ -2078,9 +2102,14 @@ static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
 	root->magic = HUGETLB_LUO_ROOT_MAGIC;
 	root->version = HUGETLB_LUO_VERSION;
 	root->nr_counts = nr_counts;
-	for (i = 0; i < nr_counts; i++) {
-		root->counts[i].order = huge_page_order(&hstates[i / nr_node_ids]);
-		root->counts[i].nid = i % nr_node_ids;
+	for_each_hstate(h) {
+		struct hugetlb_luo_count_ser *count = root->counts;
+
+		count += hugetlb_luo_rank(h) * nr_node_ids;
+		for (nid = 0; nid < nr_node_ids; nid++, count++) {
+			count->order = huge_page_order(h);
+			count->nid = nid;
+		}
 	}
 	root->csum = hugetlb_luo_root_csum(root);
 

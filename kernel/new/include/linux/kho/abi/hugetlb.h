@@ -82,8 +82,8 @@ struct hugetlb_luo_count_ser {
  * @nr_counts: Number of entries in @counts.
  * @files:     Physical address of the first &struct hugetlb_luo_file_ser, or 0.
  * @nr_files:  Number of files.
- * @counts:    Pages of all files together. Reading them is all it takes to size
- *             the pools of the next kernel.
+ * @counts:    Pages of all files together, ascending by size and then by node.
+ *             Reading them is all it takes to size the pools of the next kernel.
  */
 struct hugetlb_luo_root_ser {
 	u32 magic;

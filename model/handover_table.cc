@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/handover_table.h"
+
+#include <algorithm>
+#include <limits>
+#include <set>
+#include <utility>
+
+#include "model/history.h"
+
+namespace handover::model {
+namespace {
+
+using Count = TableView::Count;
+
+constexpr unsigned kPageShift = 12;
+constexpr unsigned kOrders = 64 - kPageShift;
+constexpr uint64_t kMaxCounts = 4096;
+constexpr uint32_t kModes = 07777;
+constexpr uint32_t kAnyMayExecute = 0111;
+// What Linux adds to F_SEAL_EXEC on a file that can be executed.
+constexpr uint32_t kNoMoreWrites =
+    kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite;
+constexpr uint32_t kSeals = kSealSeal | kNoMoreWrites | kSealExec;
+constexpr uint64_t kMaxFileSize = std::numeric_limits<int64_t>::max();
+
+uint64_t Pages(const std::vector<Count>& counts, uint32_t order,
+               uint32_t node) {
+  uint64_t pages = 0;
+  for (const Count& c : counts)
+    if (c.order == order && c.node == node) pages += c.pages;
+  return pages;
+}
+
+bool Before(const Count& a, const Count& b) {
+  return a.order != b.order ? a.order < b.order : a.node < b.node;
+}
+
+// Every number is one that this machine may have, none is given twice.
+bool Plausible(const TableView& table) {
+  for (size_t i = 0; i < table.counts.size(); ++i) {
+    const Count& c = table.counts[i];
+    if (c.order >= kOrders || c.node >= table.max_nodes ||
+        c.pages > table.end_frame >> c.order ||
+        (i > 0 && !Before(table.counts[i - 1], c)))
+      return false;
+  }
+  return true;
+}
+
+// Appends the runs of a list of blocks. `left` is how many pages the file has
+// beyond those: never more.
+bool Collect(const TableView::Chain& chain, uint64_t* left,
+             std::vector<const TableView::Run*>* runs) {
+  for (const TableView::Block& block : chain.blocks) {
+    if (!block.held || !block.magic || !block.checksum || block.nr_runs == 0 ||
+        block.nr_runs != block.runs.size())
+      return false;
+    for (const TableView::Run& run : block.runs) {
+      if (run.pages == 0 || run.pages > *left) return false;
+      *left -= run.pages;
+      runs->push_back(&run);
+    }
+  }
+  return !chain.circular;
+}
+
+// Both lists ascend; in the order of the file they do so together.
+bool Ascending(const std::vector<const TableView::Run*>& runs, uint64_t end) {
+  uint64_t next = 0;
+  for (const TableView::Run* run : runs) {
+    if (run->index < next) return false;
+    next = run->index + run->pages;
+    if (next > end) return false;
+  }
+  return true;
+}
+
+bool SameCounts(const TableView& table, const TableView::File& file,
+                const std::vector<HandedPage>& pages) {
+  std::vector<uint64_t> on(table.nodes, 0);
+  for (const HandedPage& page : pages) ++on[static_cast<size_t>(page.node)];
+  for (size_t i = 0; i < file.counts.size(); ++i) {
+    const Count& c = file.counts[i];
+    if (c.order != file.order || c.node >= table.nodes) return false;
+    if (i > 0 && c.node <= file.counts[i - 1].node) return false;
+    if (c.pages != on[c.node]) return false;
+    on[c.node] = 0;
+  }
+  return std::all_of(on.begin(), on.end(), [](uint64_t n) { return n == 0; });
+}
+
+bool Accept(const TableView& table, const TableView::File& file,
+            const std::vector<uint64_t>& page_sizes, HandedFile* out) {
+  if (!file.counts_fit || !file.checksum || file.reserved != 0 ||
+      (file.seals & ~kSeals) != 0 || (file.mode & ~kModes) != 0 ||
+      file.size > kMaxFileSize || file.position > kMaxFileSize ||
+      file.order >= kOrders)
+    return false;
+  if ((file.seals & kSealExec) != 0 && (file.mode & kAnyMayExecute) != 0 &&
+      (file.seals & kNoMoreWrites) != kNoMoreWrites)
+    return false;
+  const uint64_t page_size = uint64_t{1} << (file.order + kPageShift);
+  if (std::find(page_sizes.begin(), page_sizes.end(), page_size) ==
+      page_sizes.end())
+    return false;
+  if (file.nr_pages > table.end_frame >> file.order) return false;
+
+  std::vector<const TableView::Run*> runs, late;
+  uint64_t left = file.nr_pages;
+  if (!Collect(file.runs, &left, &runs) || !Collect(file.late, &left, &late) ||
+      left != 0)
+    return false;
+  const uint64_t end = file.size / page_size + (file.size % page_size != 0);
+  if (!Ascending(runs, end) || !Ascending(late, end)) return false;
+  runs.insert(runs.end(), late.begin(), late.end());
+  std::stable_sort(runs.begin(), runs.end(),
+                   [](const TableView::Run* a, const TableView::Run* b) {
+                     return a->index < b->index;
+                   });
+  if (!Ascending(runs, end)) return false;
+
+  for (const TableView::Run* run : runs) {
+    if (!run->held) return false;
+    for (uint64_t n = 0; n < run->pages; ++n)
+      out->pages.push_back(
+          {static_cast<int64_t>(run->index + n),
+           static_cast<int64_t>(run->frame + (n << file.order)),
+           run->node[n]});
+  }
+  if (!SameCounts(table, file, out->pages)) return false;
+  out->at = file.at;
+  out->page_size = page_size;
+  out->size = static_cast<int64_t>(file.size);
+  out->position = static_cast<int64_t>(file.position);
+  out->seals = file.seals;
+  out->mode = file.mode;
+  return true;
+}
+
+// Files that share memory with another one, or with themselves, are refused.
+void RefuseOverlaps(std::vector<HandedFile>* files) {
+  struct Span {
+    int64_t from;
+    int64_t to;
+    size_t file;
+  };
+  std::vector<Span> spans;
+  for (size_t i = 0; i < files->size(); ++i) {
+    const auto frames =
+        static_cast<int64_t>((*files)[i].page_size >> kPageShift);
+    for (const HandedPage& page : (*files)[i].pages)
+      spans.push_back({page.frame, page.frame + frames, i});
+  }
+  std::sort(spans.begin(), spans.end(),
+            [](const Span& a, const Span& b) { return a.from < b.from; });
+  std::set<size_t> bad;
+  for (size_t i = 0; i < spans.size(); ++i)
+    for (size_t j = i + 1; j < spans.size() && spans[j].from < spans[i].to; ++j)
+      bad.insert({spans[i].file, spans[j].file});
+  std::vector<HandedFile> good;
+  for (size_t i = 0; i < files->size(); ++i)
+    if (bad.count(i) == 0) good.push_back(std::move((*files)[i]));
+  *files = std::move(good);
+}
+
+std::vector<Count> Claims(const std::vector<HandedFile>& files) {
+  std::vector<Count> claims;
+  for (const HandedFile& file : files) {
+    uint32_t order = 0;
+    while (uint64_t{1} << (order + kPageShift) < file.page_size) ++order;
+    for (const HandedPage& page : file.pages)
+      claims.push_back({order, static_cast<uint32_t>(page.node), 1});
+  }
+  return claims;
+}
+
+}  // namespace
+
+TableVerdict JudgeTable(const TableView& table,
+                        const std::vector<uint64_t>& page_sizes,
+                        bool live_update) {
+  TableVerdict verdict;
+  if (!table.found) return verdict;
+  // Every kernel leaves a root. One of another version without files is no
+  // reason for anything.
+  if (table.placed && table.magic && !table.version && table.nr_files == 0)
+    return verdict;
+  verdict.quarantine = verdict.distrusted =
+      !table.placed || !table.magic || !table.version || !table.counts_fit ||
+      table.counts.size() > kMaxCounts || !table.checksum || !Plausible(table) ||
+      (table.nr_files != 0 && !live_update);
+  if (verdict.distrusted) return verdict;
+  verdict.announced = table.counts;
+  if (!table.held) {
+    // This shows only when the pools have been planned.
+    verdict.quarantine = verdict.distrusted = true;
+    return verdict;
+  }
+
+  std::vector<HandedFile> files;
+  size_t found = 0;
+  for (const TableView::File& file : table.files) {
+    if (found == table.nr_files || !file.held || !file.magic || !file.version)
+      break;
+    ++found;
+    HandedFile handed;
+    if (Accept(table, file, page_sizes, &handed)) {
+      files.push_back(std::move(handed));
+    } else {
+      verdict.quarantine = true;
+    }
+  }
+  const uint64_t then = found == 0 ? table.first : table.files[found - 1].next;
+  if (found != table.nr_files || then != 0) verdict.quarantine = true;
+
+  const size_t before = files.size();
+  RefuseOverlaps(&files);
+  if (files.size() != before) verdict.quarantine = true;
+
+  const std::vector<Count> claims = Claims(files);
+  for (const Count& c : claims) {
+    if (Pages(claims, c.order, c.node) <= Pages(table.counts, c.order, c.node))
+      continue;
+    // More than was announced: nothing that was announced can be relied on.
+    verdict.quarantine = verdict.distrusted = true;
+    files.clear();
+    break;
+  }
+  const std::vector<Count> claimed = Claims(files);
+  for (const Count& c : table.counts) {
+    const uint64_t lost = c.pages - Pages(claimed, c.order, c.node);
+    if (lost == 0) continue;
+    verdict.quarantine = true;
+    verdict.lost.push_back({c.order, c.node, lost});
+  }
+  verdict.accepted = std::move(files);
+  return verdict;
+}
+
+}  // namespace handover::model

@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What linux/kho/abi/hugetlb.h says about a handover table, however it came
+// about: which files the next kernel has to accept and what they look like,
+// which it has to refuse. Written from the header and docs/decisions.md and
+// not from the kernel's code, so that the one checks the other.
+#ifndef HANDOVER_MODEL_HANDOVER_TABLE_H_
+#define HANDOVER_MODEL_HANDOVER_TABLE_H_
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+namespace handover::model {
+
+// A table as it lies in memory when the next kernel starts. Numbers are those
+// of the records. Frames are numbers of 4 KiB pages.
+struct TableView {
+  struct Count {
+    uint32_t order = 0;
+    uint32_t node = 0;
+    uint64_t pages = 0;
+  };
+  struct Run {
+    uint64_t index = 0;
+    uint64_t pages = 0;
+    uint64_t frame = 0;  // of the first page
+    bool held = false;   // KHO holds each page, as one of the file's page size
+    // By page, if held: the node that it lies on.
+    std::vector<int> node;
+  };
+  struct Block {
+    bool held = false;  // there is a page there, and KHO holds it
+    bool magic = false;
+    bool checksum = false;
+    uint64_t nr_runs = 0;   // as the block says
+    std::vector<Run> runs;  // as many as a block can have
+  };
+  // The list of blocks ends with the first that is not there or that was there
+  // before (and `circular` is set).
+  struct Chain {
+    std::vector<Block> blocks;
+    bool circular = false;
+  };
+  struct File {
+    uint64_t at = 0;  // which record it is
+    bool held = false;
+    bool magic = false;
+    bool version = false;
+    bool checksum = false;
+    uint32_t order = 0;
+    uint64_t next = 0;  // which record comes then; 0: none
+    uint64_t size = 0;
+    uint64_t position = 0;
+    uint64_t nr_pages = 0;
+    uint32_t seals = 0;
+    uint32_t mode = 0;
+    uint32_t reserved = 0;
+    bool counts_fit = false;  // their number is one that a record has room for
+    std::vector<Count> counts;
+    Chain runs;
+    Chain late;
+  };
+
+  bool found = false;   // KHO has an entry for it
+  bool placed = false;  // that names a place in memory that can hold a root
+  bool held = false;    // KHO holds the root, with that length
+  bool magic = false;
+  bool version = false;
+  bool checksum = false;
+  bool counts_fit = false;
+  uint64_t first = 0;  // the first file's record
+  uint64_t nr_files = 0;
+  std::vector<Count> counts;
+  // Following `next` until a record is not there or was there before.
+  std::vector<File> files;
+
+  // Of the machine.
+  uint64_t end_frame = 0;  // no memory from here on
+  uint32_t nodes = 0;      // of this machine
+  uint32_t max_nodes = 0;  // that a kernel can deal with
+
+  // The records, in the order of the list, before any `sim corrupt`.
+  std::vector<uint64_t> original;
+};
+
+struct HandedPage {
+  int64_t index = 0;
+  int64_t frame = 0;
+  int node = 0;
+};
+
+// A file that the next kernel has to accept.
+struct HandedFile {
+  uint64_t at = 0;
+  uint64_t page_size = 0;
+  int64_t size = 0;
+  int64_t position = 0;
+  uint32_t seals = 0;
+  uint32_t mode = 0;
+  std::vector<HandedPage> pages;  // ascending by index
+};
+
+struct TableVerdict {
+  std::vector<HandedFile> accepted;
+  // What was announced and nobody can claim, by order and node, none of them 0:
+  // to be reported with these numbers.
+  std::vector<TableView::Count> lost;
+  // To be reported without numbers: the root, or what it announces, is wrong.
+  bool distrusted = false;
+  // Memory stays reserved for good, so there is no further live update.
+  bool quarantine = false;
+  // What the root announces, before anything else is looked at.
+  std::vector<TableView::Count> announced;
+};
+
+// `page_sizes` are the next kernel's, in bytes; `live_update` says whether it
+// has LUO running, without which nobody can ask for a file.
+TableVerdict JudgeTable(const TableView& table,
+                        const std::vector<uint64_t>& page_sizes,
+                        bool live_update);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_HANDOVER_TABLE_H_

@@ -1,0 +1,207 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/exec/table_view.h"
+
+#include <libfdt.h>
+#include <sim/kernel_api.h>
+
+#include <algorithm>
+#include <cstddef>
+#include <cstring>
+#include <set>
+
+#include "sim/exec/corrupt.h"
+#include "sim/liveupdate/kho_internal.h"
+#include "sim/machine/machine.h"
+
+extern "C" {
+#include <linux/kho/abi/hugetlb.h>
+}
+
+namespace sim {
+namespace {
+
+using ::handover::model::TableView;
+
+constexpr uint32_t kOrders = 64 - PAGE_SHIFT;
+
+// Records lie in packed structures: all access is by copy.
+template <typename T>
+T Load(uint64_t phys) {
+  T value;
+  std::memcpy(&value, M().memory().base() + phys, sizeof(value));
+  return value;
+}
+
+bool ChecksumRight(uint64_t phys, size_t offset, size_t bytes, uint32_t is) {
+  std::vector<u32> words(bytes / sizeof(u32));
+  std::memcpy(words.data(), M().memory().base() + phys,
+              words.size() * sizeof(u32));
+  const size_t before = offset / sizeof(u32);
+  const u32 csum =
+      jhash2(words.data(), static_cast<u32>(before), HUGETLB_LUO_VERSION);
+  return is == jhash2(words.data() + before + 1,
+                      static_cast<u32>(words.size() - before - 1), csum);
+}
+
+class Reader {
+ public:
+  Reader() : keys_(KhoOutgoingKeys()) {
+    view_.end_frame = M().memory().end_pfn();
+    view_.nodes = static_cast<uint32_t>(M().geometry().nodes);
+    view_.max_nodes = MAX_NUMNODES;
+  }
+
+  TableView Read() {
+    uint64_t phys, bytes;
+    if (!OutgoingTable(&phys, &bytes)) return view_;
+    view_.found = true;
+    if (phys == 0 || phys % PAGE_SIZE != 0 ||
+        bytes < sizeof(hugetlb_luo_root_ser) ||
+        bytes > PAGE_SIZE << MAX_PAGE_ORDER || !Exists(phys, bytes))
+      return view_;
+    view_.placed = true;
+    view_.held = Held(phys, static_cast<unsigned>(get_order(bytes)));
+    const auto root = Load<hugetlb_luo_root_ser>(phys);
+    view_.magic = root.magic == HUGETLB_LUO_ROOT_MAGIC;
+    view_.version = root.version == HUGETLB_LUO_VERSION;
+    view_.nr_files = root.nr_files;
+    view_.first = root.files;
+    const uint64_t all =
+        sizeof(root) + uint64_t{root.nr_counts} * sizeof(hugetlb_luo_count_ser);
+    view_.counts_fit = all <= bytes;
+    if (!view_.counts_fit) return view_;
+    view_.checksum = ChecksumRight(phys, offsetof(hugetlb_luo_root_ser, csum),
+                                   all, root.csum);
+    view_.counts = Counts(phys + sizeof(root), root.nr_counts);
+    std::set<uint64_t> seen;
+    for (uint64_t at = root.files; at != 0 && seen.insert(at).second;) {
+      view_.files.push_back(File(at));
+      if (!view_.files.back().held) break;
+      at = view_.files.back().next;
+    }
+    return view_;
+  }
+
+ private:
+  bool Exists(uint64_t phys, uint64_t bytes) const {
+    for (uint64_t pfn = phys >> PAGE_SHIFT;
+         pfn <= (phys + bytes - 1) >> PAGE_SHIFT; ++pfn)
+      if (!M().memory().Exists(pfn)) return false;
+    return true;
+  }
+
+  bool Held(uint64_t phys, unsigned order) const {
+    return std::binary_search(keys_.begin(), keys_.end(), KhoKey{phys, order});
+  }
+
+  bool HeldPage(uint64_t phys) const {
+    return phys % PAGE_SIZE == 0 && Held(phys, 0);
+  }
+
+  static std::vector<TableView::Count> Counts(uint64_t phys, uint32_t nr) {
+    std::vector<TableView::Count> counts;
+    for (uint32_t i = 0; i < nr; ++i) {
+      const auto c = Load<hugetlb_luo_count_ser>(
+          phys + uint64_t{i} * sizeof(hugetlb_luo_count_ser));
+      counts.push_back({c.order, c.nid, c.nr});
+    }
+    return counts;
+  }
+
+  TableView::File File(uint64_t at) const {
+    TableView::File out;
+    out.at = at;
+    out.held = HeldPage(at);
+    if (!out.held) return out;
+    const auto file = Load<hugetlb_luo_file_ser>(at);
+    out.magic = file.magic == HUGETLB_LUO_FILE_MAGIC;
+    out.version = file.version == HUGETLB_LUO_VERSION;
+    out.order = file.order;
+    out.next = file.next;
+    out.size = file.size;
+    out.position = file.pos;
+    out.nr_pages = file.nr_pages;
+    out.seals = file.seals;
+    out.mode = file.mode;
+    out.reserved = file.reserved;
+    out.counts_fit = file.nr_counts <= HUGETLB_LUO_FILE_COUNTS;
+    if (!out.counts_fit) return out;
+    out.checksum = ChecksumRight(
+        at, offsetof(hugetlb_luo_file_ser, csum),
+        sizeof(file) + file.nr_counts * sizeof(hugetlb_luo_count_ser),
+        file.csum);
+    out.counts = Counts(at + sizeof(file), file.nr_counts);
+    out.runs = Chain(file.runs, file.order);
+    out.late = Chain(file.late, file.order);
+    return out;
+  }
+
+  TableView::Chain Chain(uint64_t at, uint32_t order) const {
+    TableView::Chain chain;
+    std::set<uint64_t> seen;
+    while (at != 0) {
+      if (!seen.insert(at).second) {
+        chain.circular = true;
+        break;
+      }
+      TableView::Block out;
+      out.held = HeldPage(at);
+      if (out.held) {
+        const auto block = Load<hugetlb_luo_block_ser>(at);
+        out.magic = block.magic == HUGETLB_LUO_BLOCK_MAGIC;
+        out.nr_runs = block.nr_runs;
+        if (block.nr_runs <= HUGETLB_LUO_BLOCK_RUNS) {
+          out.checksum = ChecksumRight(
+              at, offsetof(hugetlb_luo_block_ser, csum),
+              sizeof(block) + block.nr_runs * sizeof(hugetlb_luo_run_ser),
+              block.csum);
+          for (u32 i = 0; i < block.nr_runs; ++i)
+            out.runs.push_back(
+                Run(Load<hugetlb_luo_run_ser>(at + sizeof(block) +
+                                              i * sizeof(hugetlb_luo_run_ser)),
+                    order));
+        }
+        at = block.next;
+      }
+      chain.blocks.push_back(std::move(out));
+      if (!chain.blocks.back().held) break;
+    }
+    return chain;
+  }
+
+  TableView::Run Run(const hugetlb_luo_run_ser& run, uint32_t order) const {
+    TableView::Run out;
+    out.index = run.index;
+    out.pages = run.nr;
+    if (order >= kOrders) return out;
+    const uint64_t last = view_.end_frame >> order;
+    if (run.frame >= last || run.nr > last - run.frame) return out;
+    out.frame = uint64_t{run.frame} << order;
+    out.held = true;
+    for (uint64_t n = 0; out.held && n < run.nr; ++n) {
+      const uint64_t pfn = out.frame + (n << order);
+      out.held = Held(pfn << PAGE_SHIFT, order);
+      if (out.held) out.node.push_back(M().memory().NodeOf(pfn));
+    }
+    return out;
+  }
+
+  const std::vector<KhoKey> keys_;
+  TableView view_;
+};
+
+}  // namespace
+
+TableView ReadTableView() {
+  if (!g_kho.enable || g_kho.out_fdt == nullptr) return TableView();
+  return Reader().Read();
+}
+
+std::vector<uint64_t> ReadFileRecords() {
+  std::vector<uint64_t> records;
+  for (const TableView::File& file : ReadTableView().files)
+    records.push_back(file.at);
+  return records;
+}
+
+}  // namespace sim

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_EXEC_TABLE_VIEW_H_
+#define SIM_EXEC_TABLE_VIEW_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "model/handover_table.h"
+
+namespace sim {
+
+// HugeTLB's table of preserved pages as the stopped kernel has left it, for
+// the judge. `original` stays empty.
+::handover::model::TableView ReadTableView();
+
+// The addresses of the files' records in the order of their list.
+std::vector<uint64_t> ReadFileRecords();
+
+}  // namespace sim
+
+#endif  // SIM_EXEC_TABLE_VIEW_H_
