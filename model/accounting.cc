@@ -319,9 +319,14 @@ class Replay {
       case Kind::kTakeFails:
         return TakeFails(e);
       case Kind::kFree:
-        if (e.maybe && chooser_->Pick(2) == 1) return true;
         Free(e.node == kAnyNode ? PickUsed() : e.node);
         return true;
+      case Kind::kLose: {
+        const auto i = static_cast<size_t>(e.node);
+        --p_.nr[i];
+        if (p_.surplus[i] > 0) --p_.surplus[i];
+        return true;
+      }
       case Kind::kReserve:
         return Reserve(e);
       case Kind::kReserveFails:

@@ -43,6 +43,7 @@ struct PoolEvent {
     kTake,       // alloc_hugetlb_folio() on `node`; `reserved`: has one
     kTakeFails,  // it found none, policy `bind`
     kFree,       // free_huge_folio() of a page of `node`
+    kLose,       // a page of `node` that was counted cannot be had
     kReserve,    // hugetlb_acct_memory(+count), policy `bind`, went well
     kReserveFails,
     kUnreserve,  // hugetlb_acct_memory(-count)
@@ -59,7 +60,6 @@ struct PoolEvent {
   int bind = kAnyNode;
   int64_t count = 0;
   bool reserved = false;
-  bool maybe = false;  // kFree: it may also have stayed where it was
   // An allocation may have failed for a reason that does not show: a fault
   // plan, or memory that the observation says is short.
   std::array<bool, kMaxNodes> short_of_memory{};

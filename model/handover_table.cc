@@ -17,11 +17,8 @@ constexpr unsigned kPageShift = 12;
 constexpr unsigned kOrders = 64 - kPageShift;
 constexpr uint64_t kMaxCounts = 4096;
 constexpr uint32_t kModes = 07777;
-constexpr uint32_t kAnyMayExecute = 0111;
-// What Linux adds to F_SEAL_EXEC on a file that can be executed.
-constexpr uint32_t kNoMoreWrites =
-    kSealShrink | kSealGrow | kSealWrite | kSealFutureWrite;
-constexpr uint32_t kSeals = kSealSeal | kNoMoreWrites | kSealExec;
+constexpr uint32_t kSeals = kSealSeal | kSealShrink | kSealGrow | kSealWrite |
+                            kSealFutureWrite | kSealExec;
 constexpr uint64_t kMaxFileSize = std::numeric_limits<int64_t>::max();
 
 uint64_t Pages(const std::vector<Count>& counts, uint32_t order,
@@ -96,9 +93,6 @@ bool Accept(const TableView& table, const TableView::File& file,
       (file.seals & ~kSeals) != 0 || (file.mode & ~kModes) != 0 ||
       file.size > kMaxFileSize || file.position > kMaxFileSize ||
       file.order >= kOrders)
-    return false;
-  if ((file.seals & kSealExec) != 0 && (file.mode & kAnyMayExecute) != 0 &&
-      (file.seals & kNoMoreWrites) != kNoMoreWrites)
     return false;
   const uint64_t page_size = uint64_t{1} << (file.order + kPageShift);
   if (std::find(page_sizes.begin(), page_sizes.end(), page_size) ==

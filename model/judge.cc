@@ -98,6 +98,7 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
     PoolEvent event;
     event.kind = kind;
     all_may_migrate_ |= kind != PoolEvent::Kind::kFree &&
+                        kind != PoolEvent::Kind::kLose &&
                         IsGigantic(state_->geometry, page_size);
     for (size_t n = 0; n < kMaxNodes; ++n)
       event.short_of_memory[n] =

@@ -114,7 +114,6 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->orphans.clear();
   state_->device_open = false;
   state_->luo_broken = false;
-  state_->distrust = false;
   state_->unsettled = false;
   state_->table = TableVerdict();
   state_->records.clear();
@@ -170,6 +169,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
                                  published[published.size() - 1 - i]);
   std::vector<uint64_t> page_sizes;
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
+  state_->corrupted = corrupted;
   state_->table = JudgeTable(o.handed, page_sizes, state_->luo());
   if (!corrupted) {
     size_t usable = 0;
@@ -226,7 +226,9 @@ void Stepper::SettleTable() {
   for (const HandedFile& handed : state_->table.accepted) {
     for (const auto& [at, id] : state_->records) {
       if (at != handed.at) continue;
-      TakeOver(&file(id), handed, before);
+      file(id).life = File::Life::kAnnounced;
+      // Else it is what it was, and the table has to say so.
+      if (state_->corrupted) TakeOver(&file(id), handed, before);
       for (const Page& page : file(id).pages)
         claimed.emplace_back(page.frame, FrameEnd(page, handed.page_size));
     }
@@ -260,11 +262,7 @@ void Stepper::SettleTable() {
   }
   for (auto& [page, page_size] : lost) {
     if (is_claimed(page, page_size)) continue;
-    File limbo;
-    limbo.life = File::Life::kRefused;
-    limbo.page_size = page_size;
-    limbo.pages.push_back(page);
-    state_->files.push_back(std::move(limbo));
+    KeepOut(page_size, page);
   }
 }
 
@@ -272,7 +270,6 @@ void Stepper::SettleTable() {
 // frames before.
 void Stepper::TakeOver(File* f, const HandedFile& handed,
                        const std::vector<Page>& before) {
-  f->life = File::Life::kAnnounced;
   const bool same =
       f->page_size == handed.page_size &&
       std::equal(f->pages.begin(), f->pages.end(), handed.pages.begin(),

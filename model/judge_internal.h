@@ -97,6 +97,9 @@ class Stepper {
   void Retrieve(const Command& c, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
+  bool StaysWithKho(uint64_t page_size, int node) const;
+  void KeepOut(uint64_t page_size, const Page& page);
+  void Release(int file);
   void DropSession(int name);
 
   // --- judge_boot.cc

@@ -552,7 +552,7 @@ void Stepper::Dev(const Command& c, const Outcome& o) {
     Fail("refusal", absl::StrCat("dev ended with ", o.result));
     return;
   }
-  if (!page && !orphan && !state_->distrust) {
+  if (!page && !orphan) {
     Fail("contents", "a device wrote to a page that it has no more");
     return;
   }

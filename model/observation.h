@@ -158,7 +158,8 @@ struct Observation {
   bool handed_known = false;
   TableView handed;
 
-  // A `sim fail` for this command hit: that call was made and failed.
+  // A `sim fail` for this command hit: that call was made and failed. Or the
+  // kernel had no page left for its own needs, which is no different.
   bool fault_injected = false;
   // The kernel logged that boot could not get all huge pages asked for.
   bool shortage_reported = false;

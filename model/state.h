@@ -165,13 +165,11 @@ struct State {
 
   bool device_open = false;  // /dev/liveupdate
   bool luo_broken = false;   // deserialization failed: -EIO for good
-  // KHO was made by plan to keep a page: then the kernel may rightly think that
-  // something handed over is left, and refuse to be updated.
-  bool distrust = false;
   // What is to be made of the table that this kernel got, and the files that
   // its records are of.
   TableVerdict table;
   std::vector<std::pair<uint64_t, int>> records;
+  bool corrupted = false;  // by `sim corrupt`
   // There was no memory to look at the files at boot, it will be done later.
   bool unsettled = false;
   bool report_due = false;  // what cannot be claimed has to be in the log

@@ -142,7 +142,7 @@ const model::Observation& Executor::Run(const Command& command) {
       }
       ReportDuring();
       ReportFinished();
-      seen_.fault_injected = machine_->fault_fired();
+      seen_.fault_injected = machine_->fault_fired() || machine_->shortage();
       machine_->set_fault_plan(FaultPlan());
       AfterStep();
       break;

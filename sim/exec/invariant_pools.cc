@@ -136,6 +136,12 @@ void Invariants::CheckPools() {
                         " ", surplus, ", counted are ", h->nr_huge_pages, " ",
                         h->free_huge_pages, " ", h->surplus_huge_pages));
     }
+    // What the administrator reads in vm.nr_hugepages.
+    if (h->max_huge_pages != nr - surplus) {
+      Fail("counters", absl::StrCat(h->name, ": the pool is to have ",
+                                    h->max_huge_pages, " pages, it has ",
+                                    nr - surplus, " that are no surplus"));
+    }
     if (h->resv_huge_pages > h->free_huge_pages && !HugetlbReserveIsOff()) {
       Fail("counters",
            absl::StrCat(h->name, ": ", h->resv_huge_pages, " reserved of ",
@@ -162,6 +168,28 @@ void Invariants::CheckPools() {
                           " were handed over and not claimed"));
       }
     }
+  }
+}
+
+// As hugetlb_fault() and hugetlbfs_fallocate() leave the pages of a file.
+void Invariants::CheckRetrieved(struct file* file) {
+  struct xarray* pages = &file->f_mapping->i_pages;
+  unsigned long index = 0;
+  for (void* entry = xa_find(pages, &index, ~0UL, XA_PRESENT); entry != nullptr;
+       entry = xa_find_after(pages, &index, ~0UL, XA_PRESENT)) {
+    auto* folio = static_cast<struct folio*>(entry);
+    // Not one that got there after an earlier retrieval.
+    const KhoKey key{folio_pfn(folio) << PAGE_SHIFT, folio_order(folio)};
+    const auto& claimed = executor_.claimed();
+    if (std::find(claimed.begin(), claimed.end(), key) == claimed.end())
+      continue;
+    const std::string name = PageName(folio_pfn(folio), folio_order(folio));
+    if (!folio_test_uptodate(folio))
+      Fail("metadata", absl::StrCat(name, " came back not up to date"));
+    if (!folio_test_dirty(folio))
+      Fail("metadata", absl::StrCat(name, " came back clean"));
+    if (!folio_test_hugetlb_migratable(folio))
+      Fail("metadata", absl::StrCat(name, " came back never to be migrated"));
   }
 }
 

@@ -118,6 +118,11 @@ const std::vector<Violation>& Invariants::After(
   CheckKeys();
   CheckRest();
   if (!seen.rebooted) CheckRollback(command, seen);
+  if (command.verb == model::Verb::kRetrieve && seen.outcome.ok() &&
+      seen.during.empty()) {
+    struct file* file = executor_.user().FileOf(command.file);
+    if (file != nullptr && is_file_hugepages(file)) CheckRetrieved(file);
+  }
   return found_;
 }
 

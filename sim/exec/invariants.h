@@ -62,6 +62,7 @@ class Invariants {
 
   // invariant_pools.cc
   void CheckPools();
+  void CheckRetrieved(struct file* file);
   bool HeldAside(const KhoKey& key) const;
   bool Claim(uint64_t pfn, unsigned order, const char* owner);
   void CheckFreeFolio(const struct folio* folio, int nid, unsigned order);
@@ -72,6 +73,7 @@ class Invariants {
   void CloseEverything(UserSpace* user);
   void CheckNothingLeft();
   void CheckSlabs();
+  void CheckOwnSlabs();
   void CheckFrames();
 
   const Executor& executor_;

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_join.h"
 #include "sim/exec/invariants.h"
@@ -17,6 +18,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/owners.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/vfs.h"
@@ -114,7 +116,10 @@ void Invariants::CheckNothingLeft() {
     }
   }
   // A fault during boot may have cost live update, or part of what came.
-  if (boot_fault_) return;
+  if (boot_fault_) {
+    if (hugetlb_luo_reboot() == 0) CheckOwnSlabs();
+    return;
+  }
   const bool broken = luo.incoming_sessions != 0 || g_luo.deserialize_error;
   const bool quarantine = executor_.Quarantined();
   // Only a kernel that knows of HugeTLB's table takes it.
@@ -131,8 +136,19 @@ void Invariants::CheckNothingLeft() {
     }
   }
   if (broken || quarantine || ShmemLuoLostMemory()) return;
+  if (takes) CheckOwnSlabs();
   CheckSlabs();
   CheckFrames();
+}
+
+// When everything is claimed and nothing preserved, live update of huge pages
+// has nothing to remember, whatever it had at boot.
+void Invariants::CheckOwnSlabs() {
+  for (const std::string& object : SlabLiveObjects()) {
+    if (absl::StrContains(object, "hugetlb_luo_")) {
+      Fail("no-leak", absl::StrCat("slab object of ", object, " in the end"));
+    }
+  }
 }
 
 // A kind of object that was there after boot is there as often now, or, being

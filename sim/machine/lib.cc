@@ -7,6 +7,7 @@
 #include <string>
 
 #include "sim/machine/actors.h"
+#include "sim/machine/machine.h"
 
 namespace {
 
@@ -33,6 +34,26 @@ uint32_t Rotate(uint32_t x, int bits) {
 extern "C" {
 
 void* memchr_inv(const void* s, int c, size_t n);
+
+// Follow lib/list_debug.c: __list_add_valid_or_report() and
+// __list_del_entry_valid_or_report().
+bool __list_add_valid(struct list_head* entry, struct list_head* prev,
+                      struct list_head* next) {
+  if (prev != nullptr && next != nullptr && next->prev == prev &&
+      prev->next == next && entry != prev && entry != next)
+    return true;
+  sim::M().Report("discipline", "list_add corruption");
+  return false;
+}
+
+bool __list_del_entry_valid(struct list_head* entry) {
+  if (entry->next != nullptr && entry->prev != nullptr &&
+      entry->next != LIST_POISON1 && entry->prev != LIST_POISON2 &&
+      entry->prev->next == entry && entry->next->prev == entry)
+    return true;
+  sim::M().Report("discipline", "list_del corruption");
+  return false;
+}
 
 bool sim_fatal_signal_pending(void) { return sim::FatalSignalPending(); }
 

@@ -124,6 +124,7 @@ void Machine::set_fault_plan(FaultPlan plan) {
   plan_ = plan;
   countdown_ = plan.nth;
   fault_fired_ = false;
+  shortage_ = false;
 }
 
 bool Machine::Fails(FailKind kind, const char* what) {

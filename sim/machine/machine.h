@@ -120,6 +120,9 @@ class Machine {
   bool Fails(FailKind kind, const char* what);
   void set_fault_plan(FaultPlan plan);
   bool fault_fired() const { return fault_fired_; }  // since set_fault_plan
+  // A single page could not be had, of any node: not by plan.
+  void NoteShortage() { shortage_ = true; }
+  bool shortage() const { return shortage_; }  // since set_fault_plan
   uint64_t fallible_calls() const { return fallible_calls_; }
 
   // Kernels booted so far: 1 for the first.
@@ -138,6 +141,7 @@ class Machine {
   FaultPlan plan_;
   int countdown_ = 0;
   bool fault_fired_ = false;
+  bool shortage_ = false;
   uint64_t fallible_calls_ = 0;
 };
 

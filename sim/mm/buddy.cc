@@ -342,6 +342,9 @@ struct page* TakePages(gfp_t gfp, unsigned order, int nid,
       return page;
     }
   }
+  // What the kernel needs for itself are single pages.
+  if (order == 0 && nodes == nullptr && (gfp & __GFP_THISNODE) == 0)
+    M().NoteShortage();
   return nullptr;
 }
 

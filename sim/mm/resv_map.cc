@@ -53,6 +53,7 @@ long AddGap(struct resv_map* resv, struct list_head* after, long from, long to,
     struct file_region* region = TakeFromCache(resv);
     region->from = from;
     region->to = to;
+    region->css = nullptr;
     list_add(&region->link, after);
     Coalesce(resv, region);
   }
@@ -205,6 +206,7 @@ retry:
       }
       del += t - f;
       spare->from = t;
+      spare->css = region->css;
       spare->to = region->to;
       region->to = f;
       list_add(&spare->link, &region->link);

@@ -83,6 +83,7 @@
 #include <linux/kho/abi/hugetlb.h>
 #include <linux/list.h>
 #include <linux/liveupdate.h>
+#include <linux/lockdep.h>
 #include <linux/memblock.h>
 #include <linux/memcontrol.h>
 #include <linux/memfd.h>
@@ -93,6 +94,7 @@
 #include <linux/rcupdate.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
+#include <linux/spinlock.h>
 #include <linux/srcu.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
@@ -103,10 +105,6 @@
 #define HUGETLB_LUO_SEALS	(F_SEAL_SEAL | F_SEAL_SHRINK | F_SEAL_GROW | \
 				 F_SEAL_WRITE | F_SEAL_FUTURE_WRITE | \
 				 F_SEAL_EXEC)
-
-/* What F_SEAL_EXEC brings along on a file that can be executed. */
-#define HUGETLB_LUO_WX_SEALS	(F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | \
-				 F_SEAL_FUTURE_WRITE)
 
 /* More than any kernel announces: what is beyond is not worth the time. */
 #define HUGETLB_LUO_MAX_COUNTS	4096
@@ -398,8 +396,18 @@ static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
 {
 	return h_cg && h_cg->css.parent;
 }
+
+static bool hugetlb_luo_region_charged(const struct file_region *region)
+{
+	return region->css && region->css->parent;
+}
 #else
 static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
+{
+	return false;
+}
+
+static bool hugetlb_luo_region_charged(const struct file_region *region)
 {
 	return false;
 }
@@ -792,6 +800,7 @@ static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
 {
 	struct inode *inode = file_inode(f->file);
 
+	lockdep_assert_held_write(&inode->i_rwsem);
 	rcu_assign_pointer(HUGETLBFS_I(inode)->luo_file, NULL);
 	synchronize_srcu(&hugetlb_luo_srcu);
 
@@ -800,6 +809,32 @@ static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
 	kho_unpreserve_free(f->ser);
 	mutex_destroy(&f->lock);
 	kfree(f);
+}
+
+/* Refuse reservations that the next kernel could not restore. */
+static int hugetlb_luo_check_regions(struct hugetlb_luo_file *f)
+{
+	struct inode *inode = file_inode(f->file);
+	struct resv_map *resv_map = HUGETLBFS_I(inode)->resv_map;
+	const struct file_region *region;
+	unsigned long nr_pages;
+
+	/*
+	 * Each page in the file has its region in the reservation map. What is
+	 * there beyond that is a promise that the next kernel does not know of,
+	 * or belongs to a page that is about to be added: this is not the time.
+	 */
+	guard(mutex)(&f->lock);
+	nr_pages = f->file->f_mapping->nrpages >> huge_page_order(f->h);
+	if (region_count(resv_map, 0, LONG_MAX) > nr_pages)
+		return -EOPNOTSUPP;
+
+	guard(spinlock)(&resv_map->lock);
+	list_for_each_entry(region, &resv_map->regions, link)
+		if (hugetlb_luo_region_charged(region))
+			return -EOPNOTSUPP;
+
+	return 0;
 }
 
 static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
@@ -828,16 +863,7 @@ static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
 	if (err)
 		goto err_release;
 
-	/*
-	 * Each page in the file has its region in the reservation map. What is
-	 * there beyond that is a promise that the next kernel does not know of,
-	 * or belongs to a page that is about to be added: this is not the time.
-	 */
-	mutex_lock(&f->lock);
-	if (region_count(HUGETLBFS_I(inode)->resv_map, 0, LONG_MAX) >
-	    file->f_mapping->nrpages >> huge_page_order(f->h))
-		err = -EOPNOTSUPP;
-	mutex_unlock(&f->lock);
+	err = hugetlb_luo_check_regions(f);
 	if (err)
 		goto err_release;
 
@@ -1194,9 +1220,6 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 	if (ser->seals & ~HUGETLB_LUO_SEALS || ser->mode & ~S_IALLUGO ||
 	    ser->size > MAX_LFS_FILESIZE || ser->pos > MAX_LFS_FILESIZE ||
 	    ser->reserved)
-		return -EINVAL;
-	if (ser->seals & F_SEAL_EXEC && ser->mode & 0111 &&
-	    ~ser->seals & HUGETLB_LUO_WX_SEALS)
 		return -EINVAL;
 
 	in->h = NULL;
@@ -1672,14 +1695,17 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	unsigned long coming = 0;
 	int nid;
 
-	if (!plan->begun)
-		plan->want = h->max_huge_pages;
-
 	for_each_online_node(nid)
 		coming += hugetlb_luo_coming(h, nid);
 	hugetlb_luo_in.counted = true;
 	if (!coming)
 		return;
+
+	/* With hugetlb_cma= there may be none from the command line at boot. */
+	if (!plan->begun) {
+		plan->want = h->max_huge_pages;
+		h->max_huge_pages = 0;
+	}
 
 	if (plan->by_node)
 		for_each_online_node(nid)
@@ -1701,10 +1727,22 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	spin_unlock_irq(&hugetlb_lock);
 }
 
-/*
- * Take pages out of the count that were announced, counted on the strength of
- * that, and then turned out not to be claimable.
- */
+/* Take @nr pages out of the count that were in it since boot and never came. */
+static void hugetlb_luo_uncount(struct hstate *h, int nid, unsigned long nr)
+{
+	unsigned long surplus;
+
+	spin_lock_irq(&hugetlb_lock);
+	surplus = min_t(unsigned long, nr, h->surplus_huge_pages_node[nid]);
+	h->nr_huge_pages -= nr;
+	h->nr_huge_pages_node[nid] -= nr;
+	h->surplus_huge_pages -= surplus;
+	h->surplus_huge_pages_node[nid] -= surplus;
+	h->max_huge_pages -= nr - surplus;
+	spin_unlock_irq(&hugetlb_lock);
+}
+
+/* The same for all that turned out not to be claimable. */
 static void hugetlb_luo_discount(void)
 {
 	struct hstate *h;
@@ -1713,21 +1751,10 @@ static void hugetlb_luo_discount(void)
 	for_each_hstate(h) {
 		unsigned int order = huge_page_order(h);
 
-		for_each_online_node(nid) {
-			unsigned long nr, surplus;
-
-			nr = hugetlb_luo_announced(order, nid) -
-				hugetlb_luo_claimable(order, nid);
-			spin_lock_irq(&hugetlb_lock);
-			surplus = min_t(unsigned long, nr,
-					h->surplus_huge_pages_node[nid]);
-			h->nr_huge_pages -= nr;
-			h->nr_huge_pages_node[nid] -= nr;
-			h->surplus_huge_pages -= surplus;
-			h->surplus_huge_pages_node[nid] -= surplus;
-			h->max_huge_pages -= nr - surplus;
-			spin_unlock_irq(&hugetlb_lock);
-		}
+		for_each_online_node(nid)
+			hugetlb_luo_uncount(h, nid,
+					    hugetlb_luo_announced(order, nid) -
+					    hugetlb_luo_claimable(order, nid));
 	}
 }
 
@@ -1852,15 +1879,16 @@ static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
 	if (IS_ERR(file))
 		return file;
 
-	/* F_SEAL_EXEC has further consequences for an executable file. */
+	/* F_SEAL_EXEC would add more seals to a file that can be executed. */
 	inode = file_inode(file);
-	inode->i_mode = (inode->i_mode & ~S_IALLUGO) | ser->mode;
+	inode->i_mode &= ~S_IALLUGO;
 	err = memfd_add_seals(file, ser->seals);
 	if (err) {
 		fput(file);
 		return ERR_PTR(err);
 	}
 
+	inode->i_mode |= ser->mode;
 	i_size_write(inode, ser->size);
 	vfs_setpos(file, ser->pos, MAX_LFS_FILESIZE);
 
@@ -1998,6 +2026,14 @@ static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
 	       PTR_ERR_OR_ZERO(hugetlb_luo_in_lookup(args->serialized_data)) != -EAGAIN;
 }
 
+/* KHO does not let go of this page after all. */
+static void hugetlb_luo_lose(struct hugetlb_luo_in_file *in, u32 frame)
+{
+	struct page *page = pfn_to_page(hugetlb_luo_pfn(in->h, frame));
+
+	hugetlb_luo_uncount(in->h, page_to_nid(page), 1);
+}
+
 /*
  * Give the pages of a file that nobody has asked for to the pool. Those that KHO
  * does not let go of stay where they are.
@@ -2021,8 +2057,12 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 	hugetlb_luo_walk(&cursor, in->ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		for (i = 0; i < run->nr; i++) {
-			if (!hugetlb_luo_restore(in, n++, run->frame + i))
+			u32 frame = run->frame + i;
+
+			if (!hugetlb_luo_restore(in, n++, frame)) {
+				hugetlb_luo_lose(in, frame);
 				lost++;
+			}
 			cond_resched();
 		}
 	}

@@ -32,6 +32,15 @@ static inline spinlock_t *__sim_take_spinlock_irq(spinlock_t *l)
 	spin_lock_irq(l);
 	return l;
 }
+static inline void __sim_guard_spinlock(spinlock_t **p)
+{
+	spin_unlock(*p);
+}
+static inline spinlock_t *__sim_take_spinlock(spinlock_t *l)
+{
+	spin_lock(l);
+	return l;
+}
 static inline void __sim_guard_rcu(void **p)
 {
 	(void)p;
@@ -44,6 +53,7 @@ static inline void *__sim_take_rcu(void)
 }
 #define __sim_type_rcu void
 #define __sim_type_mutex struct mutex
+#define __sim_type_spinlock spinlock_t
 #define __sim_type_spinlock_irq spinlock_t
 #define guard(cls) \
 	__sim_type_##cls *__sim_cat(__guard_, __LINE__) \

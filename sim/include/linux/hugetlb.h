@@ -38,6 +38,10 @@ struct file_region {
 	struct list_head link;
 	long from;
 	long to;
+#ifdef CONFIG_CGROUP_HUGETLB
+	struct page_counter *reservation_counter;
+	struct cgroup_subsys_state *css;
+#endif
 };
 
 #define HSTATE_NAME_LEN 32

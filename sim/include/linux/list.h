@@ -13,9 +13,18 @@ static inline void INIT_LIST_HEAD(struct list_head *list)
 	list->prev = list;
 }
 
+__sim_extern_begin
+/* CONFIG_LIST_HARDENED: report corruption and leave the list as it is. */
+bool __list_add_valid(struct list_head *entry, struct list_head *prev,
+		      struct list_head *next);
+bool __list_del_entry_valid(struct list_head *entry);
+__sim_extern_end
+
 static inline void __list_add(struct list_head *entry, struct list_head *prev,
 			      struct list_head *next)
 {
+	if (!__list_add_valid(entry, prev, next))
+		return;
 	next->prev = entry;
 	entry->next = next;
 	entry->prev = prev;
@@ -39,32 +48,39 @@ static inline void __list_del(struct list_head *prev, struct list_head *next)
 	prev->next = next;
 }
 
+static inline void __list_del_entry(struct list_head *entry)
+{
+	if (!__list_del_entry_valid(entry))
+		return;
+	__list_del(entry->prev, entry->next);
+}
+
 #define LIST_POISON1 ((struct list_head *)0xdead000000000100UL)
 #define LIST_POISON2 ((struct list_head *)0xdead000000000122UL)
 
 static inline void list_del(struct list_head *entry)
 {
-	__list_del(entry->prev, entry->next);
+	__list_del_entry(entry);
 	entry->next = LIST_POISON1;
 	entry->prev = LIST_POISON2;
 }
 
 static inline void list_del_init(struct list_head *entry)
 {
-	__list_del(entry->prev, entry->next);
+	__list_del_entry(entry);
 	INIT_LIST_HEAD(entry);
 }
 
 static inline void list_move(struct list_head *entry, struct list_head *head)
 {
-	__list_del(entry->prev, entry->next);
+	__list_del_entry(entry);
 	list_add(entry, head);
 }
 
 static inline void list_move_tail(struct list_head *entry,
 				  struct list_head *head)
 {
-	__list_del(entry->prev, entry->next);
+	__list_del_entry(entry);
 	list_add_tail(entry, head);
 }
 

@@ -22,8 +22,10 @@ __sim_extern_end
 #define kcalloc(n, size, gfp) \
 	__sim_tag(sim_kmalloc_array(n, size, (gfp) | __GFP_ZERO))
 #define kmalloc_array(n, size, gfp) __sim_tag(sim_kmalloc_array(n, size, gfp))
-#define kvmalloc_array(n, size, gfp) sim_kvmalloc_array(n, size, gfp)
-#define kvcalloc(n, size, gfp) sim_kvmalloc_array(n, size, (gfp) | __GFP_ZERO)
+#define kvmalloc_array(n, size, gfp) \
+	__sim_tag(sim_kvmalloc_array(n, size, gfp))
+#define kvcalloc(n, size, gfp) \
+	__sim_tag(sim_kvmalloc_array(n, size, (gfp) | __GFP_ZERO))
 
 /* The type-based allocators: the gfp argument may be left out. */
 #define __sim_gfp(_0, gfp, ...) gfp
