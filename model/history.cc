@@ -22,7 +22,7 @@ constexpr std::string_view kVerbNames[kVerbs] = {
     "pin",      "close",     "exit",     "nr",       "overcommit", "open",
     "close",    "session",   "drop",     "preserve", "reboot",     "take",
     "retrieve", "finish",    "load",     "fail",     "during",     "dev",
-    "corrupt",  "power",
+    "interleave", "corrupt",  "power",
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
@@ -425,6 +425,9 @@ void ParseSimVerb(Words* words, std::string_view verb, bool nested,
     c->page = words->Number("page", 0, kMaxPages);
     c->value = words->Hex("value");
     c->at = words->At();
+  } else if (verb == "interleave") {
+    c->verb = Verb::kInterleave;
+    c->step = words->Number("seed", 1, kMaxSteps);
   } else if (verb == "corrupt") {
     c->verb = Verb::kCorrupt;
     std::string_view name = words->Word("target");
@@ -748,6 +751,9 @@ std::string Print(const Command& c) {
       break;
     case Verb::kDev:
       absl::StrAppend(&out, " f", c.file, " ", c.page, " ", absl::Hex(c.value));
+      break;
+    case Verb::kInterleave:
+      absl::StrAppend(&out, " ", c.step);
       break;
     case Verb::kCorrupt:
       absl::StrAppend(&out, " ", Str(TargetName(c.target)), " ", c.delta);

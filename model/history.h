@@ -74,6 +74,7 @@ enum class Verb : uint8_t {
   kFail,
   kDuring,
   kDev,
+  kInterleave,
   kCorrupt,
   kPower,
 };

@@ -171,6 +171,7 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
       break;
     case Verb::kFail:
     case Verb::kDuring:
+    case Verb::kInterleave:
     case Verb::kCorrupt:
     case Verb::kPower:
       break;
@@ -240,6 +241,7 @@ class Judge::Impl {
   bool Prepares(const Command& command) {
     switch (command.verb) {
       case Verb::kFail:
+      case Verb::kInterleave:
         return true;
       case Verb::kDuring:
         if (!command.inner.empty()) {

@@ -108,6 +108,10 @@ class Scenario {
       c.inner.push_back(sketch_.Interloper());
       sketch_.Add(std::move(c));
     }
+    if (random_.Percent(50)) return;
+    Command c = Bare(Actor::kSim, Verb::kInterleave);
+    c.step = random_.Between(1, 1 << 20);
+    sketch_.Add(std::move(c));
   }
 
   void Again() {

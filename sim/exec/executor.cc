@@ -103,6 +103,7 @@ const model::Observation& Executor::Run(const Command& command) {
   // What only sets the scene changes nothing that can be seen.
   const bool same = command.verb == Verb::kFail ||
                     command.verb == Verb::kDuring ||
+                    command.verb == Verb::kInterleave ||
                     command.verb == Verb::kCorrupt;
   if (same) {
     model::Snapshot after = std::move(seen_.after);
@@ -114,6 +115,9 @@ const model::Observation& Executor::Run(const Command& command) {
   switch (command.verb) {
     case Verb::kFail:
       fault_ = {KindOf(command.fail_kind), static_cast<int>(command.step)};
+      break;
+    case Verb::kInterleave:
+      interleave_ = static_cast<uint64_t>(command.step);
       break;
     case Verb::kDuring: {
       auto task = std::make_unique<Task>();
@@ -237,6 +241,7 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.DeviceWrite(c.file, c.page, c.at, c.value));
     case Verb::kFail:
     case Verb::kDuring:
+    case Verb::kInterleave:
     case Verb::kCorrupt:
     case Verb::kPower:
       break;
@@ -267,7 +272,10 @@ void Executor::RunOnItsActor(const Command& command) {
   main_.place = place_;
   main_.actor = actor;
   main_.started = main_.done = false;
-  switch (RunOnActor(actor, [this] { Start(&main_); })) {
+  TakeTurns(std::exchange(interleave_, 0));
+  const RunResult result = RunOnActor(actor, [this] { Start(&main_); });
+  TakeTurns(0);
+  switch (result) {
     case RunResult::kDone:
       seen_.outcome = main_.outcome;
       break;

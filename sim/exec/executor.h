@@ -105,6 +105,7 @@ class Executor {
 
   // What `sim` commands prepared for the next command.
   FaultPlan fault_;
+  uint64_t interleave_ = 0;  // `sim interleave`, for the next command
   std::vector<model::Command> corruptions_;
   std::vector<std::unique_ptr<Task>> during_;
 

@@ -107,6 +107,7 @@ const std::vector<Violation>& Invariants::After(
   switch (command.verb) {
     case Verb::kFail:
     case Verb::kDuring:
+    case Verb::kInterleave:
     case Verb::kCorrupt:
       return found_;
     default:

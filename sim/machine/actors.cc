@@ -57,6 +57,7 @@ struct Scheduler {
   std::vector<Plan> plans;  // ascending by step, then as planned
   uint64_t next_plan_step = kNever;
   uint64_t steps = 0;
+  uint64_t turns = 0;  // state of the dice; 0: nobody takes turns
   int boot_spinlocks = 0;  // outside of RunBoot() too
 };
 
@@ -102,6 +103,30 @@ void Start(Actor& actor, std::function<void()> fn) {
   actor.fn = std::move(fn);
   actor.state = ActorState::kRunnable;
   actor.woken_by_kill = false;
+}
+
+// Of those that can run, the one whose turn it is; kNobody: the current one
+// goes on. xorshift64, and one step in four on the average.
+int RollTurn() {
+  Scheduler& s = S();
+  s.turns ^= s.turns << 13;
+  s.turns ^= s.turns >> 7;
+  s.turns ^= s.turns << 17;
+  if ((s.turns & 3) != 0) return kNobody;
+  int others = 0;
+  for (size_t i = 0; i < s.actors.size(); ++i) {
+    others += static_cast<int>(i) != s.current &&
+              s.actors[i]->state == ActorState::kRunnable;
+  }
+  if (others == 0) return kNobody;
+  auto left = static_cast<int>((s.turns >> 8) % static_cast<uint64_t>(others));
+  for (size_t i = 0;; ++i) {
+    if (static_cast<int>(i) == s.current ||
+        s.actors[i]->state != ActorState::kRunnable) {
+      continue;
+    }
+    if (left-- == 0) return static_cast<int>(i);
+  }
 }
 
 int LowestRunnable() {
@@ -294,11 +319,20 @@ void PlanDuring(uint64_t nth_step, int actor, std::function<void()> fn) {
 void Step(const char* what) {
   Scheduler& s = S();
   CountStep(what);
-  if (s.steps < s.next_plan_step || s.current == kNobody) return;
-  while (StartPlan(s.steps)) {
+  if (s.current == kNobody) return;
+  while (s.steps >= s.next_plan_step && StartPlan(s.steps)) {
     Fiber::Suspend();
     // More may be due by now: steps of others count.
   }
+  // Who holds a spinlock is not interrupted here.
+  if (s.turns == 0 || s.running->spinlocks != 0) return;
+  s.next = RollTurn();
+  if (s.next != kNobody) Fiber::Suspend();
+}
+
+void TakeTurns(uint64_t seed) {
+  // Small seeds make poor first throws.
+  S().turns = seed * 0x9e3779b97f4a7c15;
 }
 
 void CheckMaySleep(const char* what) {
@@ -377,6 +411,7 @@ void ResetActors() {
   s.over = false;
   s.stop = Stop::kNone;
   s.steps = 0;
+  s.turns = 0;
   s.boot_spinlocks = 0;
   DropPlans();
   LocksReset();

@@ -52,6 +52,10 @@ RunResult RunBoot(std::function<void()> fn);
 // dropped when the run ends first.
 void PlanDuring(uint64_t nth_step, int actor, std::function<void()> fn);
 
+// While several actors can run they take turns at steps that `seed` chooses. 0:
+// one runs until it waits or ends, which is how it is without this.
+void TakeTurns(uint64_t seed);
+
 // One step: the seam where another actor may run. Called by every lock,
 // unlock, allocation, store, sleep. `what` is a stable name, for the trace.
 void Step(const char* what);
