@@ -2,6 +2,7 @@
 #include "model/handover_table.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <limits>
 #include <set>
 #include <utility>
@@ -46,20 +47,21 @@ bool Plausible(const TableView& table) {
 }
 
 // Appends the runs of a list of blocks. `left` is how many pages the file has
-// beyond those: never more.
-bool Collect(const TableView::Chain& chain, uint64_t* left,
-             std::vector<const TableView::Run*>* runs) {
+// beyond those: never more. Returns 0 or an errno.
+int Collect(const TableView::Chain& chain, uint64_t* left,
+            std::vector<const TableView::Run*>* runs) {
   for (const TableView::Block& block : chain.blocks) {
-    if (!block.held || !block.magic || !block.checksum || block.nr_runs == 0 ||
+    if (!block.held) return ENXIO;
+    if (!block.magic || !block.checksum || block.nr_runs == 0 ||
         block.nr_runs != block.runs.size())
-      return false;
+      return EINVAL;
     for (const TableView::Run& run : block.runs) {
-      if (run.pages == 0 || run.pages > *left) return false;
+      if (run.pages == 0 || run.pages > *left) return EINVAL;
       *left -= run.pages;
       runs->push_back(&run);
     }
   }
-  return !chain.circular;
+  return chain.circular ? EINVAL : 0;
 }
 
 // Both lists ascend; in the order of the file they do so together.
@@ -87,53 +89,59 @@ bool SameCounts(const TableView& table, const TableView::File& file,
   return std::all_of(on.begin(), on.end(), [](uint64_t n) { return n == 0; });
 }
 
-bool Accept(const TableView& table, const TableView::File& file,
-            const std::vector<uint64_t>& page_sizes, HandedFile* out) {
+// Returns why the file has to be refused: nothing, if it has not.
+std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
+                        const std::vector<uint64_t>& page_sizes,
+                        HandedFile* out) {
   if (!file.counts_fit || !file.checksum || file.reserved != 0 ||
       (file.seals & ~kSeals) != 0 || (file.mode & ~kModes) != 0 ||
-      file.size > kMaxFileSize || file.position > kMaxFileSize ||
-      file.order >= kOrders)
-    return false;
+      file.size > kMaxFileSize || file.position > kMaxFileSize)
+    return {EINVAL};
+  if (file.order >= kOrders) return {EOPNOTSUPP};
   const uint64_t page_size = uint64_t{1} << (file.order + kPageShift);
   if (std::find(page_sizes.begin(), page_sizes.end(), page_size) ==
       page_sizes.end())
-    return false;
-  if (file.nr_pages > table.end_frame >> file.order) return false;
+    return {EOPNOTSUPP};
+  if (file.nr_pages > table.end_frame >> file.order) return {EINVAL};
 
   std::vector<const TableView::Run*> runs, late;
   uint64_t left = file.nr_pages;
-  if (!Collect(file.runs, &left, &runs) || !Collect(file.late, &left, &late) ||
-      left != 0)
-    return false;
+  if (int error = Collect(file.runs, &left, &runs)) return {error};
+  if (int error = Collect(file.late, &left, &late)) return {error};
+  if (left != 0) return {EINVAL};
   const uint64_t end = file.size / page_size + (file.size % page_size != 0);
-  if (!Ascending(runs, end) || !Ascending(late, end)) return false;
+  std::set<int> errors;
+  if (!Ascending(runs, end) || !Ascending(late, end)) errors.insert(EINVAL);
   runs.insert(runs.end(), late.begin(), late.end());
   std::stable_sort(runs.begin(), runs.end(),
                    [](const TableView::Run* a, const TableView::Run* b) {
                      return a->index < b->index;
                    });
-  if (!Ascending(runs, end)) return false;
+  if (!Ascending(runs, end)) errors.insert(EINVAL);
+  for (const TableView::Run* run : runs)
+    if (!run->held) errors.insert(ENXIO);
+  // Which one shows depends on which run is looked at first.
+  if (!errors.empty()) return {errors.begin(), errors.end()};
 
   for (const TableView::Run* run : runs) {
-    if (!run->held) return false;
     for (uint64_t n = 0; n < run->pages; ++n)
       out->pages.push_back(
           {static_cast<int64_t>(run->index + n),
-           static_cast<int64_t>(run->frame + (n << file.order)),
-           run->node[n]});
+           static_cast<int64_t>(run->frame + (n << file.order)), run->node[n]});
   }
-  if (!SameCounts(table, file, out->pages)) return false;
+  if (!SameCounts(table, file, out->pages)) return {EINVAL};
   out->at = file.at;
   out->page_size = page_size;
   out->size = static_cast<int64_t>(file.size);
   out->position = static_cast<int64_t>(file.position);
   out->seals = file.seals;
   out->mode = file.mode;
-  return true;
+  return {};
 }
 
 // Files that share memory with another one, or with themselves, are refused.
-void RefuseOverlaps(std::vector<HandedFile>* files) {
+void RefuseOverlaps(std::vector<HandedFile>* files,
+                    std::vector<RefusedFile>* refused) {
   struct Span {
     int64_t from;
     int64_t to;
@@ -153,8 +161,13 @@ void RefuseOverlaps(std::vector<HandedFile>* files) {
     for (size_t j = i + 1; j < spans.size() && spans[j].from < spans[i].to; ++j)
       bad.insert({spans[i].file, spans[j].file});
   std::vector<HandedFile> good;
-  for (size_t i = 0; i < files->size(); ++i)
-    if (bad.count(i) == 0) good.push_back(std::move((*files)[i]));
+  for (size_t i = 0; i < files->size(); ++i) {
+    if (bad.count(i) == 0) {
+      good.push_back(std::move((*files)[i]));
+    } else {
+      refused->push_back({(*files)[i].at, {EINVAL}});
+    }
+  }
   *files = std::move(good);
 }
 
@@ -182,8 +195,8 @@ TableVerdict JudgeTable(const TableView& table,
     return verdict;
   verdict.quarantine = verdict.distrusted =
       !table.placed || !table.magic || !table.version || !table.counts_fit ||
-      table.counts.size() > kMaxCounts || !table.checksum || !Plausible(table) ||
-      (table.nr_files != 0 && !live_update);
+      table.counts.size() > kMaxCounts || !table.checksum ||
+      !Plausible(table) || (table.nr_files != 0 && !live_update);
   if (verdict.distrusted) return verdict;
   verdict.announced = table.counts;
   if (!table.held) {
@@ -199,17 +212,19 @@ TableVerdict JudgeTable(const TableView& table,
       break;
     ++found;
     HandedFile handed;
-    if (Accept(table, file, page_sizes, &handed)) {
+    std::vector<int> errors = WhyNot(table, file, page_sizes, &handed);
+    if (errors.empty()) {
       files.push_back(std::move(handed));
     } else {
       verdict.quarantine = true;
+      verdict.refused.push_back({file.at, std::move(errors)});
     }
   }
   const uint64_t then = found == 0 ? table.first : table.files[found - 1].next;
   if (found != table.nr_files || then != 0) verdict.quarantine = true;
 
   const size_t before = files.size();
-  RefuseOverlaps(&files);
+  RefuseOverlaps(&files, &verdict.refused);
   if (files.size() != before) verdict.quarantine = true;
 
   const std::vector<Count> claims = Claims(files);
@@ -218,6 +233,8 @@ TableVerdict JudgeTable(const TableView& table,
       continue;
     // More than was announced: nothing that was announced can be relied on.
     verdict.quarantine = verdict.distrusted = true;
+    for (const HandedFile& file : files)
+      verdict.refused.push_back({file.at, {EINVAL}});
     files.clear();
     break;
   }

@@ -101,8 +101,16 @@ struct HandedFile {
   std::vector<HandedPage> pages;  // ascending by index
 };
 
+// One that it has to refuse: asking for it gives one of these errnos.
+struct RefusedFile {
+  uint64_t at = 0;
+  std::vector<int> errors;
+};
+
 struct TableVerdict {
   std::vector<HandedFile> accepted;
+  // Of those that could be found. Others are not known (ENOENT).
+  std::vector<RefusedFile> refused;
   // What was announced and nobody can claim, by order and node, none of them 0:
   // to be reported with these numbers.
   std::vector<TableView::Count> lost;

@@ -60,6 +60,7 @@ constexpr std::string_view kAllCommands =
     "sim during 17 p1 write m0 0 ffffffffffffffff\n"
     "sim during 2 admin nr 2M 0\n"
     "sim dev f0 2 abc at=16\n"
+    "sim interleave 77\n"
     "sim corrupt root.version 1\n"
     "sim corrupt run.frame -12 nth=3 resum\n"
     "sim power\n";

@@ -219,6 +219,16 @@ void Stepper::FinishSession(Session* session) {
   session->finished = true;
 }
 
+// What asking for a refused file ends with.
+std::vector<int> Stepper::WhyRefused(int id) const {
+  if (!state_->handler()) return {ENOENT, EIO, ENODEV};
+  for (const auto& [at, file] : state_->records)
+    if (file == id)
+      for (const RefusedFile& refused : state_->table.refused)
+        if (refused.at == at) return refused.errors;
+  return {ENOENT};
+}
+
 void Stepper::Retrieve(const Command& c, const Outcome& o) {
   Session* session = state_->FindOpenSession(c.session);
   if (!session) Must(EBADF);
@@ -241,11 +251,10 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   // A refused file is refused each time, with an errno that says why.
   bool refused = f.life == File::Life::kRefused;
   if (entry->status < 0) Must(-entry->status);
-  bool known_error =
-      o.kind == Outcome::Kind::kDone && o.result < 0 && o.result != -ENOSYS;
   if (first && refused) {
-    if (!known_error) Fail("refusal", "a refused file was handed out");
     override_ = "atomic-import";
+    for (int error : WhyRefused(entry->file)) Must(error);
+    if (Went(o)) Fail("refusal", "a refused file was handed out");
     return;
   }
   if (first && MemoryIsShort(f.shmem ? 0 : f.page_size)) {

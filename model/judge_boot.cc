@@ -220,7 +220,9 @@ void Stepper::SettleTable() {
     for (const Page& page : f.pages) lost.emplace_back(page, f.page_size);
     file(id).life = File::Life::kRefused;
   }
-  auto by_frame = [](const Page& a, const Page& b) { return a.frame < b.frame; };
+  auto by_frame = [](const Page& a, const Page& b) {
+    return a.frame < b.frame;
+  };
   std::sort(before.begin(), before.end(), by_frame);
   std::vector<std::pair<Frame, Frame>> claimed;
   for (const HandedFile& handed : state_->table.accepted) {
@@ -287,10 +289,9 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
   for (const HandedPage& h : handed.pages) {
     Page page;
     page.frame = h.frame;
-    auto it = std::lower_bound(before.begin(), before.end(), page,
-                               [](const Page& a, const Page& b) {
-                                 return a.frame < b.frame;
-                               });
+    auto it = std::lower_bound(
+        before.begin(), before.end(), page,
+        [](const Page& a, const Page& b) { return a.frame < b.frame; });
     if (it != before.end() && it->frame == h.frame) {
       page = *it;
     } else {

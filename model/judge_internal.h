@@ -100,6 +100,7 @@ class Stepper {
   bool StaysWithKho(uint64_t page_size, int node) const;
   void KeepOut(uint64_t page_size, const Page& page);
   void Release(int file);
+  std::vector<int> WhyRefused(int file) const;
   void DropSession(int name);
 
   // --- judge_boot.cc

@@ -445,8 +445,7 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
   File& f = file(id);
   if (c.page >= SizeInPages(f)) Must(EINVAL);
   // A size that is no multiple of the page size ends within the last page.
-  if ((c.page + 1) * static_cast<int64_t>(f.page_size) > f.size)
-    May(EINVAL);
+  if ((c.page + 1) * static_cast<int64_t>(f.page_size) > f.size) May(EINVAL);
   Page* page = FindPage(&f.pages, c.page);
   bool hole = !page && !f.shmem;
   bool refused = !must_.empty();

@@ -130,11 +130,8 @@ struct Field {
   bool wide;  // 64 bits
 };
 
-#define FIELD(record, member)  \
-  Field {                      \
-    offsetof(record, member),  \
-        sizeof(record::member) == sizeof(u64) \
-  }
+#define FIELD(record, member) \
+  Field { offsetof(record, member), sizeof(record::member) == sizeof(u64) }
 
 Field RootField(const Command& c) {
   const size_t count =

@@ -101,10 +101,9 @@ const model::Observation& Executor::Boot() {
 
 const model::Observation& Executor::Run(const Command& command) {
   // What only sets the scene changes nothing that can be seen.
-  const bool same = command.verb == Verb::kFail ||
-                    command.verb == Verb::kDuring ||
-                    command.verb == Verb::kInterleave ||
-                    command.verb == Verb::kCorrupt;
+  const bool same =
+      command.verb == Verb::kFail || command.verb == Verb::kDuring ||
+      command.verb == Verb::kInterleave || command.verb == Verb::kCorrupt;
   if (same) {
     model::Snapshot after = std::move(seen_.after);
     seen_.Clear();

@@ -234,8 +234,7 @@ TEST_P(CorruptTest, IsQuarantinedAndReported) {
   MustDo("agent preserve s0 1 f0");
   MustDo("loader load hugepages=1");
   // Fewer bytes than it takes, or a root that KHO does not hold like this.
-  MustDo("sim corrupt " + target +
-         (target == "root.bytes" ? " 8192" : " 1"));
+  MustDo("sim corrupt " + target + (target == "root.bytes" ? " 8192" : " 1"));
   const model::Observation& seen = Do("agent reboot");
   ASSERT_TRUE(seen.rebooted);
   EXPECT_FALSE(executor_->dead());

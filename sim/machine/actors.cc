@@ -57,7 +57,7 @@ struct Scheduler {
   std::vector<Plan> plans;  // ascending by step, then as planned
   uint64_t next_plan_step = kNever;
   uint64_t steps = 0;
-  uint64_t turns = 0;  // state of the dice; 0: nobody takes turns
+  uint64_t turns = 0;      // state of the dice; 0: nobody takes turns
   int boot_spinlocks = 0;  // outside of RunBoot() too
 };
 

@@ -1,0 +1,188 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/handover_table.h"
+
+#include <gtest/gtest.h>
+
+#include <cerrno>
+
+namespace handover::model {
+namespace {
+
+const std::vector<uint64_t> kSizes = {16 << 10, 64 << 10, 256 << 10};
+
+// Two files of 16K pages: pages 0 and 2 of the first, page 1 of the second.
+class TableTest : public ::testing::Test {
+ protected:
+  TableTest() {
+    t_.found = t_.placed = t_.held = t_.magic = t_.version = true;
+    t_.checksum = t_.counts_fit = true;
+    t_.end_frame = 4096;
+    t_.nodes = 2;
+    t_.max_nodes = 8;
+    t_.counts = {{2, 0, 2}, {2, 1, 1}, {4, 0, 0}, {4, 1, 0}};
+    t_.nr_files = 2;
+    t_.first = 0x1000;
+    t_.files = {MakeFile(0x1000), MakeFile(0x2000)};
+    t_.files[0].next = 0x2000;
+    t_.files[0].nr_pages = 2;
+    t_.files[0].counts = {{2, 0, 1}, {2, 1, 1}};
+    t_.files[0].runs.blocks = {MakeBlock({{0, 1, 100, true, {0}}})};
+    t_.files[0].late.blocks = {MakeBlock({{2, 1, 2000, true, {1}}})};
+    t_.files[1].nr_pages = 1;
+    t_.files[1].counts = {{2, 0, 1}};
+    t_.files[1].runs.blocks = {MakeBlock({{1, 1, 104, true, {0}}})};
+  }
+
+  static TableView::File MakeFile(uint64_t at) {
+    TableView::File file;
+    file.at = at;
+    file.held = file.magic = file.version = file.checksum = true;
+    file.counts_fit = true;
+    file.order = 2;
+    file.size = 3 * 16384;
+    return file;
+  }
+
+  static TableView::Block MakeBlock(std::vector<TableView::Run> runs) {
+    TableView::Block block;
+    block.held = block.magic = block.checksum = true;
+    block.nr_runs = runs.size();
+    block.runs = std::move(runs);
+    return block;
+  }
+
+  TableVerdict Judge(bool live_update = true) const {
+    return JudgeTable(t_, kSizes, live_update);
+  }
+
+  // Only the first file is refused, with this errno.
+  void FirstRefused(int error) {
+    const TableVerdict v = Judge();
+    EXPECT_TRUE(v.quarantine);
+    ASSERT_EQ(v.accepted.size(), 1u);
+    EXPECT_EQ(v.accepted[0].at, 0x2000u);
+    ASSERT_EQ(v.refused.size(), 1u);
+    EXPECT_EQ(v.refused[0].errors, std::vector<int>{error});
+    ASSERT_EQ(v.lost.size(), 2u);
+    EXPECT_EQ(v.lost[0].pages, 1u);
+    EXPECT_EQ(v.lost[1].pages, 1u);
+  }
+
+  // Nothing of the root is taken.
+  void Distrusted() {
+    const TableVerdict v = Judge();
+    EXPECT_TRUE(v.quarantine);
+    EXPECT_TRUE(v.distrusted);
+    EXPECT_TRUE(v.accepted.empty());
+  }
+
+  TableView t_;
+};
+
+TEST_F(TableTest, WholeOneIsAccepted) {
+  const TableVerdict v = Judge();
+  EXPECT_FALSE(v.quarantine);
+  EXPECT_TRUE(v.lost.empty());
+  ASSERT_EQ(v.accepted.size(), 2u);
+  ASSERT_EQ(v.accepted[0].pages.size(), 2u);
+  EXPECT_EQ(v.accepted[0].pages[1].index, 2);
+  EXPECT_EQ(v.accepted[0].pages[1].frame, 2000);
+  EXPECT_EQ(v.accepted[0].page_size, 16384u);
+}
+
+TEST_F(TableTest, NoneIsNoReason) {
+  EXPECT_FALSE(JudgeTable(TableView(), kSizes, true).quarantine);
+  t_.version = false;
+  EXPECT_TRUE(Judge().quarantine);
+  t_.nr_files = 0;
+  EXPECT_FALSE(Judge().quarantine);
+}
+
+TEST_F(TableTest, RootsThatAreWrong) {
+  EXPECT_TRUE(Judge(/*live_update=*/false).quarantine);
+  for (bool TableView::*part :
+       {&TableView::placed, &TableView::held, &TableView::magic,
+        &TableView::checksum, &TableView::counts_fit}) {
+    t_.*part = false;
+    Distrusted();
+    t_.*part = true;
+  }
+  t_.counts[1].node = 8;
+  Distrusted();
+  t_.counts[1].node = 0;  // given twice
+  Distrusted();
+  t_.counts[1] = {2, 1, 1025};
+  Distrusted();
+}
+
+TEST_F(TableTest, FewerAnnouncedThanThere) {
+  t_.counts[1].pages = 0;
+  Distrusted();
+  EXPECT_EQ(Judge().refused.size(), 2u);
+}
+
+TEST_F(TableTest, MoreAnnouncedThanThere) {
+  t_.counts[2].pages = 7;
+  const TableVerdict v = Judge();
+  EXPECT_EQ(v.accepted.size(), 2u);
+  ASSERT_EQ(v.lost.size(), 1u);
+  EXPECT_EQ(v.lost[0].pages, 7u);
+}
+
+TEST_F(TableTest, FilesThatAreWrong) {
+  TableView::File& f = t_.files[0];
+  const TableView::File good = f;
+  auto wrong = [&](int error, auto change) {
+    change();
+    FirstRefused(error);
+    f = good;
+  };
+  wrong(EINVAL, [&] { f.checksum = false; });
+  wrong(EINVAL, [&] { f.reserved = 1; });
+  wrong(EINVAL, [&] { f.seals = 64; });
+  wrong(EINVAL, [&] { f.mode = 010000; });
+  wrong(EINVAL, [&] { f.size = uint64_t{1} << 63; });
+  wrong(EINVAL, [&] { f.position = ~uint64_t{0}; });
+  wrong(EOPNOTSUPP, [&] { f.order = 3; });
+  wrong(EOPNOTSUPP, [&] { f.order = 52; });
+  wrong(EINVAL, [&] { f.nr_pages = 3; });
+  wrong(EINVAL, [&] { f.nr_pages = 1; });
+  wrong(EINVAL, [&] { f.nr_pages = 1025; });
+  wrong(EINVAL, [&] { f.size = 2 * 16384; });
+  wrong(EINVAL, [&] { f.counts[0].pages = 2; });
+  wrong(EINVAL, [&] { f.counts[0].order = 4; });
+  wrong(EINVAL, [&] { f.counts[1].node = 2; });
+  wrong(EINVAL, [&] { f.counts.pop_back(); });
+  wrong(ENXIO, [&] { f.runs.blocks[0].held = false; });
+  wrong(EINVAL, [&] { f.late.blocks[0].magic = false; });
+  wrong(EINVAL, [&] { f.late.blocks[0].checksum = false; });
+  wrong(EINVAL, [&] { f.runs.blocks[0].nr_runs = 0; });
+  wrong(EINVAL, [&] { f.runs.circular = true; });
+  wrong(ENXIO, [&] { f.runs.blocks[0].runs[0].held = false; });
+  wrong(EINVAL, [&] { f.late.blocks[0].runs[0].index = 0; });
+  wrong(EINVAL, [&] { f.late.blocks[0].runs[0].pages = 0; });
+}
+
+TEST_F(TableTest, OverlapsAreRefusedOnBothSides) {
+  t_.files[1].runs.blocks[0].runs[0].frame = 102;
+  const TableVerdict v = Judge();
+  EXPECT_TRUE(v.accepted.empty());
+  EXPECT_EQ(v.refused.size(), 2u);
+  EXPECT_FALSE(v.distrusted);
+}
+
+TEST_F(TableTest, TheListEndsWhereItIsBroken) {
+  t_.files[1].magic = false;
+  EXPECT_TRUE(Judge().quarantine);
+  EXPECT_EQ(Judge().accepted.size(), 1u);
+  t_.files[1].magic = true;
+  t_.nr_files = 3;
+  EXPECT_TRUE(Judge().quarantine);
+  EXPECT_EQ(Judge().accepted.size(), 2u);
+  t_.nr_files = 1;
+  EXPECT_TRUE(Judge().quarantine);
+  EXPECT_EQ(Judge().accepted.size(), 1u);
+}
+
+}  // namespace
+}  // namespace handover::model
