@@ -18,6 +18,7 @@ void Snapshot::Clear() {
   regions.clear();
   sessions.clear();
   quarantined.clear();
+  unclaimed.clear();
   reported.clear();
 }
 

@@ -156,17 +156,6 @@ void Stepper::DropSession(int name) {
                          (session - state_->sessions.data()));
 }
 
-// KHO was made by plan to keep a page of this size and node: more are seen in
-// quarantine than there should be.
-bool Stepper::StaysWithKho(uint64_t page_size, int node) const {
-  int64_t more = 0;
-  for (const Reserved& r : snapshot_.quarantined)
-    if (r.page_size == page_size && r.node == node) more += r.count;
-  for (const Reserved& r : Quarantined())
-    if (r.page_size == page_size && r.node == node) more -= r.count;
-  return more > 0;
-}
-
 // A page that stays reserved for good. Devices go on with it.
 void Stepper::KeepOut(uint64_t page_size, const Page& page) {
   File limbo;
@@ -191,7 +180,9 @@ void Stepper::Release(int id) {
   frames_changed_ = true;
   if (file(id).shmem) return;
   for (const Page& page : pages) {
-    if (!fault_ || !StaysWithKho(page_size, page.node)) {
+    // KHO may have been made by plan to keep it.
+    if (!fault_ || !std::binary_search(snapshot_.unclaimed.begin(),
+                                       snapshot_.unclaimed.end(), page.frame)) {
       FreePage(page_size, page);
       continue;
     }

@@ -97,7 +97,6 @@ class Stepper {
   void Retrieve(const Command& c, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
-  bool StaysWithKho(uint64_t page_size, int node) const;
   void KeepOut(uint64_t page_size, const Page& page);
   void Release(int file);
   std::vector<int> WhyRefused(int file) const;

@@ -119,6 +119,8 @@ struct Snapshot {
   // numbers is an entry of page size 0 and count -1.
   std::vector<Reserved> quarantined;
   std::vector<Reserved> reported;
+  // Of what was handed over, the huge pages that KHO still holds, ascending.
+  std::vector<Frame> unclaimed;
 
   void Clear();
 };

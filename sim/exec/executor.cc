@@ -363,6 +363,7 @@ void Executor::NextKernel(bool power) {
     dead_ = !Kexec(config_);
   }
   panicked_by_plan_ = dead_ && machine_->fault_fired() && GaveUp();
+  table_corrupted_ = !power && !corruptions_.empty();
   corruptions_.clear();
   seen_.rebooted = true;
   log_lines_ = 0;

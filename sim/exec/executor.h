@@ -53,6 +53,7 @@ class Executor {
     return snapshooter_.handed_over();
   }
   // And those that were claimed in the meantime.
+  bool table_corrupted() const { return table_corrupted_; }
   const std::vector<KhoKey>& claimed() const { return snapshooter_.claimed(); }
   // There is memory that this kernel could not claim, were it only tables.
   bool Quarantined() const {
@@ -105,7 +106,8 @@ class Executor {
 
   // What `sim` commands prepared for the next command.
   FaultPlan fault_;
-  uint64_t interleave_ = 0;  // `sim interleave`, for the next command
+  bool table_corrupted_ = false;  // that the running kernel got
+  uint64_t interleave_ = 0;       // `sim interleave`, for the next command
   std::vector<model::Command> corruptions_;
   std::vector<std::unique_ptr<Task>> during_;
 

@@ -262,6 +262,8 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
     restored_.insert(restored_.end(), claimed, handed_over_.end());
     handed_over_.erase(claimed, handed_over_.end());
   }
+  for (const KhoKey& key : handed_over_)
+    out->unclaimed.push_back(static_cast<int64_t>(key.phys >> PAGE_SHIFT));
   const int nodes = M().geometry().nodes;
   for (const unsigned order : M().geometry().huge_orders) {
     int64_t held[model::kMaxNodes] = {};
