@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sim/machine/actors.h"
 
+#include <ctime>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "sim/machine/crash.h"
 #include "sim/machine/machine.h"
 
 namespace sim {
@@ -320,6 +322,38 @@ TEST_F(ActorsTest, StackOverflowEndsTheHistory) {
             "Oops in p0: access through a wild pointer");
   ResetActors();
   EXPECT_EQ(RunOnActor(ActorByName("p0"), [] { Deep(20); }), RunResult::kDone);
+}
+
+TEST_F(ActorsTest, EndlessLoopIsASoftLockup) {
+  SetSoftLockupLimit(2);
+  for (int i = 0; i < 2; ++i) {  // the watchdog goes on watching
+    volatile bool forever = true;
+    EXPECT_EQ(RunOnActor(ActorByName("p0"),
+                         [&] {
+                           while (forever) {
+                           }
+                         }),
+              RunResult::kBug);
+    ASSERT_EQ(machine_.violations().size(), static_cast<size_t>(i) + 1);
+    EXPECT_EQ(machine_.violations().back().property, "discipline");
+    EXPECT_EQ(machine_.violations().back().what,
+              "soft lockup: p0 computes without end, with no step in between");
+    ResetActors();
+  }
+  SetSoftLockupLimit(0);
+}
+
+TEST_F(ActorsTest, LongWorkWithStepsIsNoSoftLockup) {
+  SetSoftLockupLimit(2);
+  auto busy = [](auto step) {
+    const std::clock_t start = std::clock();
+    while (std::clock() - start < CLOCKS_PER_SEC * 7 / 10) step();
+  };
+  EXPECT_EQ(RunOnActor(p0_, [&] { busy([] { Step("a"); }); }),
+            RunResult::kDone);
+  busy([] {});  // no actor at all
+  EXPECT_TRUE(machine_.violations().empty());
+  SetSoftLockupLimit(0);
 }
 
 TEST_F(ActorsTest, DigestDependsOnWhoStepsWhere) {
