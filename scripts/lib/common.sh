@@ -19,6 +19,12 @@ die() {
   exit 1
 }
 
+# bad_usage MESSAGE...: the same for words of the command line, then exit 2.
+bad_usage() {
+  printf '%s: %s; see --help\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
 # progress TEXT...: what is being done now, on one line of a terminal that the
 # next call overwrites. Says nothing in a pipe or a file.
 progress() {

@@ -67,6 +67,54 @@ class Failures(unittest.TestCase):
                          '  the test program ended here\n')
 
 
+class Usage(unittest.TestCase):
+    def test_wrong_words_are_named(self):
+        for command, says in (
+                ('test --bogus', "unknown option '--bogus'"),
+                ('demo --bogus', "unknown argument '--bogus'"),
+                ('demo extra', "unknown argument 'extra'"),
+                ('builds-agree --bogus', "unknown argument '--bogus'"),
+                ('builds-agree --histories=1x', "not '1x'"),
+                ('fetch-kernel --bogus', "unknown argument '--bogus'"),
+                ('fetch-kernel --update extra', "unknown argument 'extra'"),
+                ('kernel-check --bogus', "unknown argument '--bogus'"),
+                ('kernel-check extra', "unknown argument 'extra'"),
+                ('kernel-check --only=foo', "no check 'foo'"),
+                ('kernel-check --only=build', "no check 'build'"),
+                ('kernel-check --only=twins,', "no check ''"),
+                ('kernel-check --only=', "no check ''"),
+                ('mutants --bogus', "'--bogus'"),
+                ('mutants no-such', "'no-such'")):
+            with self.subTest(command):
+                name, *words = command.split()
+                status, output = run(f'{SCRIPTS}/{name}', *words)
+                self.assertEqual(status, 2, output)
+                self.assertTrue(output.startswith(name + ': '), output)
+                self.assertIn(says, output)
+                self.assertIn('see --', output)
+
+    def test_names_of_tests(self):
+        status, output = run('ctest', '-N', cwd=BUILD)
+        self.assertEqual(status, 0, output)
+        tests = [line.split()[-1] for line in output.splitlines()
+                 if line.lstrip().startswith('Test ') and '#' in line]
+        self.assertGreater(len(tests), 20)
+        for name in ('nosuchtest', '', '[', '.*', 'mm_slab|'):
+            with self.subTest(name):
+                status, output = run(f'{SCRIPTS}/test', name)
+                self.assertEqual(status, 2, output)
+                self.assertIn(f"no test has '{name}'", output)
+                listed = [line.strip() for line in output.splitlines()[1:-1]]
+                self.assertEqual(sorted(listed), sorted(tests))
+
+    def test_help(self):
+        for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
+                     'kernel-check', 'mutants'):
+            status, output = run(f'{SCRIPTS}/{name}', '--help')
+            self.assertEqual(status, 0, output)
+            self.assertIn(f'usage: scripts/{name}', output)
+
+
 if __name__ == '__main__':
     if len(sys.argv) < 2 or not sys.argv[1].startswith('--build='):
         sys.exit(__doc__)
