@@ -21,8 +21,9 @@ build_sim() {
   [ $# -gt 0 ] && shift
   targets=("$@")
   case $folder in /*) ;; *) folder=$REPO/$folder ;; esac
+  need_folder "$folder"
+  need_folder "$HANDOVER_CACHE/ccache"
   need_packages "${SIM_PACKAGES[@]}"
-  mkdir -p "$folder" "$HANDOVER_CACHE/ccache"
   log=$folder/build.log
   export CCACHE_DIR=$HANDOVER_CACHE/ccache
   # A compiler launcher that keys by content: a fresh clone is warm, too.

@@ -107,6 +107,32 @@ class Usage(unittest.TestCase):
                 listed = [line.strip() for line in output.splitlines()[1:-1]]
                 self.assertEqual(sorted(listed), sorted(tests))
 
+    def test_folders_that_cannot_be_written(self):
+        with tempfile.NamedTemporaryFile() as file:
+            environment = dict(os.environ, XDG_CACHE_HOME=file.name)
+            for name in ('demo', 'kernel-check', 'fetch-kernel', 'mutants'):
+                with self.subTest(name):
+                    status, output = run(f'{SCRIPTS}/{name}', env=environment)
+                    self.assertEqual(status, 1, output)
+                    self.assertEqual(len(output.splitlines()), 1, output)
+                    self.assertIn(f'cannot write the folder {file.name}/',
+                                  output)
+                    self.assertIn('XDG_CACHE_HOME=DIR', output)
+
+    def test_missing_packages_need_root(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in (('dpkg-query', 'exit 1'), ('id', 'echo 1000')):
+                path = os.path.join(folder, name)
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(f'#!/bin/sh\n{text}\n')
+                os.chmod(path, 0o755)
+            environment = dict(os.environ,
+                               PATH=f'{folder}:{os.environ["PATH"]}')
+            status, output = run(f'{SCRIPTS}/test', env=environment)
+            self.assertEqual(status, 1, output)
+            self.assertIn('only root can install them: apt-get install g++ '
+                          'cmake', output)
+
     def test_help(self):
         for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
                      'kernel-check', 'mutants'):
