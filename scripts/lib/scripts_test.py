@@ -67,6 +67,51 @@ class Failures(unittest.TestCase):
                          '  the test program ended here\n')
 
 
+class BuildErrors(unittest.TestCase):
+    def show(self, log):
+        with tempfile.NamedTemporaryFile('w', suffix='.log') as file:
+            file.write(log)
+            file.flush()
+            return run('bash', '-c', f'. {LIB}/common.sh; . {LIB}/build.sh; '
+                       f'show_build_errors {file.name}')[1]
+
+    def test_a_function_that_sim_lacks_is_told_once(self):
+        # What ld says, with and without -g, and by another compiler.
+        output = self.show(
+            'FAILED: a\n/usr/bin/ld: kernel_new_collected.o: in function '
+            "`f':\nhugetlb_luo.c:(knew_text+0x1): undefined reference to "
+            "`one'\nFAILED: b\n/usr/bin/ld: /x/b/../kernel/new/mm/y.c:602: "
+            "undefined reference to `two'\n/usr/bin/ld: /x/kernel/new/mm/y.c:"
+            "602: undefined reference to `two'\n")
+        self.assertEqual(output, ''.join(
+            f"kernel/new calls {name}, which sim/ does not have: "
+            "docs/adding.md, 'A hook', tells how to add it\n"
+            for name in ('one', 'two')))
+
+    def test_a_command_of_an_earlier_build_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text, seconds in (
+                    ('build.ninja', 'rule cp\n  command = cp $in $out\n'
+                     'build handover: cp source\n', 0),
+                    ('source', '', 0), ('handover', '', 10)):
+                path = os.path.join(folder, name)
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(text)
+                os.utime(path, (seconds, seconds))
+            show = ('bash', '-c', f'. {LIB}/common.sh; . {LIB}/build.sh; '
+                    f'stale_command {folder}')
+            run('ninja', '-C', folder)  # now it knows the command
+            self.assertEqual(run(*show), (0, ''))
+            os.utime(os.path.join(folder, 'source'), (2e9, 2e9))
+            self.assertIn('handover is older than the sources', run(*show)[1])
+            os.remove(os.path.join(folder, 'handover'))
+            self.assertEqual(run(*show), (0, ''))
+
+    def test_other_errors_are_shown(self):
+        self.assertEqual(self.show('[1/2] x\nFAILED: a\na.cc:1: error: b\n'),
+                         'FAILED: a\na.cc:1: error: b\n')
+
+
 class Usage(unittest.TestCase):
     def test_wrong_words_are_named(self):
         for command, says in (
