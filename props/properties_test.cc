@@ -1,9 +1,13 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // The properties of docs/properties.md on random histories, with RapidCheck.
+#include <gtest/gtest-spi.h>
 #include <gtest/gtest.h>
 
 #include <cstdint>
+#include <filesystem>
+#include <fstream>
+#include <sstream>
 #include <string>
 
 #include "model/history.h"
@@ -25,7 +29,9 @@ using model::Verb;
 
 void AssertHolds(const History& history) {
   const sim::HistoryResult result = sim::RunHistory(history);
-  if (!result.ok()) RC_FAIL(sim::Print(result.findings[0], history));
+  if (result.ok()) return;
+  FailWith(history, result.findings[0].property,
+           sim::Print(result.findings[0], history));
 }
 
 TEST(Properties, HoldOnRandomHistories) {
@@ -33,13 +39,13 @@ TEST(Properties, HoldOnRandomHistories) {
 }
 
 TEST(Properties, HoldOnOtherMachines) {
-  for (auto machine :
-       {GeneratorOptions::Machine::kX86, GeneratorOptions::Machine::kArm64}) {
-    GeneratorOptions options;
-    options.machine = machine;
-    CheckProperty("every property holds", 10,
-                  [&options] { AssertHolds(*Histories(options)); });
-  }
+  GeneratorOptions options;
+  options.machine = GeneratorOptions::Machine::kX86;
+  CheckProperty("every property holds on x86", 10,
+                [&options] { AssertHolds(*Histories(options)); });
+  options.machine = GeneratorOptions::Machine::kArm64;
+  CheckProperty("every property holds on arm64", 10,
+                [&options] { AssertHolds(*Histories(options)); });
 }
 
 TEST(Properties, SameHistorySameDigest) {
@@ -47,40 +53,84 @@ TEST(Properties, SameHistorySameDigest) {
     const History history = *Histories();
     const sim::HistoryResult once = sim::RunHistory(history);
     const sim::HistoryResult again = sim::RunHistory(history);
-    RC_ASSERT(once.digest == again.digest);
-    RC_ASSERT(once.commands == again.commands);
+    if (once.digest != again.digest || once.commands != again.commands)
+      FailWith(history, "determinism", "the second run differs");
     sim::RunOptions other;
     other.seed = 1;
-    RC_ASSERT(once.digest != sim::RunHistory(history, other).digest);
+    if (once.digest == sim::RunHistory(history, other).digest)
+      FailWith(history, "determinism", "the seed is not in the digest");
   });
+}
+
+// A random history that damages the tables of each reboot.
+History Hostile(uint64_t seed) {
+  History history = Generate(seed, {GeneratorOptions::Machine::kSmall, 0});
+  Random random(seed);
+  for (size_t i = 0; i < history.commands.size(); ++i) {
+    if (history.commands[i].verb != Verb::kReboot) continue;
+    const int64_t corruptions = random.Between(1, 4);
+    for (int64_t n = 0; n < corruptions; ++n) {
+      Command c;
+      c.actor = model::Actor::kSim;
+      c.verb = Verb::kCorrupt;
+      c.target = static_cast<model::Target>(random.Below(model::kTargets));
+      c.delta = random.Percent(50) ? random.Between(-4, 4)
+                                   : static_cast<int64_t>(random.Next());
+      c.nth = random.Below(3);
+      c.resum = random.Percent(70);
+      history.commands.insert(
+          history.commands.begin() + static_cast<std::ptrdiff_t>(i), c);
+      ++i;
+    }
+  }
+  return history;
 }
 
 // Whatever a table holds, reading it never brings the kernel down, and what
 // is not HugeTLB's goes on working. What exactly is refused is judged, too.
 TEST(Properties, HostileTablesDoNoHarm) {
-  CheckProperty("hostile tables", 200, [] {
-    History history = Generate(*rc::gen::arbitrary<uint64_t>(),
-                               {GeneratorOptions::Machine::kSmall, 0});
-    Random random(*rc::gen::arbitrary<uint64_t>());
-    for (size_t i = 0; i < history.commands.size(); ++i) {
-      if (history.commands[i].verb != Verb::kReboot) continue;
-      const int64_t corruptions = random.Between(1, 4);
-      for (int64_t n = 0; n < corruptions; ++n) {
-        Command c;
-        c.actor = model::Actor::kSim;
-        c.verb = Verb::kCorrupt;
-        c.target = static_cast<model::Target>(random.Below(model::kTargets));
-        c.delta = random.Percent(50) ? random.Between(-4, 4)
-                                     : static_cast<int64_t>(random.Next());
-        c.nth = random.Below(3);
-        c.resum = random.Percent(70);
-        history.commands.insert(
-            history.commands.begin() + static_cast<std::ptrdiff_t>(i), c);
-        ++i;
-      }
+  CheckProperty("hostile tables", 200,
+                [] { AssertHolds(*HistoriesBy(&Hostile)); });
+}
+
+// A failure is of use only with the history that shows it.
+TEST(Failures, AreSavedAtTheirSmallest) {
+  // Stands for a defect: nothing may be mapped, and two files are worse.
+  auto property = [] {
+    const History history = *Histories();
+    int maps = 0, files = 0;
+    for (const Command& c : history.commands) {
+      maps += c.verb == Verb::kMap;
+      files += c.verb == Verb::kMemfd;
     }
-    AssertHolds(history);
-  });
+    if (files > 2) FailWith(history, "chain", "three files");
+    if (maps > 0) FailWith(history, "refusal", "mapped");
+  };
+  const std::string name = "a test of failures";
+  const std::string file =
+      HANDOVER_BINARY_DIR "/failures/a-test-of-failures.min.history";
+  ::testing::TestPartResultArray found;
+  {
+    ::testing::ScopedFakeTestPartResultReporter reporter(&found);
+    CheckProperty(name, 200, property);
+  }
+  ASSERT_EQ(found.size(), 1);
+  const std::string message = found.GetTestPartResult(0).message();
+  for (const char* part :
+       {"a test of failures: broke ", "  shrunk from ",
+        "\nreplay it: ", "failures/a-test-of-failures.min.history"})
+    EXPECT_NE(message.find(part), std::string::npos) << message;
+  std::ifstream in(file);
+  std::ostringstream text;
+  text << in.rdbuf();
+  absl::StatusOr<History> saved = model::ParseHistory(text.str());
+  ASSERT_TRUE(saved.ok()) << saved.status();
+  // As small as can be, and of the property that broke first.
+  const bool chain = message.find("broke chain") != std::string::npos;
+  EXPECT_EQ(saved->commands.size(), chain ? 3u : 1u) << text.str();
+  // A failure that is no more is no more.
+  CheckProperty(name, 1, [] {});
+  EXPECT_FALSE(std::filesystem::exists(file));
 }
 
 // Changes a part of what was seen, as a defect anywhere might.
@@ -142,8 +192,7 @@ void Mutate(Random* random, Observation* seen) {
 TEST(Properties, TheJudgeSurvivesAnything) {
   int found = 0;
   CheckProperty("mutated observations", 60, [&found] {
-    const History history = Generate(*rc::gen::arbitrary<uint64_t>(),
-                                     {GeneratorOptions::Machine::kSmall, 0});
+    const History history = *Histories({GeneratorOptions::Machine::kSmall, 0});
     Random random(*rc::gen::arbitrary<uint64_t>());
     sim::Executor executor(history);
     model::Judge judge(history);

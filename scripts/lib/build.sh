@@ -21,8 +21,9 @@ build_sim() {
   [ $# -gt 0 ] && shift
   targets=("$@")
   case $folder in /*) ;; *) folder=$REPO/$folder ;; esac
+  need_folder "$folder"
+  need_folder "$HANDOVER_CACHE/ccache"
   need_packages "${SIM_PACKAGES[@]}"
-  mkdir -p "$folder" "$HANDOVER_CACHE/ccache"
   log=$folder/build.log
   export CCACHE_DIR=$HANDOVER_CACHE/ccache
   # A compiler launcher that keys by content: a fresh clone is warm, too.
@@ -37,7 +38,29 @@ build_sim() {
   fi
   run_logged "building ${folder##*/}" "$log" ninja -C "$folder" \
     "${targets[@]}" || {
-    grep -A 12 -E 'FAILED|error' "$log" | head -n 60 >&2
-    die "the build failed; its log: $log"
+    show_build_errors "$log" >&2
+    die "the build failed; its log: $log$(stale_command "$folder")"
   }
+}
+
+# show_build_errors LOG: the first errors of a build. A function that the
+# simulator lacks is told in one line, not once for each program it was to be
+# linked into.
+show_build_errors() {
+  local missing
+  missing=$(sed -n '/kernel_new_collected\.o\|kernel\/new\/\|(knew_text/s/.*undefined reference to [`'"'"']\([^`'"'"']*\)'"'"'.*/\1/p' "$1" |
+    sort -u)
+  if [ -n "$missing" ]; then
+    printf "kernel/new calls %s, which sim/ does not have: docs/adding.md, 'A hook', tells how to add it\n" $missing
+    return
+  fi
+  grep -A 12 -E 'FAILED|error' "$1" | head -n 60
+}
+
+# stale_command FOLDER: a word of warning if the command of an earlier build is
+# still there and does not have what is in the sources.
+stale_command() {
+  [ -e "$1/handover" ] || return 0
+  ! ninja -C "$1" -n handover 2>/dev/null | grep -q 'no work to do' || return 0
+  printf '%s' "; ${1##*/}/handover is older than the sources"
 }

@@ -3,7 +3,8 @@
 """Puts all static data of an object file into one section, knew_data.
 
 The simulator makes the data of kernel/new pristine at each boot by copying
-that section. What instrumentation adds (gcov counters, sanitizer tables) has
+that section. Its code goes into knew_text, so that a signal handler can tell
+whether it was interrupted. What instrumentation adds (gcov counters, sanitizer tables) has
 to live on and is left alone.
 
 usage: collect-data.py --output OUT.o IN.o...
@@ -15,6 +16,7 @@ import sys
 import tempfile
 import os
 
+TEXT = re.compile(r'^\.text(\.|$)')
 DATA = re.compile(r'^\.(data|bss)(\.|$)')
 # Counters of gcov, tables of the sanitizers, and what is constant anyway.
 KEEP = re.compile(r'__gcov|asan|ubsan|^\.data\.rel\.ro')
@@ -38,6 +40,8 @@ def main():
             part = os.path.join(tmp, f'{i}.o')
             command = ['objcopy']
             for name in sorted(set(sections(path))):
+                if TEXT.match(name):
+                    command += ['--rename-section', f'{name}=knew_text']
                 if not DATA.match(name) or KEEP.search(name):
                     continue
                 flags = 'alloc,load,contents,data'

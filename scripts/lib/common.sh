@@ -10,13 +10,26 @@ REPO=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd -P)
 
 # The cache lies outside the checkout: it survives a fresh clone and is far
 # too big for one.
-HANDOVER_CACHE=${XDG_CACHE_HOME:-$HOME/.cache}/handover
+HANDOVER_CACHE=${XDG_CACHE_HOME:-${HOME-~}/.cache}/handover
 
 # die MESSAGE...: one line that names the mend, then exit 1.
 die() {
   progress_end
   printf '%s: %s\n' "${0##*/}" "$*" >&2
   exit 1
+}
+
+# bad_usage MESSAGE...: the same for words of the command line, then exit 2.
+bad_usage() {
+  printf '%s: %s; see --help\n' "${0##*/}" "$*" >&2
+  exit 2
+}
+
+# need_folder FOLDER: makes it, or says that it cannot be written.
+need_folder() {
+  { mkdir -p "$1" && [ -d "$1" ] && [ -w "$1" ]; } 2>/dev/null ||
+    die "cannot write the folder $1; builds go into the checkout, what they" \
+      "share to \$XDG_CACHE_HOME/handover: XDG_CACHE_HOME=DIR moves that"
 }
 
 # progress TEXT...: what is being done now, on one line of a terminal that the
@@ -79,9 +92,10 @@ need_packages() {
   done
   [ ${#missing[@]} -gt 0 ] || return 0
   [ "$(id -u)" = 0 ] ||
-    die "Debian packages are missing; as root: apt-get install ${missing[*]}"
+    die "Debian packages are missing and only root can install them:" \
+      "apt-get install ${missing[*]}"
   refresh_apt_lists || die 'apt-get update failed; see its message above'
-  mkdir -p "$HANDOVER_CACHE"
+  need_folder "$HANDOVER_CACHE"
   run_logged "installing ${missing[*]}" "$HANDOVER_CACHE/apt-install.log" \
     env DEBIAN_FRONTEND=noninteractive apt-get -qq -y \
     -o DPkg::Lock::Timeout=300 install --no-install-recommends \

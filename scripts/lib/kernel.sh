@@ -88,7 +88,7 @@ fetch_kernel() {
     KERNEL_KEY=src-$(printf %s "$KERNEL_TREE" | hash_of)
     return 0
   fi
-  mkdir -p "$home"
+  need_folder "$home"
   exec 8>"$home/lock"
   flock 8
   tree=$(ls -d "$home"/*/.complete 2>/dev/null | sort -V | tail -n 1)

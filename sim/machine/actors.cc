@@ -58,6 +58,7 @@ struct Scheduler {
   uint64_t next_plan_step = kNever;
   uint64_t steps = 0;
   uint64_t turns = 0;      // state of the dice; 0: nobody takes turns
+  uint64_t resumed = 0;    // any actor, ever
   int boot_spinlocks = 0;  // outside of RunBoot() too
 };
 
@@ -89,6 +90,7 @@ void GoOn(int number, Actor& actor) {
   Scheduler& s = S();
   s.current = number;
   s.running = &actor;
+  ++s.resumed;
   actor.fiber.Resume();
   s.current = kNobody;
   s.running = nullptr;
@@ -397,6 +399,8 @@ bool FatalSignalPending() {
   const Scheduler& s = S();
   return s.current != kNobody && s.running->killed;
 }
+
+uint64_t Progress() { return (S().resumed << 32) + S().steps; }
 
 bool CanStop() { return S().running != nullptr; }
 

@@ -92,6 +92,9 @@ bool CanStop();
 void ResetActors();
 
 uint64_t StepsOfLastRun();
+// Another number after each step and each time an actor goes on. May be called
+// from a signal handler.
+uint64_t Progress();
 
 }  // namespace sim
 

@@ -110,9 +110,11 @@ void Machine::Printk(std::string_view line) {
   if (tracing_) trace_.push_back("log: " + std::string(line));
 }
 
-void Machine::Report(std::string_view property, std::string what) {
+void Machine::Report(std::string_view property, std::string what,
+                     std::string_view detail) {
   DigestAddText(property);
   DigestAddText(what);
+  what += detail;
   if (tracing_) {
     trace_.push_back("broken: " + std::string(property) + ": " + what);
   }

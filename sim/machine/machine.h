@@ -113,7 +113,10 @@ class Machine {
   void ClearLog() { log_.clear(); }
 
   // --- Violations. The first one ends the history; a few more are kept.
-  void Report(std::string_view property, std::string what);
+  // `detail` is told along with it, but is not in the digest: it may depend on
+  // the build.
+  void Report(std::string_view property, std::string what,
+              std::string_view detail = {});
   const std::vector<Violation>& violations() const { return violations_; }
 
   // --- The seam that each fallible call passes. True: fail now.

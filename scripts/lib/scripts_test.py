@@ -1,0 +1,193 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: BSD-3-Clause
+"""Tests of the scripts that build and install nothing.
+
+usage: scripts_test.py --build=FOLDER [unittest's arguments]
+"""
+import os
+import subprocess
+import sys
+import tempfile
+import unittest
+
+LIB = os.path.dirname(os.path.realpath(__file__))
+SCRIPTS = os.path.dirname(LIB)
+BUILD = ''
+
+
+def run(*command, **kwargs):
+    """(status, output and errors)"""
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True,
+                          stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL,
+                          timeout=120, check=False, **kwargs)
+    return done.returncode, done.stdout
+
+
+def block(name, output, verdict):
+    return (f'1/9 Testing: {name}\n1/9 Test: {name}\nCommand: "x"\nOutput:\n'
+            f'{"-" * 58}\n{output}<end of output>\n{verdict}\n')
+
+
+class Failures(unittest.TestCase):
+    def summary(self, *blocks):
+        with tempfile.NamedTemporaryFile('w', suffix='.log') as log:
+            log.write('Start testing: now\n' + ''.join(blocks))
+            log.flush()
+            status, output = run(sys.executable, f'{LIB}/failures.py',
+                                 log.name)
+        self.assertEqual(status, 0, output)
+        self.assertLessEqual(len(output.splitlines()), 9, output)
+        return output
+
+    def test_properties_come_first(self):
+        cli = ''.join(f'[ RUN      ] Cli.T{i}\na.cc:1: Failure\nFailed\nno\n'
+                      f'[  FAILED  ] Cli.T{i} (1 ms)\n' for i in range(40))
+        output = self.summary(
+            block('cli_handover_test', cli, 'Test Failed.'),
+            block('mm_slab_test', '[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n',
+                  'Test Passed.'),
+            block('props_properties_test',
+                  '[ RUN      ] P.A\n[       OK ] P.A (1 ms)\n'
+                  '[ RUN      ] P.B\nr.h:1: Failure\nFailed\n'
+                  'all: broke no-leak\n  step 12 (x): no-leak: 3\n'
+                  '  shrunk from 9 to 1 commands\n'
+                  'replay it: build/handover replay F\n'
+                  '[  FAILED  ] P.B (1 ms)\n', 'Test Failed.'))
+        self.assertEqual(output, (
+            'FAILED props_properties_test P.B\n'
+            '  all: broke no-leak\n  step 12 (x): no-leak: 3\n'
+            '  replay it: build/handover replay F\n'
+            'also failed: cli_handover_test (40)\n'))
+
+    def test_a_crash_names_its_case(self):
+        output = self.summary(block(
+            'mm_slab_test', '[ RUN      ] A.B\n[       OK ] A.B (0 ms)\n'
+            '[ RUN      ] A.C\nAborted\n', 'Test Failed.'))
+        self.assertEqual(output, 'FAILED mm_slab_test A.C\n  Aborted\n'
+                         '  the test program ended here\n')
+
+
+class BuildErrors(unittest.TestCase):
+    def show(self, log):
+        with tempfile.NamedTemporaryFile('w', suffix='.log') as file:
+            file.write(log)
+            file.flush()
+            return run('bash', '-c', f'. {LIB}/common.sh; . {LIB}/build.sh; '
+                       f'show_build_errors {file.name}')[1]
+
+    def test_a_function_that_sim_lacks_is_told_once(self):
+        # What ld says, with and without -g, and by another compiler.
+        output = self.show(
+            'FAILED: a\n/usr/bin/ld: kernel_new_collected.o: in function '
+            "`f':\nhugetlb_luo.c:(knew_text+0x1): undefined reference to "
+            "`one'\nFAILED: b\n/usr/bin/ld: /x/b/../kernel/new/mm/y.c:602: "
+            "undefined reference to `two'\n/usr/bin/ld: /x/kernel/new/mm/y.c:"
+            "602: undefined reference to `two'\n")
+        self.assertEqual(output, ''.join(
+            f"kernel/new calls {name}, which sim/ does not have: "
+            "docs/adding.md, 'A hook', tells how to add it\n"
+            for name in ('one', 'two')))
+
+    def test_a_command_of_an_earlier_build_is_named(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text, seconds in (
+                    ('build.ninja', 'rule cp\n  command = cp $in $out\n'
+                     'build handover: cp source\n', 0),
+                    ('source', '', 0), ('handover', '', 10)):
+                path = os.path.join(folder, name)
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(text)
+                os.utime(path, (seconds, seconds))
+            show = ('bash', '-c', f'. {LIB}/common.sh; . {LIB}/build.sh; '
+                    f'stale_command {folder}')
+            run('ninja', '-C', folder)  # now it knows the command
+            self.assertEqual(run(*show), (0, ''))
+            os.utime(os.path.join(folder, 'source'), (2e9, 2e9))
+            self.assertIn('handover is older than the sources', run(*show)[1])
+            os.remove(os.path.join(folder, 'handover'))
+            self.assertEqual(run(*show), (0, ''))
+
+    def test_other_errors_are_shown(self):
+        self.assertEqual(self.show('[1/2] x\nFAILED: a\na.cc:1: error: b\n'),
+                         'FAILED: a\na.cc:1: error: b\n')
+
+
+class Usage(unittest.TestCase):
+    def test_wrong_words_are_named(self):
+        for command, says in (
+                ('test --bogus', "unknown option '--bogus'"),
+                ('demo --bogus', "unknown argument '--bogus'"),
+                ('demo extra', "unknown argument 'extra'"),
+                ('builds-agree --bogus', "unknown argument '--bogus'"),
+                ('builds-agree --histories=1x', "not '1x'"),
+                ('fetch-kernel --bogus', "unknown argument '--bogus'"),
+                ('fetch-kernel --update extra', "unknown argument 'extra'"),
+                ('kernel-check --bogus', "unknown argument '--bogus'"),
+                ('kernel-check extra', "unknown argument 'extra'"),
+                ('kernel-check --only=foo', "no check 'foo'"),
+                ('kernel-check --only=build', "no check 'build'"),
+                ('kernel-check --only=twins,', "no check ''"),
+                ('kernel-check --only=', "no check ''"),
+                ('mutants --bogus', "'--bogus'"),
+                ('mutants no-such', "'no-such'")):
+            with self.subTest(command):
+                name, *words = command.split()
+                status, output = run(f'{SCRIPTS}/{name}', *words)
+                self.assertEqual(status, 2, output)
+                self.assertTrue(output.startswith(name + ': '), output)
+                self.assertIn(says, output)
+                self.assertIn('see --', output)
+
+    def test_names_of_tests(self):
+        status, output = run('ctest', '-N', cwd=BUILD)
+        self.assertEqual(status, 0, output)
+        tests = [line.split()[-1] for line in output.splitlines()
+                 if line.lstrip().startswith('Test ') and '#' in line]
+        self.assertGreater(len(tests), 20)
+        for name in ('nosuchtest', '', '[', '.*', 'mm_slab|'):
+            with self.subTest(name):
+                status, output = run(f'{SCRIPTS}/test', name)
+                self.assertEqual(status, 2, output)
+                self.assertIn(f"no test has '{name}'", output)
+                listed = [line.strip() for line in output.splitlines()[1:-1]]
+                self.assertEqual(sorted(listed), sorted(tests))
+
+    def test_folders_that_cannot_be_written(self):
+        with tempfile.NamedTemporaryFile() as file:
+            environment = dict(os.environ, XDG_CACHE_HOME=file.name)
+            for name in ('demo', 'kernel-check', 'fetch-kernel', 'mutants'):
+                with self.subTest(name):
+                    status, output = run(f'{SCRIPTS}/{name}', env=environment)
+                    self.assertEqual(status, 1, output)
+                    self.assertEqual(len(output.splitlines()), 1, output)
+                    self.assertIn(f'cannot write the folder {file.name}/',
+                                  output)
+                    self.assertIn('XDG_CACHE_HOME=DIR', output)
+
+    def test_missing_packages_need_root(self):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, text in (('dpkg-query', 'exit 1'), ('id', 'echo 1000')):
+                path = os.path.join(folder, name)
+                with open(path, 'w', encoding='utf-8') as file:
+                    file.write(f'#!/bin/sh\n{text}\n')
+                os.chmod(path, 0o755)
+            environment = dict(os.environ,
+                               PATH=f'{folder}:{os.environ["PATH"]}')
+            status, output = run(f'{SCRIPTS}/test', env=environment)
+            self.assertEqual(status, 1, output)
+            self.assertIn('only root can install them: apt-get install g++ '
+                          'cmake', output)
+
+    def test_help(self):
+        for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
+                     'kernel-check', 'mutants'):
+            status, output = run(f'{SCRIPTS}/{name}', '--help')
+            self.assertEqual(status, 0, output)
+            self.assertIn(f'usage: scripts/{name}', output)
+
+
+if __name__ == '__main__':
+    if len(sys.argv) < 2 or not sys.argv[1].startswith('--build='):
+        sys.exit(__doc__)
+    BUILD = sys.argv.pop(1)[len('--build='):]
+    unittest.main()
