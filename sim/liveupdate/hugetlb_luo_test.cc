@@ -132,9 +132,9 @@ class HugetlbLuoTest : public KernelTest {
   }
   static HugepageCounters Pool(loff_t page_size = k16K) {
     HugepageCounters counters;
-    EXPECT_EQ(HugepageCountersRead(static_cast<uint64_t>(page_size), -1,
-                                   &counters),
-              0);
+    EXPECT_EQ(
+        HugepageCountersRead(static_cast<uint64_t>(page_size), -1, &counters),
+        0);
     return counters;
   }
 
@@ -158,8 +158,7 @@ class HugetlbLuoTest : public KernelTest {
     return Call("agent", [args] { return args->handler->ops->preserve(args); });
   }
   void Unpreserve(Args* args) {
-    EXPECT_TRUE(
-        Run("agent", [args] { args->handler->ops->unpreserve(args); }));
+    EXPECT_TRUE(Run("agent", [args] { args->handler->ops->unpreserve(args); }));
   }
   int Freeze(Args* args) {
     return Call("agent", [args] { return args->handler->ops->freeze(args); });
@@ -461,6 +460,676 @@ TEST_F(RootlessTest, GivesBackWhatCame) {
     fput(file);
     ExpectNothingLeft();
   }
+}
+
+// --- Freezing and thawing, in orders that LUO never uses
+
+// Everything in the root's page, and whether all checksums in the table are
+// right.
+class FreezeOrderTest : public HugetlbLuoTest {
+ protected:
+  std::string RootBytes() {
+    return std::string(machine_.memory().base() + OutgoingTableRoot(),
+                       PAGE_SIZE);
+  }
+  // The table is in order and lists the frozen files, in whatever order.
+  void ExpectListed(const std::vector<Args>& args,
+                    const std::vector<bool>& frozen) {
+    const TableView view = ReadTableView();
+    EXPECT_TRUE(view.checksum);
+    std::vector<uint64_t> listed, expected;
+    for (const TableView::File& file : view.files) {
+      EXPECT_TRUE(file.checksum);
+      listed.push_back(file.at);
+    }
+    for (size_t i = 0; i < args.size(); ++i) {
+      if (frozen[i]) expected.push_back(args[i].serialized_data);
+    }
+    EXPECT_EQ(view.nr_files, expected.size());
+    std::sort(listed.begin(), listed.end());
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(listed, expected);
+    EXPECT_EQ(Handed().size(), expected.size());
+  }
+};
+
+TEST_F(FreezeOrderTest, EveryOrderLeavesTheRootAsItWas) {
+  Up();
+  std::vector<Args> args;
+  for (int i = 0; i < 3; ++i) {
+    args.push_back(ArgsOf(MakeFile(4, {0, i})));
+    ASSERT_EQ(Preserve(&args[i]), 0);
+    ASSERT_EQ(Fill(args[i].file, 3), 0);  // a late page in each
+  }
+  const std::string before = RootBytes();
+  std::array<int, 3> in = {0, 1, 2};
+  do {
+    std::array<int, 3> out = {0, 1, 2};
+    do {
+      std::vector<bool> frozen(3, false);
+      for (const int i : in) {
+        ASSERT_EQ(Freeze(&args[i]), 0);
+        frozen[i] = true;
+        ExpectListed(args, frozen);
+      }
+      for (const int i : out) {
+        Unfreeze(&args[i]);
+        frozen[i] = false;
+        ExpectListed(args, frozen);
+      }
+      EXPECT_EQ(RootBytes(), before);
+      if (HasFailure()) return;
+    } while (std::next_permutation(out.begin(), out.end()));
+  } while (std::next_permutation(in.begin(), in.end()));
+  for (Args& a : args) {
+    Unpreserve(&a);
+    fput(a.file);
+  }
+  ExpectNothingLeft();
+}
+
+// A file thawed in the middle and frozen again, as after a freeze that failed.
+TEST_F(FreezeOrderTest, ThawedAndFrozenAgain) {
+  Up();
+  std::vector<Args> args;
+  for (int i = 0; i < 3; ++i) {
+    args.push_back(ArgsOf(MakeFile(2, {i % 2})));
+    ASSERT_EQ(Preserve(&args[i]), 0);
+    ASSERT_EQ(Freeze(&args[i]), 0);
+  }
+  for (const int i : {1, 2, 0, 0, 1}) {
+    Unfreeze(&args[i]);
+    ASSERT_EQ(Freeze(&args[i]), 0);
+    ExpectListed(args, {true, true, true});
+  }
+}
+
+// --- Processes that wait, and signals
+
+class WaiterTest : public HugetlbLuoTest {
+ protected:
+  Mapping* Map(struct file* file, unsigned long pages) {
+    Mapping* mapping = nullptr;
+    EXPECT_TRUE(Run("p0", [&] {
+      mm_ = MmAlloc();
+      mapping = Mmap(mm_, file, 0, pages, kMapWrite | kMapNoReserve);
+    }));
+    EXPECT_FALSE(IS_ERR(mapping));
+    return mapping;
+  }
+  void Unmap() {
+    EXPECT_TRUE(Run("p0", [&] { MmExit(mm_); }));
+  }
+  // A store by p0. False: it waits. What it ended with is in result_.
+  bool StoreTo(Mapping* mapping, unsigned long page) {
+    result_ = 1;
+    return Run("p0", [=, this] { result_ = Store(mapping, page, 0, 7); });
+  }
+
+  struct mm_struct* mm_ = nullptr;
+  long result_ = 1;
+};
+
+TEST_F(WaiterTest, KilledInAFaultAddsNothing) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Mapping* mapping = Map(file, 4);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const HugepageCounters pool = Pool();
+  EXPECT_FALSE(StoreTo(mapping, 1));
+  EXPECT_EQ(Pool().free, pool.free - 1);
+  Kill(ActorByName("p0"));
+  EXPECT_EQ(RunRunnable(), RunResult::kDone);
+  EXPECT_EQ(StateOf(ActorByName("p0")), ActorState::kIdle);
+  EXPECT_EQ(result_, kAccessKilled);
+
+  // The page and its region are back.
+  EXPECT_EQ(PagesIn(file), 2u);
+  EXPECT_EQ(PageAt(file, 1), nullptr);
+  EXPECT_EQ(MappedFolio(mapping, 1), nullptr);
+  EXPECT_EQ(Pool().free, pool.free);
+  EXPECT_EQ(Pool().resv, pool.resv);
+  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  EXPECT_EQ(PagesHanded(), 2);
+
+  Unfreeze(&args);
+  EXPECT_TRUE(StoreTo(mapping, 1));
+  EXPECT_EQ(result_, 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 3);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  Unmap();
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(WaiterTest, KilledInFallocateAddsNothing) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const HugepageCounters pool = Pool();
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(file, 1, 2); }));
+  Kill(ActorByName("p1"));
+  EXPECT_EQ(RunRunnable(), RunResult::kDone);
+  EXPECT_EQ(result, -EINTR);
+  EXPECT_EQ(PagesIn(file), 2u);
+  EXPECT_EQ(Pool().free, pool.free);
+  EXPECT_EQ(Pool().resv, pool.resv);
+  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// fallocate() waits for the thaw with the inode locked.
+TEST_F(WaiterTest, ThawNeedsNoInodeLock) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(file, 1); }));
+  Unfreeze(&args);
+  EXPECT_EQ(result, 0);
+  EXPECT_EQ(PagesIn(file), 3u);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 3);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// A fault into a frozen file waits with the fault mutex of its index, which
+// somebody needs who has another file's inode locked: no waiting for that one.
+TEST_F(WaiterTest, FreezeDoesNotWaitForTheInodeLock) {
+  Up();
+  constexpr loff_t kPages = 512;  // enough for two indices of one mutex
+  struct file* frozen = MakeFile(kPages, {});
+  struct file* other = MakeFile(kPages, {});
+  auto hash = [](struct file* file, loff_t index) {
+    return hugetlb_fault_mutex_hash(file->f_mapping,
+                                    static_cast<pgoff_t>(index));
+  };
+  loff_t index = 0;
+  while (index < kPages && hash(other, index) != hash(frozen, 0)) ++index;
+  ASSERT_LT(index, kPages);
+  Mapping* mapping = Map(frozen, 1);
+  Args args = ArgsOf(frozen);
+  Args other_args = ArgsOf(other);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Preserve(&other_args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_FALSE(StoreTo(mapping, 0));
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(other, index); }));
+  EXPECT_EQ(Freeze(&other_args), -EBUSY);
+  // As LUO does when a freeze fails.
+  Unfreeze(&args);
+  EXPECT_EQ(result_, 0);
+  EXPECT_EQ(result, 0);
+  ASSERT_EQ(Freeze(&other_args), 0);
+  EXPECT_EQ(PagesHanded(), 1);
+  Unfreeze(&other_args);
+  Unpreserve(&args);
+  Unpreserve(&other_args);
+  Unmap();
+  fput(frozen);
+  fput(other);
+  ExpectNothingLeft();
+}
+
+// --- At every step of one, another
+
+class RaceTest : public WaiterTest {
+ protected:
+  void Plan(uint64_t step, const char* actor, std::function<void()> fn) {
+    PlanDuring(step, ActorByName(actor), std::move(fn));
+  }
+  static constexpr uint64_t kManySteps = 5000;
+};
+
+// A page that comes while the file is being preserved is in the table, wherever
+// it is. (That the file is refused at that moment is fine.)
+TEST_F(RaceTest, PageAddedWhilePreserving) {
+  Up();
+  for (const loff_t hole : {1, 2, 5}) {
+    uint64_t steps = kManySteps;
+    for (uint64_t step = 1; step < steps; ++step) {
+      struct file* file = MakeFile(6, {0, 3});
+      Mapping* mapping = Map(file, 6);
+      Args args = ArgsOf(file);
+      Plan(step, "p0", [=, this] {
+        result_ = Store(mapping, static_cast<unsigned long>(hole), 0, 7);
+      });
+      const int err = Preserve(&args);
+      steps = std::min(steps, StepsOfLastRun());
+      EXPECT_EQ(result_, 0);
+      EXPECT_EQ(PagesIn(file), 3u);
+      if (err != 0) {
+        EXPECT_EQ(err, -EOPNOTSUPP);
+      } else {
+        ASSERT_EQ(Freeze(&args), 0);
+        EXPECT_EQ(PagesHanded(), 3) << "hole " << hole << " step " << step;
+        Unfreeze(&args);
+        Unpreserve(&args);
+      }
+      Unmap();
+      fput(file);
+      if (HasFailure()) return;
+    }
+    EXPECT_LT(steps, kManySteps);
+  }
+  ExpectNothingLeft();
+}
+
+// The file is preserved, frozen, or let go of at every step of a fault. What
+// is in the file when it is frozen is what is in the table.
+TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
+  Up();
+  enum What { kPreserve, kFreeze, kUnpreserve };
+  for (const What what : {kPreserve, kFreeze, kUnpreserve}) {
+    uint64_t steps = kManySteps;
+    for (uint64_t step = 1; step < steps; ++step) {
+      struct file* file = MakeFile(4, {0, 3});
+      Mapping* mapping = Map(file, 4);
+      Args args = ArgsOf(file);
+      if (what != kPreserve) {
+        ASSERT_EQ(Preserve(&args), 0);
+      }
+      int err = 1;
+      Plan(step, "agent", [&] {
+        const struct liveupdate_file_ops* ops = args.handler->ops;
+        err = 0;
+        if (what == kPreserve) err = ops->preserve(&args);
+        if (what == kFreeze) err = ops->freeze(&args);
+        if (what == kUnpreserve) ops->unpreserve(&args);
+      });
+      const bool done = StoreTo(mapping, 1);
+      steps = std::min(steps, StepsOfLastRun());
+      EXPECT_TRUE(done || what == kFreeze);
+      EXPECT_NE(err, 1);
+      if (what == kPreserve && err != 0) {
+        EXPECT_EQ(err, -EOPNOTSUPP);
+      }
+      if (what != kPreserve) {
+        EXPECT_EQ(err, 0);
+      }
+      if (err == 0 && what != kUnpreserve) {
+        if (what == kPreserve) {
+          ASSERT_EQ(Freeze(&args), 0);
+        }
+        EXPECT_EQ(PagesHanded(), static_cast<int64_t>(PagesIn(file)))
+            << "case " << what << " step " << step;
+        Unfreeze(&args);
+        Unpreserve(&args);
+      }
+      EXPECT_EQ(result_, 0);
+      EXPECT_EQ(PagesIn(file), 3u);
+      for (const loff_t index : {0, 1, 3}) {
+        EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, index)));
+      }
+      Unmap();
+      fput(file);
+      if (HasFailure()) return;
+    }
+    EXPECT_LT(steps, kManySteps);
+  }
+  ExpectNothingLeft();
+}
+
+// --- Every call that fails
+
+TEST_F(HugetlbLuoTest, FailuresWhileAPageIsAdded) {
+  Up();
+  int nth = 0;
+  bool fired = true;
+  while (fired) {
+    // The hole is where the page cache has no node yet.
+    struct file* file = MakeFile(64, {0, 63});
+    Args args = ArgsOf(file);
+    ASSERT_EQ(Preserve(&args), 0);
+    machine_.set_fault_plan({FailKind::kAny, ++nth});
+    const int err = Call("p1", [&] { return Fill(file, 40); });
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (!fired) {
+      EXPECT_EQ(err, 0);
+    }
+    const uint64_t pages = err == 0 ? 3 : 2;
+    EXPECT_EQ(PagesIn(file), pages);
+    ASSERT_EQ(Freeze(&args), 0);
+    EXPECT_EQ(PagesHanded(), static_cast<int64_t>(pages)) << nth;
+    // Freezing fills no hole.
+    EXPECT_EQ(PagesIn(file), pages) << nth;
+    Unfreeze(&args);
+    Unpreserve(&args);
+    fput(file);
+    ASSERT_LT(nth, 100);
+  }
+  EXPECT_GT(nth, 3);
+  ExpectNothingLeft();
+}
+
+// Boot cannot check what came, and then each call of those that come after
+// fails once: everything can be asked for again, and nothing is lost.
+class ImportTest : public HugetlbLuoTest {
+ protected:
+  // To the next kernel, where the nth allocation between the start of the page
+  // allocator and the end of hugetlb_init() fails. 0: none. False: there are
+  // fewer.
+  bool Cross(int nth) {
+    machine_.set_fault_plan({});
+    Up();
+    struct file* session = Session();
+    struct file* file = MakeFile(8, {1, 2, 5});
+    EXPECT_EQ(Call("p0", [=] { return memfd_add_seals(file, F_SEAL_GROW); }),
+              0);
+    EXPECT_EQ(PreserveFd(session, 1, file), 0);
+    EXPECT_EQ(Fill(file, 3), 0);
+    EXPECT_EQ(PreserveFd(session, 2, MakeFile(2, {0, 1}, 64 << 10)), 0);
+    EXPECT_EQ(PreserveFd(session, 3, MakeFile(3, {2})), 0);
+    bool fired = false;
+    SetBootObserver([&](std::string_view stage) {
+      if (stage == "buddy") machine_.set_fault_plan({FailKind::kAlloc, nth});
+      if (stage == "hugetlb") {
+        fired = machine_.fault_fired();
+        machine_.set_fault_plan({});
+      }
+    });
+    KexecKernel();
+    SetBootObserver(nullptr);
+    EXPECT_EQ(LuoOpen(), 0);
+    session_ = Incoming();
+    return fired;
+  }
+  bool Late() const { return LogHas("no memory to check preserved files"); }
+
+  // Retrieves; if the nth call fails, again. False: there are fewer.
+  bool Retrieve(uint64_t token, FaultPlan plan) {
+    machine_.set_fault_plan(plan);
+    struct file* file = nullptr;
+    int err = RetrieveFd(session_, token, &file);
+    const bool fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_TRUE(fired);
+      EXPECT_EQ(err, -EAGAIN);
+      EXPECT_EQ(LiveFiles(), static_cast<int>(files_.size()));
+      EXPECT_EQ(LiveInodes(), static_cast<int>(files_.size()));
+      err = RetrieveFd(session_, token, &file);
+    }
+    EXPECT_EQ(err, 0);
+    if (err == 0) files_.push_back(file);
+    return fired;
+  }
+  // Finishes; if it cannot for now, again.
+  bool FinishAll(int nth) {
+    machine_.set_fault_plan({FailKind::kAlloc, nth});
+    int err = Finish(session_);
+    const bool fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_TRUE(fired);
+      EXPECT_EQ(err, -EBUSY);
+      err = Finish(session_);
+    }
+    EXPECT_EQ(err, 0);
+    EXPECT_EQ(SessionRelease(session_), 0);
+    return fired;
+  }
+  void ExpectFirstFile() {
+    ASSERT_FALSE(files_.empty());
+    struct file* file = files_[0];
+    EXPECT_EQ(memfd_get_seals(file), F_SEAL_GROW);
+    EXPECT_EQ(PagesIn(file), 4u);
+    for (const loff_t index : {1, 2, 3, 5}) {
+      struct folio* folio = PageAt(file, index);
+      ASSERT_NE(folio, nullptr) << index;
+      EXPECT_TRUE(folio_test_uptodate(folio));
+      EXPECT_TRUE(folio_test_dirty(folio));
+      EXPECT_TRUE(folio_test_hugetlb_migratable(folio));
+      EXPECT_EQ(folio_ref_count(folio), folio_expected_ref_count(folio));
+    }
+    EXPECT_EQ(region_count(Regions(file), 0, 8), 4);
+    EXPECT_EQ(region_count(Regions(file), 1, 4), 3);
+    EXPECT_EQ(Regions(file)->adds_in_progress, 0);
+  }
+  void Close() {
+    for (struct file* file : files_) fput(file);
+    files_.clear();
+    ExpectNothingLeft();
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool(64 << 10).nr, 4u);
+    EXPECT_FALSE(LogHas("cannot be claimed"));
+  }
+
+  struct file* session_ = nullptr;
+  std::vector<struct file*> files_;
+};
+
+TEST_F(ImportTest, FailuresOfRetrieve) {
+  bool fired = true;
+  int nth = 0;
+  while (fired) {
+    ASSERT_LT(++nth, 200);
+    Cross(0);
+    fired = Retrieve(1, {FailKind::kAny, nth});
+    ExpectFirstFile();
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+  EXPECT_GT(nth, 10);
+}
+
+// Retrieval fails somewhere, and then nobody asks again.
+TEST_F(ImportTest, FinishAfterFailureOfRetrieve) {
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 200);
+    Cross(0);
+    machine_.set_fault_plan({FailKind::kAny, nth});
+    struct file* file = nullptr;
+    const int err = RetrieveFd(session_, 1, &file);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err == 0) files_.push_back(file);
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+}
+
+TEST_F(ImportTest, FailuresOfBoot) {
+  // Those of LUO and of the fault mutexes come first, and are vital.
+  constexpr int kVital = 2;
+  int late = 0;
+  for (int boot = kVital + 1; Cross(boot); ++boot) {
+    const bool was_late = Late();
+    EXPECT_TRUE(was_late || boot > kVital + 1) << "kVital is wrong";
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << boot;
+    if (!was_late) continue;
+    ++late;
+    bool fired = true;
+    for (int nth = 1; fired; ++nth) {
+      ASSERT_LT(nth, 200);
+      Cross(boot);
+      ASSERT_TRUE(Late());
+      // Nothing may be replaced that is not even known.
+      EXPECT_EQ(RebootCall(), -EBUSY);
+      fired = Retrieve(1, {FailKind::kAny, nth});
+      ExpectFirstFile();
+      FinishAll(0);
+      Close();
+      ASSERT_FALSE(HasFailure()) << boot << " " << nth;
+    }
+    fired = true;
+    for (int nth = 1; fired; ++nth) {
+      ASSERT_LT(nth, 200);
+      Cross(boot);
+      fired = FinishAll(nth);
+      Close();
+      ASSERT_FALSE(HasFailure()) << boot << " " << nth;
+    }
+  }
+  EXPECT_GT(late, 3);
+}
+
+// What no damage can do, as records with other seals are refused at boot: the
+// seals cannot be set.
+TEST_F(ImportTest, FailureOfSealsClosesTheFile) {
+  Up();
+  struct file* file = MakeFile(2, {0});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  uint64_t record = 0;
+  SetBootObserver([&record](std::string_view stage) {
+    if (stage == "kexec") record = ReadFileRecords().at(0);
+  });
+  KexecKernel();
+  SetBootObserver(nullptr);
+  ASSERT_EQ(LuoOpen(), 0);
+  session_ = Incoming();
+  char* seals =
+      machine_.memory().base() + record + offsetof(hugetlb_luo_file_ser, seals);
+  const u32 wrong = 1u << 31, right = 0;
+  std::memcpy(seals, &wrong, sizeof(wrong));
+  EXPECT_EQ(RetrieveFd(session_, 1, &file), -EAGAIN);
+  EXPECT_EQ(LiveFiles(), 0);
+  EXPECT_EQ(LiveInodes(), 0);
+  std::memcpy(seals, &right, sizeof(right));
+  EXPECT_TRUE(!Retrieve(1, {}));
+  FinishAll(0);
+  Close();
+}
+
+// A page that KHO does not give back is out of the pool for good.
+TEST_F(ImportTest, PageThatIsNotGivenBack) {
+  Cross(0);
+  ASSERT_EQ(Pool().nr, 24u);
+  const uint64_t unclaimed = KhoUnclaimed().size();
+  machine_.set_fault_plan({FailKind::kKho, 1});
+  EXPECT_EQ(Finish(session_), 0);
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  EXPECT_EQ(SessionRelease(session_), 0);
+  EXPECT_TRUE(LogHas("1 pages of a preserved file were not given back"));
+
+  EXPECT_EQ(Pool().nr, 23u);
+  EXPECT_EQ(Pool().free, 23u);
+  EXPECT_EQ(Pool().max, 23u);
+  const std::vector<uint64_t> never = KhoNeverRestored();
+  std::vector<KhoKey> lost;
+  for (const KhoKey& key : KhoUnclaimed()) {
+    if (std::count(never.begin(), never.end(), key.phys) == 0)
+      lost.push_back(key);
+  }
+  EXPECT_LT(KhoUnclaimed().size(), unclaimed);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_EQ(lost[0].order, 2u);
+  EXPECT_EQ(OwnerOf(lost[0].phys >> PAGE_SHIFT), Owner::kReserved);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(RebootCall(), -EBUSY);
+  EXPECT_EQ(LiveFiles(), 0);
+}
+
+// --- Large files
+
+// Memory for more pages than commit() takes in one go, and for more runs than
+// a block holds.
+Geometry WithMemory() {
+  Geometry geometry = MakeGeometry("small", 2).value();
+  const NodeSpan& last = geometry.spans.back();
+  // 16 MiB more, behind a hole.
+  geometry.spans.push_back(
+      {last.start_pfn + last.nr_pages + 64, (16 << 20) / 4096, 0});
+  return geometry;
+}
+
+class LargeFileTest : public HugetlbLuoTest {
+ protected:
+  LargeFileTest() : HugetlbLuoTest(WithMemory()) {
+    config_.cmdline = "kho=on liveupdate=on hugepagesz=16K hugepages=720";
+  }
+
+  // Hands over a file, retrieves it and compares where its pages are.
+  void ExpectCrosses(struct file* file, loff_t pages) {
+    std::vector<uint64_t> frames;
+    for (loff_t i = 0; i < pages; ++i) frames.push_back(FrameAt(file, i));
+    NextKernel();
+    struct file* session = Incoming();
+    ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+    for (loff_t i = 0; i < pages; ++i) {
+      ASSERT_EQ(FrameAt(file, i), frames[static_cast<size_t>(i)]) << i;
+    }
+    EXPECT_EQ(Finish(session), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    fput(file);
+    ExpectNothingLeft();
+    EXPECT_EQ(Pool().nr, 720u);
+  }
+  static uint64_t FrameAt(struct file* file, loff_t index) {
+    const struct folio* folio = PageAt(file, index);
+    return folio == nullptr ? 0 : folio_pfn(folio);
+  }
+  static constexpr loff_t kRuns = HUGETLB_LUO_BLOCK_RUNS;
+};
+
+TEST_F(LargeFileTest, ManyPages) {
+  Up();
+  struct file* file = MakeFile(700, {});
+  ASSERT_EQ(Fill(file, 0, 700), 0);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  ExpectCrosses(file, 700);
+}
+
+// Blocks that are just full, and one, two more runs. Two blocks of them, too.
+TEST_F(LargeFileTest, BlocksOfRuns) {
+  for (const loff_t runs : {kRuns, kRuns + 1, 2 * kRuns, 2 * kRuns + 2}) {
+    Up();
+    struct file* file = MakeFile(2 * runs, {});
+    for (loff_t i = 0; i < runs; ++i) ASSERT_EQ(Fill(file, 2 * i), 0);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    ExpectCrosses(file, 2 * runs);
+  }
+}
+
+TEST_F(LargeFileTest, BlocksOfLateRuns) {
+  Up();
+  const loff_t pages = 2 * (kRuns + 3);
+  struct file* file = MakeFile(pages, {pages - 1});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  for (loff_t i = 0; i < pages; i += 2) ASSERT_EQ(Fill(file, i), 0);
+  ExpectCrosses(file, pages);
+}
+
+// All of it can be undone.
+TEST_F(LargeFileTest, BlocksAreFreed) {
+  Up();
+  const KhoKeySet keys = KhoOutgoing();
+  struct file* file = MakeFile(4 * kRuns + 4, {});
+  for (loff_t i = 0; i < kRuns + 1; ++i) ASSERT_EQ(Fill(file, 4 * i), 0);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  const KhoKeySet preserved = KhoOutgoing();
+  for (loff_t i = 0; i < kRuns + 1; ++i) ASSERT_EQ(Fill(file, 4 * i + 2), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 2 * kRuns + 2);
+  Unfreeze(&args);
+  EXPECT_EQ(KhoOutgoing(), preserved);
+  Unpreserve(&args);
+  EXPECT_EQ(KhoOutgoing(), keys);
+  fput(file);
+  ExpectNothingLeft();
 }
 
 }  // namespace
