@@ -20,6 +20,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
+#include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
@@ -323,6 +324,39 @@ TEST_F(HugetlbLuoTest, PageWithMemoryErrorIsRefused) {
   EXPECT_EQ(SessionRelease(session), 0);
   fput(file);
   ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, AllPermissionBitsCross) {
+  Up();
+  struct file* file = MakeFile(1, {0});
+  umode_t* mode = &file_inode(file)->i_mode;
+  *mode = static_cast<umode_t>((*mode & ~S_IALLUGO) | 06751);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  NextKernel();
+  struct file* session = Incoming();
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(file_inode(file)->i_mode, S_IFREG | 06751);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// mmap() gives one error for all, so it is asked for here. An error from
+// before stays what it was.
+TEST_F(HugetlbLuoTest, ReservingAHoleIsBusy) {
+  Up();
+  struct file* file = MakeFile(2, {0});
+  struct inode* inode = file_inode(file);
+  Args args = ArgsOf(file);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), 0);
+  ASSERT_EQ(Preserve(&args), 0);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), -EBUSY);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 0), 0);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, -ENOMEM), 0);
+  EXPECT_EQ(hugetlb_luo_may_resize(inode), -EPERM);
+  Unpreserve(&args);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), 0);
+  fput(file);
 }
 
 // --- Sizes and offsets
@@ -739,8 +773,9 @@ TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
   for (const What what : {kPreserve, kFreeze, kUnpreserve}) {
     uint64_t steps = kManySteps;
     for (uint64_t step = 1; step < steps; ++step) {
-      struct file* file = MakeFile(4, {0, 3});
-      Mapping* mapping = Map(file, 4);
+      // The page cache has to grow, which takes steps.
+      struct file* file = MakeFile(64, {0, 63});
+      Mapping* mapping = Map(file, 64);
       Args args = ArgsOf(file);
       if (what != kPreserve) {
         ASSERT_EQ(Preserve(&args), 0);
@@ -753,7 +788,7 @@ TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
         if (what == kFreeze) err = ops->freeze(&args);
         if (what == kUnpreserve) ops->unpreserve(&args);
       });
-      const bool done = StoreTo(mapping, 1);
+      const bool done = StoreTo(mapping, 40);
       steps = std::min(steps, StepsOfLastRun());
       EXPECT_TRUE(done || what == kFreeze);
       EXPECT_NE(err, 1);
@@ -774,7 +809,7 @@ TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
       }
       EXPECT_EQ(result_, 0);
       EXPECT_EQ(PagesIn(file), 3u);
-      for (const loff_t index : {0, 1, 3}) {
+      for (const loff_t index : {0, 40, 63}) {
         EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, index)));
       }
       Unmap();
@@ -837,6 +872,11 @@ class ImportTest : public HugetlbLuoTest {
     EXPECT_EQ(Fill(file, 3), 0);
     EXPECT_EQ(PreserveFd(session, 2, MakeFile(2, {0, 1}, 64 << 10)), 0);
     EXPECT_EQ(PreserveFd(session, 3, MakeFile(3, {2})), 0);
+    EXPECT_EQ(RebootCall(), 0);
+    return CrossWith(nth);
+  }
+  // The second half.
+  bool CrossWith(int nth) {
     bool fired = false;
     SetBootObserver([&](std::string_view stage) {
       if (stage == "buddy") machine_.set_fault_plan({FailKind::kAlloc, nth});
@@ -845,7 +885,7 @@ class ImportTest : public HugetlbLuoTest {
         machine_.set_fault_plan({});
       }
     });
-    KexecKernel();
+    EXPECT_TRUE(Kexec(config_));
     SetBootObserver(nullptr);
     EXPECT_EQ(LuoOpen(), 0);
     session_ = Incoming();
@@ -912,6 +952,9 @@ class ImportTest : public HugetlbLuoTest {
     EXPECT_FALSE(LogHas("cannot be claimed"));
   }
 
+  // Those of LUO and of the fault mutexes come first: no boot without them.
+  static constexpr int kVital = 2;
+
   struct file* session_ = nullptr;
   std::vector<struct file*> files_;
 };
@@ -950,8 +993,6 @@ TEST_F(ImportTest, FinishAfterFailureOfRetrieve) {
 }
 
 TEST_F(ImportTest, FailuresOfBoot) {
-  // Those of LUO and of the fault mutexes come first, and are vital.
-  constexpr int kVital = 2;
   int late = 0;
   for (int boot = kVital + 1; Cross(boot); ++boot) {
     const bool was_late = Late();
@@ -984,6 +1025,40 @@ TEST_F(ImportTest, FailuresOfBoot) {
     }
   }
   EXPECT_GT(late, 3);
+}
+
+// Two sessions ask for their files at the same time, when nobody has looked at
+// them yet.
+TEST_F(ImportTest, TwoAskForTheFirstTime) {
+  uint64_t steps = 5000;
+  for (uint64_t step = 1; step < steps; ++step) {
+    machine_.set_fault_plan({});
+    Up();
+    for (const char* name : {"s", "t"}) {
+      struct file* session = nullptr;
+      ASSERT_EQ(SessionCreate(name, &session), 0);
+      ASSERT_EQ(PreserveFd(session, 1, MakeFile(8, {1, 2, 5})), 0);
+    }
+    ASSERT_EQ(RebootCall(), 0);
+    CrossWith(kVital + 1);
+    ASSERT_TRUE(Late());
+    struct file* other = nullptr;
+    ASSERT_EQ(SessionRetrieve("t", &other), 0);
+    std::array<struct file*, 2> files = {};
+    int err = 1;
+    PlanDuring(step, ActorByName("p0"),
+               [&] { err = RetrieveFd(other, 1, &files[1]); });
+    ASSERT_EQ(Call("agent", [&] { return RetrieveFd(session_, 1, &files[0]); }),
+              0);
+    steps = std::min(steps, StepsOfLastRun());
+    ASSERT_EQ(err, 0) << step;
+    for (struct file* file : files) EXPECT_EQ(PagesIn(file), 3u);
+    files_.assign(files.begin(), files.end());
+    FinishAll(0);
+    EXPECT_EQ(SessionRelease(other), 0);
+    Close();
+    ASSERT_FALSE(HasFailure() || !machine_.violations().empty()) << step;
+  }
 }
 
 // What no damage can do, as records with other seals are refused at boot: the
