@@ -865,7 +865,8 @@ class ImportTest : public HugetlbLuoTest {
     machine_.set_fault_plan({});
     Up();
     struct file* session = Session();
-    struct file* file = MakeFile(8, {1, 2, 5});
+    // In this order 1 and 2 are contiguous in memory, too.
+    struct file* file = MakeFile(8, {5, 1, 2});
     EXPECT_EQ(Call("p0", [=] { return memfd_add_seals(file, F_SEAL_GROW); }),
               0);
     EXPECT_EQ(PreserveFd(session, 1, file), 0);
@@ -972,6 +973,21 @@ TEST_F(ImportTest, FailuresOfRetrieve) {
     ASSERT_FALSE(HasFailure()) << nth;
   }
   EXPECT_GT(nth, 10);
+}
+
+// Regions of more than one page may lack memory when they are added, too.
+TEST_F(ImportTest, FailuresOfRegions) {
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 10);
+    Cross(0);
+    fired = Retrieve(1, {FailKind::kRace, nth});
+    ExpectFirstFile();
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+    EXPECT_TRUE(fired || nth > 1);
+  }
 }
 
 // Retrieval fails somewhere, and then nobody asks again.
