@@ -21,7 +21,8 @@ namespace sim {
 class KernelTest : public ::testing::Test {
  protected:
   explicit KernelTest(const char* geometry = "small")
-      : machine_(MakeGeometry(geometry, 2).value(), 1) {
+      : KernelTest(MakeGeometry(geometry, 2).value()) {}
+  explicit KernelTest(const Geometry& geometry) : machine_(geometry, 1) {
     ResetActors();
     config_.has_luo_hugetlb = false;
   }

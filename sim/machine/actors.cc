@@ -338,9 +338,12 @@ void TakeTurns(uint64_t seed) {
 }
 
 void CheckMaySleep(const char* what) {
-  if (SpinlocksHeld() == 0) return;
+  const char* where = SpinlocksHeld() != 0 ? " under a spinlock"
+                      : InRcuReadSection() ? " in an RCU read section"
+                                           : nullptr;
+  if (where == nullptr) return;
   M().Report("discipline", std::string(ActorName(CurrentActor())) +
-                               " sleeps in " + what + " under a spinlock");
+                               " sleeps in " + what + where);
 }
 
 void MightSleep(const char* what) {

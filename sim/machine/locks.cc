@@ -23,7 +23,9 @@ constexpr int kMaxClasses = 256;
 constexpr int kNoClass = -1;
 using Classes = std::bitset<kMaxClasses>;
 
-enum class Kind { kMutex, kRwsem, kSpinlock, kSrcu };
+enum class Kind { kMutex, kRwsem, kSpinlock, kSrcu, kRcu };
+// Stands for RCU, of which there is one.
+const char kRcuItself = 0;
 
 struct Held {
   const void* lock;
@@ -221,7 +223,8 @@ void CheckNoLocksHeld(int actor) {
   if (held.empty()) return;
   for (const Held& h : held) {
     const std::string name =
-        h.kind == Kind::kSrcu ? "an SRCU read lock"
+        h.kind == Kind::kSrcu  ? "an SRCU read lock"
+        : h.kind == Kind::kRcu ? "the RCU read lock"
         : h.lock_class == kNoClass
             ? "a lock without name"
             : C().classes[static_cast<size_t>(h.lock_class)];
@@ -230,6 +233,8 @@ void CheckNoLocksHeld(int actor) {
   }
   held.clear();
 }
+
+bool InRcuReadSection() { return IsHeldHere(&kRcuItself); }
 
 }  // namespace sim
 
@@ -354,6 +359,24 @@ void wake_up_all(struct wait_queue_head* wq) {
   if (wq->waiters != 0) sim::WakeAll(wq);
   sim::Step("wake_up");
 }
+
+// Follow kernel/rcu/tree_plugin.h with lockdep. Nobody waits for a grace period
+// here: all that is left are the checks.
+void rcu_read_lock(void) {
+  sim::HeldHere().push_back(
+      {&sim::kRcuItself, sim::kNoClass, sim::Kind::kRcu, /*reader=*/true});
+}
+
+void rcu_read_unlock(void) {
+  auto held = sim::FindHeld(&sim::kRcuItself);
+  if (held == sim::HeldHere().end()) {
+    sim::Report("leaves an RCU read section that it is not in");
+  } else {
+    sim::HeldHere().erase(held);
+  }
+}
+
+int rcu_read_lock_held(void) { return sim::InRcuReadSection(); }
 
 // Follow kernel/rcu/srcutree.c: a grace period ends when all readers that were
 // there when it began have left. Left out: callbacks, more than two periods.

@@ -11,6 +11,8 @@ namespace sim {
 void LocksReset();
 // The actor (-1: boot) has nothing to do any more: reports locks it holds.
 void CheckNoLocksHeld(int actor);
+// The current actor is in an RCU read section: it may not sleep.
+bool InRcuReadSection();
 
 }  // namespace sim
 

@@ -419,6 +419,38 @@ TEST_F(LocksTest, SrcuWaitsForReaders) {
   EXPECT_EQ(srcu.readers + srcu.old_readers + srcu.waiters, 0);
 }
 
+TEST_F(LocksTest, RcuReadSections) {
+  struct mem_cgroup group = {};
+  struct folio folio = {};
+  EXPECT_EQ(Reports([&] {
+              folio_memcg(&folio);  // not charged: nothing that could go
+              folio.memcg = &group;
+              rcu_read_lock();
+              rcu_read_lock();
+              rcu_read_unlock();
+              folio_memcg(&folio);
+              EXPECT_TRUE(rcu_read_lock_held());
+              rcu_read_unlock();
+              EXPECT_FALSE(rcu_read_lock_held());
+              mutex_lock(&a_);
+              mutex_unlock(&a_);
+            }),
+            "");
+  EXPECT_NE(Reports([&] { folio_memcg(&folio); }).find("rcu_read_lock_held"),
+            std::string::npos);
+  EXPECT_EQ(Reports([&] {
+              rcu_read_lock();
+              mutex_lock(&a_);
+              mutex_unlock(&a_);
+              rcu_read_unlock();
+              rcu_read_unlock();
+            }),
+            "p0 sleeps in mutex_lock in an RCU read section\n"
+            "p0 leaves an RCU read section that it is not in");
+  EXPECT_EQ(Reports([&] { rcu_read_lock(); }),
+            "p0 is done and still holds the RCU read lock");
+}
+
 TEST_F(LocksTest, SrcuMisuse) {
   static struct srcu_struct srcu;
   srcu = {};

@@ -130,9 +130,10 @@ void Machine::set_fault_plan(FaultPlan plan) {
 }
 
 bool Machine::Fails(FailKind kind, const char* what) {
-  ++fallible_calls_;
+  if (kind != FailKind::kRace) ++fallible_calls_;
   if (countdown_ == 0) return false;
-  if (plan_.kind != FailKind::kAny && plan_.kind != kind) return false;
+  const bool any = plan_.kind == FailKind::kAny && kind != FailKind::kRace;
+  if (!any && plan_.kind != kind) return false;
   if (--countdown_ > 0) return false;
   fault_fired_ = true;
   DigestAddText(what);

@@ -22,8 +22,9 @@ struct Violation {
   std::string what;
 };
 
-// Kinds of fallible calls, for fault plans.
-enum class FailKind { kAny, kAlloc, kKho, kOther };
+// Kinds of fallible calls, for fault plans. kRace: calls that in the kernel
+// fail only after a race that cannot happen here; not part of kAny.
+enum class FailKind { kAny, kAlloc, kKho, kOther, kRace };
 
 // Makes the nth (1-based) fallible call of a kind fail, once.
 struct FaultPlan {

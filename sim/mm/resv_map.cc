@@ -6,6 +6,7 @@
 
 #include <climits>
 
+#include "sim/machine/machine.h"
 #include "sim/mm/hugetlb.h"
 
 namespace sim {
@@ -127,8 +128,10 @@ int FillCache(struct resv_map* resv, long needed) {
 }  // namespace sim
 
 using sim::AddRange;
+using sim::FailKind;
 using sim::FillCache;
 using sim::FirstOf;
+using sim::M;
 using sim::TakeFromCache;
 
 extern "C" {
@@ -152,6 +155,7 @@ long region_add(struct resv_map* resv, long f, long t, long in_regions_needed,
                 struct hstate* h, struct hugetlb_cgroup* h_cg) {
   (void)h;
   (void)h_cg;
+  if (t - f > 1 && M().Fails(FailKind::kRace, "region_add")) return -ENOMEM;
   spin_lock(&resv->lock);
   for (;;) {
     long actual;

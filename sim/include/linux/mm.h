@@ -7,6 +7,7 @@
 #include <linux/page-flags.h>
 #include <linux/page_ref.h>
 #include <linux/pfn.h>
+#include <linux/rcupdate.h>
 #include <linux/io.h>
 #include <linux/sizes.h>
 
@@ -132,6 +133,8 @@ static inline int folio_expected_ref_count(const struct folio *folio)
 
 static inline struct mem_cgroup *folio_memcg(struct folio *folio)
 {
+	/* As obj_cgroup_memcg(): a group may be replaced by its parent. */
+	WARN_ON(folio->memcg && !rcu_read_lock_held());
 	return folio->memcg;
 }
 

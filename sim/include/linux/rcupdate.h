@@ -4,7 +4,10 @@
 
 #include <linux/srcu.h>
 
-static inline void rcu_read_lock(void) { }
-static inline void rcu_read_unlock(void) { }
+__sim_extern_begin
+void rcu_read_lock(void);
+void rcu_read_unlock(void);
+int rcu_read_lock_held(void);
+__sim_extern_end
 
 #endif

@@ -1,0 +1,1227 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// What histories cannot reach of kernel/new/mm/hugetlb_luo.c: files that no
+// memfd_create() makes, charges, memory errors, sizes in bytes, far offsets,
+// orders of calls that are not LUO's, each call that may fail, signals, and
+// tables of many blocks.
+#include <gtest/gtest.h>
+#include <sim/kernel_api.h>
+
+#include <algorithm>
+#include <array>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "model/handover_table.h"
+#include "sim/exec/corrupt.h"
+#include "sim/exec/table_view.h"
+#include "sim/liveupdate/kho.h"
+#include "sim/liveupdate/luo.h"
+#include "sim/liveupdate/luo_internal.h"
+#include "sim/liveupdate/test_kernel.h"
+#include "sim/mm/hugetlb_hooks.h"
+#include "sim/mm/hugetlb_sysfs.h"
+#include "sim/mm/mapping.h"
+#include "sim/mm/memfd.h"
+#include "sim/mm/slab.h"
+#include "sim/mm/vfs.h"
+
+extern "C" {
+#include <linux/kho/abi/hugetlb.h>
+}
+
+namespace sim {
+namespace {
+
+using ::handover::model::HandedFile;
+using ::handover::model::JudgeTable;
+using ::handover::model::TableView;
+using Args = struct liveupdate_file_op_args;
+
+constexpr loff_t k16K = 16 << 10;
+constexpr char kCmdline[] =
+    "kho=on liveupdate=on hugepagesz=16K hugepages=24 hugepagesz=64K "
+    "hugepages=4";
+
+class HugetlbLuoTest : public KernelTest {
+ protected:
+  explicit HugetlbLuoTest(
+      const Geometry& geometry = MakeGeometry("small", 2).value())
+      : KernelTest(geometry) {
+    config_.has_luo_hugetlb = true;
+    config_.cmdline = kCmdline;
+  }
+
+  void TearDown() override {
+    EXPECT_TRUE(VerifySlabs());
+    KernelTest::TearDown();
+  }
+
+  // --- Kernels
+  void Up() {
+    ASSERT_TRUE(PowerCut(config_));
+    ASSERT_EQ(LuoOpen(), 0);
+  }
+  void NextKernel() {
+    KexecKernel();
+    ASSERT_EQ(LuoOpen(), 0);
+  }
+  bool LogHas(const char* text) const {
+    return std::any_of(machine_.log().begin(), machine_.log().end(),
+                       [text](const std::string& line) {
+                         return line.find(text) != std::string::npos;
+                       });
+  }
+  struct file* Session() {
+    struct file* session = nullptr;
+    EXPECT_EQ(SessionCreate("s", &session), 0);
+    return session;
+  }
+  struct file* Incoming() {
+    struct file* session = nullptr;
+    EXPECT_EQ(SessionRetrieve("s", &session), 0);
+    return session;
+  }
+  // Runs as an actor's command. False: it waits for somebody.
+  bool Run(const char* actor, std::function<void()> fn) {
+    return RunOnActor(ActorByName(actor), std::move(fn)) == RunResult::kDone;
+  }
+  int Call(const char* actor, std::function<int()> fn) {
+    int result = 1;
+    EXPECT_TRUE(Run(actor, [&] { result = fn(); }));
+    return result;
+  }
+
+  // --- Files
+  static loff_t PageSize(struct file* file) {
+    return static_cast<loff_t>(huge_page_size(hstate_file(file)));
+  }
+  static struct resv_map* Regions(struct file* file) {
+    return HUGETLBFS_I(file_inode(file))->resv_map;
+  }
+  static struct file* Memfd(loff_t page_size = k16K) {
+    struct file* file = MemfdCreate(
+        MFD_HUGETLB | MFD_ALLOW_SEALING | MFD_EXEC |
+        static_cast<unsigned>(__builtin_ctzl(page_size)) << MFD_HUGE_SHIFT);
+    EXPECT_FALSE(IS_ERR(file));
+    return file;
+  }
+  static int Fill(struct file* file, loff_t index, loff_t pages = 1) {
+    return VfsFallocate(file, FALLOC_FL_KEEP_SIZE, index * PageSize(file),
+                        pages * PageSize(file));
+  }
+  // A memfd of `pages` pages with some of them there.
+  static struct file* MakeFile(loff_t pages, std::vector<loff_t> there,
+                               loff_t page_size = k16K) {
+    struct file* file = Memfd(page_size);
+    EXPECT_EQ(VfsTruncate(file, pages * page_size), 0);
+    for (const loff_t index : there) EXPECT_EQ(Fill(file, index), 0);
+    return file;
+  }
+  static uint64_t PagesIn(struct file* file) {
+    return file->f_mapping->nrpages >> huge_page_order(hstate_file(file));
+  }
+  // The page at an index, or null.
+  static struct folio* PageAt(struct file* file, loff_t index) {
+    struct folio* folio =
+        filemap_get_folio(file->f_mapping, static_cast<pgoff_t>(index)
+                                               << hstate_file(file)->order);
+    if (IS_ERR(folio)) return nullptr;
+    folio_put(folio);
+    return folio;
+  }
+  static HugepageCounters Pool(loff_t page_size = k16K) {
+    HugepageCounters counters;
+    EXPECT_EQ(
+        HugepageCountersRead(static_cast<uint64_t>(page_size), -1, &counters),
+        0);
+    return counters;
+  }
+
+  // --- The handler, without LUO in between
+  static struct liveupdate_file_handler* Handler() {
+    struct liveupdate_file_handler* it;
+    list_for_each_entry(it, &g_luo.handlers, list) {
+      if (std::strcmp(it->compatible, HUGETLB_LUO_FH_COMPATIBLE) == 0) {
+        return it;
+      }
+    }
+    return nullptr;
+  }
+  static Args ArgsOf(struct file* file) {
+    Args args = {};
+    args.handler = Handler();
+    args.file = file;
+    return args;
+  }
+  int Preserve(Args* args) {
+    return Call("agent", [args] { return args->handler->ops->preserve(args); });
+  }
+  void Unpreserve(Args* args) {
+    EXPECT_TRUE(Run("agent", [args] { args->handler->ops->unpreserve(args); }));
+  }
+  int Freeze(Args* args) {
+    return Call("agent", [args] { return args->handler->ops->freeze(args); });
+  }
+  void Unfreeze(Args* args) {
+    EXPECT_TRUE(Run("agent", [args] { args->handler->ops->unfreeze(args); }));
+  }
+  // What the next kernel would find, and has to accept.
+  static std::vector<HandedFile> Handed() {
+    return JudgeTable(ReadTableView(), {16 << 10, 64 << 10, 256 << 10}, true)
+        .accepted;
+  }
+  // The frozen file's pages, by its record. -1: it would not be accepted.
+  static int64_t PagesHanded() {
+    const std::vector<HandedFile> files = Handed();
+    return files.size() == 1 ? static_cast<int64_t>(files[0].pages.size()) : -1;
+  }
+
+  // Nothing is left of what came, or of what was preserved.
+  void ExpectNothingLeft() {
+    EXPECT_EQ(KhoUnclaimed().size(), KhoNeverRestored().size());
+    for (const std::string& object : SlabLiveObjects()) {
+      EXPECT_EQ(object.find("hugetlb_luo"), std::string::npos) << object;
+    }
+    EXPECT_EQ(LiveFiles(), 0);
+    EXPECT_EQ(LiveInodes(), 0);
+    EXPECT_EQ(Pool().free, Pool().nr);
+    EXPECT_EQ(Pool().resv, 0u);
+  }
+};
+
+// --- What can be preserved
+
+TEST_F(HugetlbLuoTest, OnlyMemfdsAreTaken) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {0});
+  struct inode* inode = file_inode(file);
+
+  inode->i_nlink = 1;  // a name in a directory
+  EXPECT_EQ(PreserveFd(session, 1, file), -ENOENT);
+  inode->i_nlink = 0;
+  inode->i_sb->s_flags &= ~SB_KERNMOUNT;  // mount -t hugetlbfs
+  EXPECT_EQ(PreserveFd(session, 1, file), -ENOENT);
+  inode->i_sb->s_flags |= SB_KERNMOUNT;
+
+  struct file* segment =  // shmget(SHM_HUGETLB)
+      hugetlb_file_setup("SYSV00000000", k16K, EMPTY_VMA_FLAGS,
+                         HUGETLB_SHMFS_INODE, 14);
+  ASSERT_FALSE(IS_ERR(segment));
+  EXPECT_EQ(Fill(segment, 0), 0);
+  EXPECT_EQ(PreserveFd(session, 1, segment), -ENOENT);
+  fput(segment);
+
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, ReadOnlyDescriptorIsRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {0});
+  struct file* read_only = ReopenFile(file, /*read_only=*/true);
+  EXPECT_EQ(PreserveFd(session, 1, read_only), -EACCES);
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(read_only);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, SecondDescriptorIsTheSameFile) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {1});
+  struct file* second = ReopenFile(file, /*read_only=*/false);
+  ASSERT_EQ(PreserveFd(session, 1, second), 0);
+  EXPECT_EQ(PreserveFd(session, 2, file), -EBUSY);
+  file->f_pos = 11;
+  second->f_pos = 4711;
+  NextKernel();
+  session = Incoming();
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(file->f_pos, 4711);
+  second = ReopenFile(file, /*read_only=*/false);
+  // Of the files that came, too, until finish.
+  struct file* out = nullptr;
+  ASSERT_EQ(SessionCreate("out", &out), 0);
+  EXPECT_EQ(PreserveFd(out, 1, second), -EBUSY);
+  EXPECT_EQ(Finish(session), 0);
+  EXPECT_EQ(PreserveFd(out, 1, second), 0);
+  EXPECT_EQ(SessionRelease(out), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(second);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// Charges of control groups, each where it is noted down.
+TEST_F(HugetlbLuoTest, ChargedPagesAreRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(4, {0, 1, 3});
+  struct folio* folio = PageAt(file, 1);
+  const KhoKeySet keys = KhoOutgoing();
+  struct hugetlb_cgroup root = {}, group = {};
+  group.css.parent = &root.css;
+  struct mem_cgroup memory_root = {0}, memory_group = {1};
+  uint64_t token = 0;
+  auto expect = [&](int err) {
+    struct file* session = nullptr;
+    ASSERT_EQ(SessionCreate("try", &session), 0);
+    EXPECT_EQ(PreserveFd(session, ++token, file), err);
+    EXPECT_EQ(SessionRelease(session), 0);
+    EXPECT_EQ(KhoOutgoing(), keys);
+    EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, 0)));
+  };
+
+  set_hugetlb_cgroup(folio, &group);
+  expect(-EOPNOTSUPP);
+  set_hugetlb_cgroup(folio, &root);
+  expect(0);
+  set_hugetlb_cgroup(folio, nullptr);
+
+  set_hugetlb_cgroup_rsvd(folio, &group);
+  expect(-EOPNOTSUPP);
+  set_hugetlb_cgroup_rsvd(folio, &root);
+  expect(0);
+  set_hugetlb_cgroup_rsvd(folio, nullptr);
+
+  folio->memcg = &memory_group;
+  expect(-EOPNOTSUPP);
+  folio->memcg = &memory_root;
+  expect(0);
+  folio->memcg = nullptr;
+
+  struct file_region* region =
+      list_last_entry(&Regions(file)->regions, struct file_region, link);
+  region->css = &group.css;
+  expect(-EOPNOTSUPP);
+  region->css = &root.css;
+  expect(0);
+  region->css = nullptr;
+
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, PageWithMemoryErrorIsRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(4, {0, 1, 2});
+  struct folio* folio = PageAt(file, 2);
+  folio_set_hwpoison(folio);
+  EXPECT_EQ(PreserveFd(session, 1, file), -EHWPOISON);
+  EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, 0)));
+  folio_clear_hwpoison(folio);
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, AllPermissionBitsCross) {
+  Up();
+  struct file* file = MakeFile(1, {0});
+  umode_t* mode = &file_inode(file)->i_mode;
+  *mode = static_cast<umode_t>((*mode & ~S_IALLUGO) | 06751);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  NextKernel();
+  struct file* session = Incoming();
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(file_inode(file)->i_mode, S_IFREG | 06751);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// mmap() gives one error for all, so it is asked for here. An error from
+// before stays what it was.
+TEST_F(HugetlbLuoTest, ReservingAHoleIsBusy) {
+  Up();
+  struct file* file = MakeFile(2, {0});
+  struct inode* inode = file_inode(file);
+  Args args = ArgsOf(file);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), 0);
+  ASSERT_EQ(Preserve(&args), 0);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), -EBUSY);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 0), 0);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, -ENOMEM), 0);
+  EXPECT_EQ(hugetlb_luo_may_resize(inode), -EPERM);
+  Unpreserve(&args);
+  EXPECT_EQ(hugetlb_luo_may_reserve(inode, 1), 0);
+  fput(file);
+}
+
+// --- Sizes and offsets
+
+// fallocate() sets sizes to the byte.
+TEST_F(HugetlbLuoTest, SizeInTheMiddleOfAPage) {
+  Up();
+  struct file* file = Memfd();
+  const loff_t size = 2 * k16K + 5000;
+  ASSERT_EQ(VfsFallocate(file, 0, 0, size), 0);
+  ASSERT_EQ(PagesIn(file), 3u);
+  std::array<uint64_t, 3> frames;
+  for (int i = 0; i < 3; ++i) frames[i] = folio_pfn(PageAt(file, i));
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  NextKernel();
+  struct file* session = Incoming();
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(i_size_read(file_inode(file)), size);
+  ASSERT_EQ(PagesIn(file), 3u);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(folio_pfn(PageAt(file, i)), frames[i]);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, PageBeyondTheEndIsRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {0, 2});
+  EXPECT_EQ(PreserveFd(session, 1, file), -EOPNOTSUPP);
+  ASSERT_EQ(VfsFallocate(file, 0, 2 * k16K, 1), 0);  // one byte of it
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, IndicesEndAt32Bits) {
+  Up();
+  const loff_t last = (1LL << 32) - 2;
+  struct file* session = Session();
+  struct file* file = MakeFile(last + 4, {last, last + 1});
+  EXPECT_EQ(PreserveFd(session, 1, file), -EFBIG);
+  EXPECT_EQ(PagesIn(file), 2u);
+  fput(file);
+  file = MakeFile(last + 4, {3, last + 2});
+  EXPECT_EQ(PreserveFd(session, 1, file), -EFBIG);
+  EXPECT_EQ(PagesIn(file), 2u);
+  fput(file);
+
+  file = MakeFile(last + 4, {3, last});
+  const uint64_t frame = folio_pfn(PageAt(file, last));
+  ASSERT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(PagesIn(file), 2u);
+  NextKernel();
+  session = Incoming();
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(i_size_read(file_inode(file)), (last + 4) * k16K);
+  EXPECT_EQ(PagesIn(file), 2u);
+  EXPECT_NE(PageAt(file, 3), nullptr);
+  ASSERT_NE(PageAt(file, last), nullptr);
+  EXPECT_EQ(folio_pfn(PageAt(file, last)), frame);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// --- A kernel that has no root
+
+// Which of the calls that may fail is the last of a boot.
+class RootlessTest : public HugetlbLuoTest {
+ protected:
+  // One file in session "s", in a kernel of its own.
+  void FirstKernel() {
+    machine_.set_fault_plan({});
+    Up();
+    struct file* file = MakeFile(3, {0, 2});
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    ASSERT_EQ(RebootCall(), 0);
+  }
+  void ExpectNoRoot() {
+    EXPECT_TRUE(LogHas("no memory can be handed over"));
+    EXPECT_EQ(OutgoingTableRoot(), 0u);
+    ASSERT_EQ(LuoOpen(), 0);
+    struct file* session = nullptr;
+    ASSERT_EQ(SessionCreate("out", &session), 0);
+    struct file* file = MakeFile(2, {0});
+    EXPECT_EQ(PreserveFd(session, 1, file), -ENOENT);
+    EXPECT_EQ(SessionRelease(session), 0);
+    fput(file);
+  }
+};
+
+TEST_F(RootlessTest, PreservesNothing) {
+  Up();
+  const uint64_t keys = KhoOutgoing().count;
+  int calls = 0;
+  do {
+    machine_.set_fault_plan({FailKind::kKho, ++calls});
+    ASSERT_TRUE(PowerCut(config_));
+  } while (machine_.fault_fired());
+  --calls;
+  // The last two are those that the root is made with.
+  for (const int nth : {calls - 1, calls}) {
+    machine_.set_fault_plan({FailKind::kKho, nth});
+    ASSERT_TRUE(PowerCut(config_));
+    ASSERT_TRUE(machine_.fault_fired());
+    EXPECT_EQ(KhoOutgoing().count, keys - 1) << nth;
+    ExpectNoRoot();
+    EXPECT_EQ(KhoOutgoing().count, keys - 1) << nth;
+    // There is nothing that a reboot could lose.
+    EXPECT_EQ(RebootCall(), 0);
+  }
+}
+
+TEST_F(RootlessTest, GivesBackWhatCame) {
+  int calls = 0;
+  do {
+    FirstKernel();
+    machine_.set_fault_plan({FailKind::kKho, ++calls});
+    ASSERT_TRUE(Kexec(config_));
+  } while (machine_.fault_fired());
+  --calls;
+  for (const int nth : {calls - 1, calls}) {
+    FirstKernel();
+    machine_.set_fault_plan({FailKind::kKho, nth});
+    ASSERT_TRUE(Kexec(config_));
+    ASSERT_TRUE(machine_.fault_fired());
+    ExpectNoRoot();
+    struct file* session = Incoming();
+    struct file* file = nullptr;
+    ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+    EXPECT_EQ(PagesIn(file), 2u);
+    EXPECT_EQ(SessionRelease(session), 0);
+    fput(file);
+    ExpectNothingLeft();
+  }
+}
+
+// --- Freezing and thawing, in orders that LUO never uses
+
+// Everything in the root's page, and whether all checksums in the table are
+// right.
+class FreezeOrderTest : public HugetlbLuoTest {
+ protected:
+  std::string RootBytes() {
+    return std::string(machine_.memory().base() + OutgoingTableRoot(),
+                       PAGE_SIZE);
+  }
+  // The table is in order and lists the frozen files, in whatever order.
+  void ExpectListed(const std::vector<Args>& args,
+                    const std::vector<bool>& frozen) {
+    const TableView view = ReadTableView();
+    EXPECT_TRUE(view.checksum);
+    std::vector<uint64_t> listed, expected;
+    for (const TableView::File& file : view.files) {
+      EXPECT_TRUE(file.checksum);
+      listed.push_back(file.at);
+    }
+    for (size_t i = 0; i < args.size(); ++i) {
+      if (frozen[i]) expected.push_back(args[i].serialized_data);
+    }
+    EXPECT_EQ(view.nr_files, expected.size());
+    std::sort(listed.begin(), listed.end());
+    std::sort(expected.begin(), expected.end());
+    EXPECT_EQ(listed, expected);
+    EXPECT_EQ(Handed().size(), expected.size());
+  }
+};
+
+TEST_F(FreezeOrderTest, EveryOrderLeavesTheRootAsItWas) {
+  Up();
+  std::vector<Args> args;
+  for (int i = 0; i < 3; ++i) {
+    args.push_back(ArgsOf(MakeFile(4, {0, i})));
+    ASSERT_EQ(Preserve(&args[i]), 0);
+    ASSERT_EQ(Fill(args[i].file, 3), 0);  // a late page in each
+  }
+  const std::string before = RootBytes();
+  std::array<int, 3> in = {0, 1, 2};
+  do {
+    std::array<int, 3> out = {0, 1, 2};
+    do {
+      std::vector<bool> frozen(3, false);
+      for (const int i : in) {
+        ASSERT_EQ(Freeze(&args[i]), 0);
+        frozen[i] = true;
+        ExpectListed(args, frozen);
+      }
+      for (const int i : out) {
+        Unfreeze(&args[i]);
+        frozen[i] = false;
+        ExpectListed(args, frozen);
+      }
+      EXPECT_EQ(RootBytes(), before);
+      if (HasFailure()) return;
+    } while (std::next_permutation(out.begin(), out.end()));
+  } while (std::next_permutation(in.begin(), in.end()));
+  for (Args& a : args) {
+    Unpreserve(&a);
+    fput(a.file);
+  }
+  ExpectNothingLeft();
+}
+
+// A file thawed in the middle and frozen again, as after a freeze that failed.
+TEST_F(FreezeOrderTest, ThawedAndFrozenAgain) {
+  Up();
+  std::vector<Args> args;
+  for (int i = 0; i < 3; ++i) {
+    args.push_back(ArgsOf(MakeFile(2, {i % 2})));
+    ASSERT_EQ(Preserve(&args[i]), 0);
+    ASSERT_EQ(Freeze(&args[i]), 0);
+  }
+  for (const int i : {1, 2, 0, 0, 1}) {
+    Unfreeze(&args[i]);
+    ASSERT_EQ(Freeze(&args[i]), 0);
+    ExpectListed(args, {true, true, true});
+  }
+}
+
+// --- Processes that wait, and signals
+
+class WaiterTest : public HugetlbLuoTest {
+ protected:
+  Mapping* Map(struct file* file, unsigned long pages) {
+    Mapping* mapping = nullptr;
+    EXPECT_TRUE(Run("p0", [&] {
+      mm_ = MmAlloc();
+      mapping = Mmap(mm_, file, 0, pages, kMapWrite | kMapNoReserve);
+    }));
+    EXPECT_FALSE(IS_ERR(mapping));
+    return mapping;
+  }
+  void Unmap() {
+    EXPECT_TRUE(Run("p0", [&] { MmExit(mm_); }));
+  }
+  // A store by p0. False: it waits. What it ended with is in result_.
+  bool StoreTo(Mapping* mapping, unsigned long page) {
+    result_ = 1;
+    return Run("p0", [=, this] { result_ = Store(mapping, page, 0, 7); });
+  }
+
+  struct mm_struct* mm_ = nullptr;
+  long result_ = 1;
+};
+
+TEST_F(WaiterTest, KilledInAFaultAddsNothing) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Mapping* mapping = Map(file, 4);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const HugepageCounters pool = Pool();
+  EXPECT_FALSE(StoreTo(mapping, 1));
+  EXPECT_EQ(Pool().free, pool.free - 1);
+  Kill(ActorByName("p0"));
+  EXPECT_EQ(RunRunnable(), RunResult::kDone);
+  EXPECT_EQ(StateOf(ActorByName("p0")), ActorState::kIdle);
+  EXPECT_EQ(result_, kAccessKilled);
+
+  // The page and its region are back.
+  EXPECT_EQ(PagesIn(file), 2u);
+  EXPECT_EQ(PageAt(file, 1), nullptr);
+  EXPECT_EQ(MappedFolio(mapping, 1), nullptr);
+  EXPECT_EQ(Pool().free, pool.free);
+  EXPECT_EQ(Pool().resv, pool.resv);
+  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  EXPECT_EQ(PagesHanded(), 2);
+
+  Unfreeze(&args);
+  EXPECT_TRUE(StoreTo(mapping, 1));
+  EXPECT_EQ(result_, 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 3);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  Unmap();
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(WaiterTest, KilledInFallocateAddsNothing) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const HugepageCounters pool = Pool();
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(file, 1, 2); }));
+  Kill(ActorByName("p1"));
+  EXPECT_EQ(RunRunnable(), RunResult::kDone);
+  EXPECT_EQ(result, -EINTR);
+  EXPECT_EQ(PagesIn(file), 2u);
+  EXPECT_EQ(Pool().free, pool.free);
+  EXPECT_EQ(Pool().resv, pool.resv);
+  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// fallocate() waits for the thaw with the inode locked.
+TEST_F(WaiterTest, ThawNeedsNoInodeLock) {
+  Up();
+  struct file* file = MakeFile(4, {0, 3});
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(file, 1); }));
+  Unfreeze(&args);
+  EXPECT_EQ(result, 0);
+  EXPECT_EQ(PagesIn(file), 3u);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 3);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// A fault into a frozen file waits with the fault mutex of its index, which
+// somebody needs who has another file's inode locked: no waiting for that one.
+TEST_F(WaiterTest, FreezeDoesNotWaitForTheInodeLock) {
+  Up();
+  constexpr loff_t kPages = 512;  // enough for two indices of one mutex
+  struct file* frozen = MakeFile(kPages, {});
+  struct file* other = MakeFile(kPages, {});
+  auto hash = [](struct file* file, loff_t index) {
+    return hugetlb_fault_mutex_hash(file->f_mapping,
+                                    static_cast<pgoff_t>(index));
+  };
+  loff_t index = 0;
+  while (index < kPages && hash(other, index) != hash(frozen, 0)) ++index;
+  ASSERT_LT(index, kPages);
+  Mapping* mapping = Map(frozen, 1);
+  Args args = ArgsOf(frozen);
+  Args other_args = ArgsOf(other);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Preserve(&other_args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_FALSE(StoreTo(mapping, 0));
+  int result = 1;
+  EXPECT_FALSE(Run("p1", [&] { result = Fill(other, index); }));
+  EXPECT_EQ(Freeze(&other_args), -EBUSY);
+  // As LUO does when a freeze fails.
+  Unfreeze(&args);
+  EXPECT_EQ(result_, 0);
+  EXPECT_EQ(result, 0);
+  ASSERT_EQ(Freeze(&other_args), 0);
+  EXPECT_EQ(PagesHanded(), 1);
+  Unfreeze(&other_args);
+  Unpreserve(&args);
+  Unpreserve(&other_args);
+  Unmap();
+  fput(frozen);
+  fput(other);
+  ExpectNothingLeft();
+}
+
+// --- At every step of one, another
+
+class RaceTest : public WaiterTest {
+ protected:
+  void Plan(uint64_t step, const char* actor, std::function<void()> fn) {
+    PlanDuring(step, ActorByName(actor), std::move(fn));
+  }
+  static constexpr uint64_t kManySteps = 5000;
+};
+
+// A page that comes while the file is being preserved is in the table, wherever
+// it is. (That the file is refused at that moment is fine.)
+TEST_F(RaceTest, PageAddedWhilePreserving) {
+  Up();
+  for (const loff_t hole : {1, 2, 5}) {
+    uint64_t steps = kManySteps;
+    for (uint64_t step = 1; step < steps; ++step) {
+      struct file* file = MakeFile(6, {0, 3});
+      Mapping* mapping = Map(file, 6);
+      Args args = ArgsOf(file);
+      Plan(step, "p0", [=, this] {
+        result_ = Store(mapping, static_cast<unsigned long>(hole), 0, 7);
+      });
+      const int err = Preserve(&args);
+      steps = std::min(steps, StepsOfLastRun());
+      EXPECT_EQ(result_, 0);
+      EXPECT_EQ(PagesIn(file), 3u);
+      if (err != 0) {
+        EXPECT_EQ(err, -EOPNOTSUPP);
+      } else {
+        ASSERT_EQ(Freeze(&args), 0);
+        EXPECT_EQ(PagesHanded(), 3) << "hole " << hole << " step " << step;
+        Unfreeze(&args);
+        Unpreserve(&args);
+      }
+      Unmap();
+      fput(file);
+      if (HasFailure()) return;
+    }
+    EXPECT_LT(steps, kManySteps);
+  }
+  ExpectNothingLeft();
+}
+
+// The file is preserved, frozen, or let go of at every step of a fault. What
+// is in the file when it is frozen is what is in the table.
+TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
+  Up();
+  enum What { kPreserve, kFreeze, kUnpreserve };
+  for (const What what : {kPreserve, kFreeze, kUnpreserve}) {
+    uint64_t steps = kManySteps;
+    for (uint64_t step = 1; step < steps; ++step) {
+      // The page cache has to grow, which takes steps.
+      struct file* file = MakeFile(64, {0, 63});
+      Mapping* mapping = Map(file, 64);
+      Args args = ArgsOf(file);
+      if (what != kPreserve) {
+        ASSERT_EQ(Preserve(&args), 0);
+      }
+      int err = 1;
+      Plan(step, "agent", [&] {
+        const struct liveupdate_file_ops* ops = args.handler->ops;
+        err = 0;
+        if (what == kPreserve) err = ops->preserve(&args);
+        if (what == kFreeze) err = ops->freeze(&args);
+        if (what == kUnpreserve) ops->unpreserve(&args);
+      });
+      const bool done = StoreTo(mapping, 40);
+      steps = std::min(steps, StepsOfLastRun());
+      EXPECT_TRUE(done || what == kFreeze);
+      EXPECT_NE(err, 1);
+      if (what == kPreserve && err != 0) {
+        EXPECT_EQ(err, -EOPNOTSUPP);
+      }
+      if (what != kPreserve) {
+        EXPECT_EQ(err, 0);
+      }
+      if (err == 0 && what != kUnpreserve) {
+        if (what == kPreserve) {
+          ASSERT_EQ(Freeze(&args), 0);
+        }
+        EXPECT_EQ(PagesHanded(), static_cast<int64_t>(PagesIn(file)))
+            << "case " << what << " step " << step;
+        Unfreeze(&args);
+        Unpreserve(&args);
+      }
+      EXPECT_EQ(result_, 0);
+      EXPECT_EQ(PagesIn(file), 3u);
+      for (const loff_t index : {0, 40, 63}) {
+        EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, index)));
+      }
+      Unmap();
+      fput(file);
+      if (HasFailure()) return;
+    }
+    EXPECT_LT(steps, kManySteps);
+  }
+  ExpectNothingLeft();
+}
+
+// --- Every call that fails
+
+TEST_F(HugetlbLuoTest, FailuresWhileAPageIsAdded) {
+  Up();
+  int nth = 0;
+  bool fired = true;
+  while (fired) {
+    // The hole is where the page cache has no node yet.
+    struct file* file = MakeFile(64, {0, 63});
+    Args args = ArgsOf(file);
+    ASSERT_EQ(Preserve(&args), 0);
+    machine_.set_fault_plan({FailKind::kAny, ++nth});
+    const int err = Call("p1", [&] { return Fill(file, 40); });
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (!fired) {
+      EXPECT_EQ(err, 0);
+    }
+    const uint64_t pages = err == 0 ? 3 : 2;
+    EXPECT_EQ(PagesIn(file), pages);
+    ASSERT_EQ(Freeze(&args), 0);
+    EXPECT_EQ(PagesHanded(), static_cast<int64_t>(pages)) << nth;
+    // Freezing fills no hole.
+    EXPECT_EQ(PagesIn(file), pages) << nth;
+    Unfreeze(&args);
+    Unpreserve(&args);
+    fput(file);
+    ASSERT_LT(nth, 100);
+  }
+  EXPECT_GT(nth, 3);
+  ExpectNothingLeft();
+}
+
+// Boot cannot check what came, and then each call of those that come after
+// fails once: everything can be asked for again, and nothing is lost.
+class ImportTest : public HugetlbLuoTest {
+ protected:
+  // To the next kernel, where the nth allocation between the start of the page
+  // allocator and the end of hugetlb_init() fails. 0: none. False: there are
+  // fewer.
+  bool Cross(int nth) {
+    machine_.set_fault_plan({});
+    Up();
+    struct file* session = Session();
+    // In this order 1 and 2 are contiguous in memory, too.
+    struct file* file = MakeFile(8, {5, 1, 2});
+    EXPECT_EQ(Call("p0", [=] { return memfd_add_seals(file, F_SEAL_GROW); }),
+              0);
+    EXPECT_EQ(PreserveFd(session, 1, file), 0);
+    EXPECT_EQ(Fill(file, 3), 0);
+    EXPECT_EQ(PreserveFd(session, 2, MakeFile(2, {0, 1}, 64 << 10)), 0);
+    EXPECT_EQ(PreserveFd(session, 3, MakeFile(3, {2})), 0);
+    EXPECT_EQ(RebootCall(), 0);
+    return CrossWith(nth);
+  }
+  // The second half.
+  bool CrossWith(int nth) {
+    bool fired = false;
+    SetBootObserver([&](std::string_view stage) {
+      if (stage == "buddy") machine_.set_fault_plan({FailKind::kAlloc, nth});
+      if (stage == "hugetlb") {
+        fired = machine_.fault_fired();
+        machine_.set_fault_plan({});
+      }
+    });
+    EXPECT_TRUE(Kexec(config_));
+    SetBootObserver(nullptr);
+    EXPECT_EQ(LuoOpen(), 0);
+    session_ = Incoming();
+    return fired;
+  }
+  bool Late() const { return LogHas("no memory to check preserved files"); }
+
+  // Retrieves; if the nth call fails, again. False: there are fewer.
+  bool Retrieve(uint64_t token, FaultPlan plan) {
+    machine_.set_fault_plan(plan);
+    struct file* file = nullptr;
+    int err = RetrieveFd(session_, token, &file);
+    const bool fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_TRUE(fired);
+      EXPECT_EQ(err, -EAGAIN);
+      EXPECT_EQ(LiveFiles(), static_cast<int>(files_.size()));
+      EXPECT_EQ(LiveInodes(), static_cast<int>(files_.size()));
+      err = RetrieveFd(session_, token, &file);
+    }
+    EXPECT_EQ(err, 0);
+    if (err == 0) files_.push_back(file);
+    return fired;
+  }
+  // Finishes; if it cannot for now, again.
+  bool FinishAll(int nth) {
+    machine_.set_fault_plan({FailKind::kAlloc, nth});
+    int err = Finish(session_);
+    const bool fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_TRUE(fired);
+      EXPECT_EQ(err, -EBUSY);
+      err = Finish(session_);
+    }
+    EXPECT_EQ(err, 0);
+    EXPECT_EQ(SessionRelease(session_), 0);
+    return fired;
+  }
+  void ExpectFirstFile() {
+    ASSERT_FALSE(files_.empty());
+    struct file* file = files_[0];
+    EXPECT_EQ(memfd_get_seals(file), F_SEAL_GROW);
+    EXPECT_EQ(PagesIn(file), 4u);
+    for (const loff_t index : {1, 2, 3, 5}) {
+      struct folio* folio = PageAt(file, index);
+      ASSERT_NE(folio, nullptr) << index;
+      EXPECT_TRUE(folio_test_uptodate(folio));
+      EXPECT_TRUE(folio_test_dirty(folio));
+      EXPECT_TRUE(folio_test_hugetlb_migratable(folio));
+      EXPECT_EQ(folio_ref_count(folio), folio_expected_ref_count(folio));
+    }
+    EXPECT_EQ(region_count(Regions(file), 0, 8), 4);
+    EXPECT_EQ(region_count(Regions(file), 1, 4), 3);
+    EXPECT_EQ(Regions(file)->adds_in_progress, 0);
+  }
+  void Close() {
+    for (struct file* file : files_) fput(file);
+    files_.clear();
+    ExpectNothingLeft();
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool(64 << 10).nr, 4u);
+    EXPECT_FALSE(LogHas("cannot be claimed"));
+  }
+
+  // Those of LUO and of the fault mutexes come first: no boot without them.
+  static constexpr int kVital = 2;
+
+  struct file* session_ = nullptr;
+  std::vector<struct file*> files_;
+};
+
+TEST_F(ImportTest, FailuresOfRetrieve) {
+  bool fired = true;
+  int nth = 0;
+  while (fired) {
+    ASSERT_LT(++nth, 200);
+    Cross(0);
+    fired = Retrieve(1, {FailKind::kAny, nth});
+    ExpectFirstFile();
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+  EXPECT_GT(nth, 10);
+}
+
+// Regions of more than one page may lack memory when they are added, too.
+TEST_F(ImportTest, FailuresOfRegions) {
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 10);
+    Cross(0);
+    fired = Retrieve(1, {FailKind::kRace, nth});
+    ExpectFirstFile();
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+    EXPECT_TRUE(fired || nth > 1);
+  }
+}
+
+// Retrieval fails somewhere, and then nobody asks again.
+TEST_F(ImportTest, FinishAfterFailureOfRetrieve) {
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 200);
+    Cross(0);
+    machine_.set_fault_plan({FailKind::kAny, nth});
+    struct file* file = nullptr;
+    const int err = RetrieveFd(session_, 1, &file);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err == 0) files_.push_back(file);
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+}
+
+TEST_F(ImportTest, FailuresOfBoot) {
+  int late = 0;
+  for (int boot = kVital + 1; Cross(boot); ++boot) {
+    const bool was_late = Late();
+    EXPECT_TRUE(was_late || boot > kVital + 1) << "kVital is wrong";
+    FinishAll(0);
+    Close();
+    ASSERT_FALSE(HasFailure()) << boot;
+    if (!was_late) continue;
+    ++late;
+    bool fired = true;
+    for (int nth = 1; fired; ++nth) {
+      ASSERT_LT(nth, 200);
+      Cross(boot);
+      ASSERT_TRUE(Late());
+      // Nothing may be replaced that is not even known.
+      EXPECT_EQ(RebootCall(), -EBUSY);
+      fired = Retrieve(1, {FailKind::kAny, nth});
+      ExpectFirstFile();
+      FinishAll(0);
+      Close();
+      ASSERT_FALSE(HasFailure()) << boot << " " << nth;
+    }
+    fired = true;
+    for (int nth = 1; fired; ++nth) {
+      ASSERT_LT(nth, 200);
+      Cross(boot);
+      fired = FinishAll(nth);
+      Close();
+      ASSERT_FALSE(HasFailure()) << boot << " " << nth;
+    }
+  }
+  EXPECT_GT(late, 3);
+}
+
+// Two sessions ask for their files at the same time, when nobody has looked at
+// them yet.
+TEST_F(ImportTest, TwoAskForTheFirstTime) {
+  uint64_t steps = 5000;
+  for (uint64_t step = 1; step < steps; ++step) {
+    machine_.set_fault_plan({});
+    Up();
+    for (const char* name : {"s", "t"}) {
+      struct file* session = nullptr;
+      ASSERT_EQ(SessionCreate(name, &session), 0);
+      ASSERT_EQ(PreserveFd(session, 1, MakeFile(8, {1, 2, 5})), 0);
+    }
+    ASSERT_EQ(RebootCall(), 0);
+    CrossWith(kVital + 1);
+    ASSERT_TRUE(Late());
+    struct file* other = nullptr;
+    ASSERT_EQ(SessionRetrieve("t", &other), 0);
+    std::array<struct file*, 2> files = {};
+    int err = 1;
+    PlanDuring(step, ActorByName("p0"),
+               [&] { err = RetrieveFd(other, 1, &files[1]); });
+    ASSERT_EQ(Call("agent", [&] { return RetrieveFd(session_, 1, &files[0]); }),
+              0);
+    steps = std::min(steps, StepsOfLastRun());
+    ASSERT_EQ(err, 0) << step;
+    for (struct file* file : files) EXPECT_EQ(PagesIn(file), 3u);
+    files_.assign(files.begin(), files.end());
+    FinishAll(0);
+    EXPECT_EQ(SessionRelease(other), 0);
+    Close();
+    ASSERT_FALSE(HasFailure() || !machine_.violations().empty()) << step;
+  }
+}
+
+// What no damage can do, as records with other seals are refused at boot: the
+// seals cannot be set.
+TEST_F(ImportTest, FailureOfSealsClosesTheFile) {
+  Up();
+  struct file* file = MakeFile(2, {0});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  uint64_t record = 0;
+  SetBootObserver([&record](std::string_view stage) {
+    if (stage == "kexec") record = ReadFileRecords().at(0);
+  });
+  KexecKernel();
+  SetBootObserver(nullptr);
+  ASSERT_EQ(LuoOpen(), 0);
+  session_ = Incoming();
+  char* seals =
+      machine_.memory().base() + record + offsetof(hugetlb_luo_file_ser, seals);
+  const u32 wrong = 1u << 31, right = 0;
+  std::memcpy(seals, &wrong, sizeof(wrong));
+  EXPECT_EQ(RetrieveFd(session_, 1, &file), -EAGAIN);
+  EXPECT_EQ(LiveFiles(), 0);
+  EXPECT_EQ(LiveInodes(), 0);
+  std::memcpy(seals, &right, sizeof(right));
+  EXPECT_TRUE(!Retrieve(1, {}));
+  FinishAll(0);
+  Close();
+}
+
+// A page that KHO does not give back is out of the pool for good.
+TEST_F(ImportTest, PageThatIsNotGivenBack) {
+  Cross(0);
+  ASSERT_EQ(Pool().nr, 24u);
+  const uint64_t unclaimed = KhoUnclaimed().size();
+  machine_.set_fault_plan({FailKind::kKho, 1});
+  EXPECT_EQ(Finish(session_), 0);
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  EXPECT_EQ(SessionRelease(session_), 0);
+  EXPECT_TRUE(LogHas("1 pages of a preserved file were not given back"));
+
+  EXPECT_EQ(Pool().nr, 23u);
+  EXPECT_EQ(Pool().free, 23u);
+  EXPECT_EQ(Pool().max, 23u);
+  const std::vector<uint64_t> never = KhoNeverRestored();
+  std::vector<KhoKey> lost;
+  for (const KhoKey& key : KhoUnclaimed()) {
+    if (std::count(never.begin(), never.end(), key.phys) == 0)
+      lost.push_back(key);
+  }
+  EXPECT_LT(KhoUnclaimed().size(), unclaimed);
+  ASSERT_EQ(lost.size(), 1u);
+  EXPECT_EQ(lost[0].order, 2u);
+  EXPECT_EQ(OwnerOf(lost[0].phys >> PAGE_SHIFT), Owner::kReserved);
+  for (int i = 0; i < 2; ++i) EXPECT_EQ(RebootCall(), -EBUSY);
+  EXPECT_EQ(LiveFiles(), 0);
+}
+
+// --- Large files
+
+// Memory for more pages than commit() takes in one go, and for more runs than
+// a block holds.
+Geometry WithMemory() {
+  Geometry geometry = MakeGeometry("small", 2).value();
+  const NodeSpan& last = geometry.spans.back();
+  // 16 MiB more, behind a hole.
+  geometry.spans.push_back(
+      {last.start_pfn + last.nr_pages + 64, (16 << 20) / 4096, 0});
+  return geometry;
+}
+
+class LargeFileTest : public HugetlbLuoTest {
+ protected:
+  LargeFileTest() : HugetlbLuoTest(WithMemory()) {
+    config_.cmdline = "kho=on liveupdate=on hugepagesz=16K hugepages=720";
+  }
+
+  // Hands over a file, retrieves it and compares where its pages are.
+  void ExpectCrosses(struct file* file, loff_t pages) {
+    std::vector<uint64_t> frames;
+    for (loff_t i = 0; i < pages; ++i) frames.push_back(FrameAt(file, i));
+    NextKernel();
+    struct file* session = Incoming();
+    ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+    for (loff_t i = 0; i < pages; ++i) {
+      ASSERT_EQ(FrameAt(file, i), frames[static_cast<size_t>(i)]) << i;
+    }
+    EXPECT_EQ(Finish(session), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    fput(file);
+    ExpectNothingLeft();
+    EXPECT_EQ(Pool().nr, 720u);
+  }
+  static uint64_t FrameAt(struct file* file, loff_t index) {
+    const struct folio* folio = PageAt(file, index);
+    return folio == nullptr ? 0 : folio_pfn(folio);
+  }
+  static constexpr loff_t kRuns = HUGETLB_LUO_BLOCK_RUNS;
+};
+
+TEST_F(LargeFileTest, ManyPages) {
+  Up();
+  struct file* file = MakeFile(700, {});
+  ASSERT_EQ(Fill(file, 0, 700), 0);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  ExpectCrosses(file, 700);
+}
+
+// Blocks that are just full, and one, two more runs. Two blocks of them, too.
+TEST_F(LargeFileTest, BlocksOfRuns) {
+  for (const loff_t runs : {kRuns, kRuns + 1, 2 * kRuns, 2 * kRuns + 2}) {
+    Up();
+    struct file* file = MakeFile(2 * runs, {});
+    for (loff_t i = 0; i < runs; ++i) ASSERT_EQ(Fill(file, 2 * i), 0);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    ExpectCrosses(file, 2 * runs);
+  }
+}
+
+TEST_F(LargeFileTest, BlocksOfLateRuns) {
+  Up();
+  const loff_t pages = 2 * (kRuns + 3);
+  struct file* file = MakeFile(pages, {pages - 1});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  for (loff_t i = 0; i < pages; i += 2) ASSERT_EQ(Fill(file, i), 0);
+  ExpectCrosses(file, pages);
+}
+
+// All of it can be undone.
+TEST_F(LargeFileTest, BlocksAreFreed) {
+  Up();
+  const KhoKeySet keys = KhoOutgoing();
+  struct file* file = MakeFile(4 * kRuns + 4, {});
+  for (loff_t i = 0; i < kRuns + 1; ++i) ASSERT_EQ(Fill(file, 4 * i), 0);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  const KhoKeySet preserved = KhoOutgoing();
+  for (loff_t i = 0; i < kRuns + 1; ++i) ASSERT_EQ(Fill(file, 4 * i + 2), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 2 * kRuns + 2);
+  Unfreeze(&args);
+  EXPECT_EQ(KhoOutgoing(), preserved);
+  Unpreserve(&args);
+  EXPECT_EQ(KhoOutgoing(), keys);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+}  // namespace
+}  // namespace sim
