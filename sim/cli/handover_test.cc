@@ -98,7 +98,13 @@ TEST_F(HandoverTest, BadUsageIsStatusTwoAndSaysWhatIsRight) {
            Case{"replay", "handover replay FILE"},
            Case{"replay /nonexistent.history", "No such file"},
            Case{"draw /nonexistent.history", "-o OUT.svg"},
-           Case{"draw /nonexistent.history -o picture.gif", "-o OUT.svg"},
+           Case{"draw /nonexistent.history -o picture.gif",
+                "picture.gif: the name must end in .svg, .png or .dot"},
+           Case{"run --out --force", "--out needs a value, and --force looks"},
+           Case{"run --out=", "--out needs a value: --out=DIR"},
+           Case{"replay --save-table= FILE", "--save-table needs a value"},
+           Case{"replay ''", "an empty word is no file's name"},
+           Case{"draw -o '' FILE", "-o needs a value: -o OUT"},
            Case{"inspect /nonexistent", "No such file"},
        }) {
     Ended ended = Handover(c.arguments);
@@ -229,6 +235,43 @@ TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
     const int status = Handover("inspect " + Path("broken")).status;
     EXPECT_TRUE(status == 0 || status == 2) << "byte " << at;
   }
+}
+
+// A value that begins with - is one after a =.
+TEST_F(HandoverTest, DashedValues) {
+  Ended ended = Handover("run --seed=-1");
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Contains(ended.output, "--seed is a number")) << ended.output;
+}
+
+TEST_F(HandoverTest, OutputIsCheckedBeforeAnythingRuns) {
+  std::ofstream(Path("file")) << "mine";
+  struct Case {
+    std::string arguments;
+    const char* says;
+  };
+  const std::string demo = Saved("demo");
+  for (const Case& c : {
+           Case{"run --histories=1 --out=" + Path("file"), "is not a folder"},
+           Case{"run --histories=1 --out=" + Path("file/below"), "cannot be"},
+           Case{"draw " + demo + " -o " + Path("no/such.dot"), "mkdir -p"},
+           Case{"draw " + demo + " -o " + Path("file/a.dot"), "not a folder"},
+           Case{"replay " + demo + " --save-table=" + Path("no/table"),
+                "there is no folder"},
+       }) {
+    Ended ended = Handover(c.arguments);
+    EXPECT_EQ(ended.status, 2) << c.arguments;
+    EXPECT_TRUE(Contains(ended.output, c.says)) << ended.output;
+    // Neither a step of a history nor a result.
+    EXPECT_FALSE(Contains(ended.output, "digest=")) << ended.output;
+  }
+  EXPECT_FALSE(std::filesystem::exists(Path("no")));
+  EXPECT_EQ(ReadFile(Path("file")), "mine");
+}
+
+TEST_F(HandoverTest, RunMakesItsFolderAndLeavesNoEmptyOne) {
+  EXPECT_EQ(Handover("run --histories=1 --out=" + Path("a/b")).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(Path("a/b")));
 }
 
 }  // namespace

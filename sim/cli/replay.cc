@@ -75,7 +75,8 @@ const Subcommand kReplay = {
       "its consequence"},
      {"trace", "", "with the steps inside of the simulated kernel"},
      {"quiet", "", "only the result"},
-     {"save-table", "TABLE", "save the last handover table for `inspect`"},
+     {"save-table", "TABLE",
+      "save the last handover table for `inspect`, in a folder\nthat is there"},
      {"force", "", "write over TABLE"}},
     &Replay};
 
