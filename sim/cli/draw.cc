@@ -114,6 +114,7 @@ absl::StatusOr<int> Draw(const Arguments& arguments) {
                                 const Executor& executor) {
     picture.Add(step, command, seen, executor);
   };
+  options.at_handover = [&picture] { picture.NoteHandover(); };
   const HistoryResult result = RunHistory(*history, options);
   picture.AddFindings(result.findings);
   absl::StatusOr<std::string> drawn =

@@ -8,9 +8,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <regex>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -272,6 +274,78 @@ TEST_F(HandoverTest, OutputIsCheckedBeforeAnythingRuns) {
 TEST_F(HandoverTest, RunMakesItsFolderAndLeavesNoEmptyOne) {
   EXPECT_EQ(Handover("run --histories=1 --out=" + Path("a/b")).status, 0);
   EXPECT_FALSE(std::filesystem::exists(Path("a/b")));
+}
+
+// However long a kernel's command line and what is said about its steps.
+TEST_F(HandoverTest, ColumnsOfAllKernelsLineUp) {
+  std::ofstream(Path("wide.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepagesz=16K hugepages=2\n"
+         "sim during 1 p0 map f0 m0 0 4\nagent open\nagent session s0\n"
+         "loader load hugepagesz=16K hugepages=0:2 default_hugepagesz=64K "
+         "hugepages=0:1 hugepagesz=256K hugepages=0 kho_scratch=64K,64K,64K\n"
+         "agent reboot\nagent open\n";
+  const std::string output = Path("picture.svg");
+  ASSERT_EQ(Handover("draw " + Path("wide.history") + " -o " + output).status,
+            0);
+  const std::string svg = ReadFile(output);
+  const std::regex label("x=\"([-.0-9]+)\"[^>]*>(node 0|[0-9]{2,4})</text>");
+  std::map<std::string, std::vector<double>> places;
+  for (auto it = std::sregex_iterator(svg.begin(), svg.end(), label);
+       it != std::sregex_iterator(); ++it)
+    places[(*it)[2]].push_back(std::stod((*it)[1]));
+  EXPECT_GE(places.size(), 3u);
+  for (const auto& [name, at] : places) {
+    ASSERT_EQ(at.size(), 2u) << name;
+    EXPECT_NEAR(at[0], at[1], 2) << name;
+  }
+}
+
+TEST_F(HandoverTest, PictureTellsLatePagesFromPreservedOnes) {
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(Handover("draw " + Saved("late-page") + " -o " + output).status, 0);
+  const std::string dot = ReadFile(output);
+  // Of the three pages that came late, each has the colour twice: when it
+  // came, and as preserved when the old kernel was frozen.
+  for (const char* page : {"f0[0]", "f0[3]", "f0[9]"}) {
+    std::vector<std::string> colours;
+    const std::regex cell(
+        "BGCOLOR=\"(#[0-9a-f]+)\"><FONT[^>]*>" +
+        std::regex_replace(std::string(page), std::regex("[\\[\\]]"), "\\$&") +
+        "</FONT>");
+    for (auto it = std::sregex_iterator(dot.begin(), dot.end(), cell);
+         it != std::sregex_iterator(); ++it)
+      colours.push_back((*it)[1]);
+    EXPECT_EQ(colours, (std::vector<std::string>{"#4fc3bd", "#3d77c9",
+                                                 "#ffd75e", "#bcd9fb"}))
+        << page;
+  }
+}
+
+TEST_F(HandoverTest, PictureMarksPins) {
+  std::ofstream(Path("pin.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepages=1\n"
+         "p0 memfd f0 64K\np0 fallocate f0 0 1\np0 pin f0 0\n"
+         "sim dev f0 0 7\n";
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(Handover("draw " + Path("pin.history") + " -o " + output).status,
+            0);
+  const std::string dot = ReadFile(output);
+  EXPECT_TRUE(Contains(dot, ">pin</FONT>")) << dot;
+  EXPECT_TRUE(Contains(dot, ">dma</FONT>")) << dot;
+}
+
+TEST_F(HandoverTest, PictureNotesStandBelowTheGrid) {
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(
+      Handover("draw " + Saved("hole-fault-waits") + " -o " + output).status,
+      0);
+  const std::string dot = ReadFile(output);
+  const size_t row = dot.find("agent reboot");
+  const size_t grid_ends = dot.find("</TABLE>", row);
+  const size_t note =
+      dot.find("16: meanwhile p0 write m0 1 b1 -&gt; killed, after a wait");
+  EXPECT_LT(grid_ends, note);
+  EXPECT_LT(note, dot.find("kernel 2"));
 }
 
 }  // namespace
