@@ -108,6 +108,7 @@ absl::StatusOr<int> Draw(const Arguments& arguments) {
   if (!history.ok()) return history.status();
 
   Picture picture(*history);
+  WarnOfIgnoredWords(*history);
   RunOptions options;
   options.observer = [&picture](int64_t step, const model::Command* command,
                                 const model::Observation& seen,

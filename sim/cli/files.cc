@@ -10,6 +10,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "model/command_line.h"
 
 namespace sim::cli {
 namespace {
@@ -74,6 +75,11 @@ absl::StatusOr<::handover::model::History> ReadHistory(
     return absl::InvalidArgumentError(
         absl::StrCat(path, ": ", history.status().message()));
   return history;
+}
+
+void WarnOfIgnoredWords(const ::handover::model::History& history) {
+  for (const std::string& word : ::handover::model::IgnoredWords(history))
+    std::fprintf(stderr, "warning: command line of %s\n", word.c_str());
 }
 
 absl::Status MayWrite(const std::string& path, bool force) {

@@ -18,6 +18,10 @@ absl::StatusOr<std::string> ReadFile(const std::string& path);
 // "-": standard input. Errors begin with the file's name.
 absl::StatusOr<::handover::model::History> ReadHistory(const std::string& path);
 
+// Says on standard error which words of the kernels' command lines the
+// simulated kernel will ignore.
+void WarnOfIgnoredWords(const ::handover::model::History& history);
+
 // Fails if the file is there already, unless `force`, and if its folder is not
 // there. A file is written as a whole or stays as it was.
 absl::Status WriteFile(const std::string& path, std::string_view content,

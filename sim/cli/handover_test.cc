@@ -152,6 +152,20 @@ TEST_F(HandoverTest, ReplayTellsWhatChanged) {
   EXPECT_EQ(LastLine(ended.output).rfind("held ", 0), 0u);
 }
 
+TEST_F(HandoverTest, WarnsOfIgnoredWords) {
+  std::ofstream(Path("a.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepage=2\n";
+  for (const std::string& how :
+       {"replay --quiet " + Path("a.history"),
+        "draw " + Path("a.history") + " -o " + Path("a.dot")}) {
+    Ended ended = Handover(how);
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_TRUE(Contains(ended.output,
+                         "warning: command line of boot: 'hugepage=2' means"))
+        << ended.output;
+  }
+}
+
 TEST_F(HandoverTest, ReplayNamesTheLineThatIsWrong) {
   std::ofstream(Path("wrong.history"))
       << "history 1\ngeometry small nodes=2\nboot\np0 memfd f0 17\n";

@@ -28,6 +28,7 @@ absl::StatusOr<int> Replay(const Arguments& arguments) {
     if (!status.ok()) return status;
   }
 
+  WarnOfIgnoredWords(*history);
   RunOptions options;
   options.log = !arguments.Has("quiet");
   options.trace = arguments.Has("trace");

@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "model/command_line.h"
 #include "sim/exec/replay.h"
 
 namespace sim {
@@ -271,6 +272,31 @@ TEST(ReplayTest, SameSeedSameDigest) {
   options.log = true;
   const HistoryResult logged = RunHistory(history, options);
   EXPECT_NE(logged.log.find("kernel 2 runs"), std::string::npos) << logged.log;
+}
+
+// What the simulated kernel says it ignores is what people are told.
+TEST(CommandLineTest, TheKernelIgnoresWhatIsSaid) {
+  for (const char* line :
+       {"", "hugepages=2", "hugepages=2 hugepages=2", "hugepages=abc",
+        "hugepages=0:1,3:1", "hugepagesz=32K", "hugepagesz=32K hugepages=1",
+        "hugepagesz=16K hugepages=1 hugepagesz=16K",
+        "default_hugepagesz=16K default_hugepagesz=16K",
+        "default_hugepagesz=16K hugepagesz=16K hugepages=2",
+        "hugepages=1 hugepagesz=64K hugepages=2", "default_hugepagesz=3M"}) {
+    const model::History history = Parse(std::string(line) + "\n");
+    Executor executor(history);
+    executor.Boot();
+    size_t said = 0;
+    for (const std::string& log : executor.machine().log()) {
+      for (const char* part : {"gnoring", "Invalid", "unsupported"}) {
+        if (log.find(part) != std::string::npos) {
+          ++said;
+          break;
+        }
+      }
+    }
+    EXPECT_EQ(model::IgnoredWords(history).size(), said) << line;
+  }
 }
 
 constexpr char kUpdate[] =
