@@ -670,6 +670,19 @@ bool IsSimulatorOnly(const Command& command) {
   return command.actor == Actor::kSim;
 }
 
+std::string PrintSeals(uint32_t seals) {
+  if (seals == 0) return "none";
+  std::string out;
+  for (const SealName& seal : kSealNames) {
+    if ((seals & seal.bit) == 0) continue;
+    absl::StrAppend(&out, out.empty() ? "" : ",", Str(seal.name));
+    seals &= ~seal.bit;
+  }
+  if (seals != 0)
+    absl::StrAppend(&out, out.empty() ? "" : ",", "0x", absl::Hex(seals));
+  return out;
+}
+
 std::string PrintSize(uint64_t bytes) {
   constexpr uint64_t kKi = 1024;
   if (bytes != 0 && bytes % (kKi * kKi * kKi) == 0)
@@ -803,17 +816,9 @@ std::string Print(const Command& c) {
     case Verb::kPunch:
       absl::StrAppend(&out, " f", c.file, " ", c.page, " ", c.length);
       break;
-    case Verb::kSeal: {
-      absl::StrAppend(&out, " f", c.file, " ");
-      std::string_view comma = "";
-      for (const SealName& seal : kSealNames) {
-        if ((c.seals & seal.bit) == 0) continue;
-        out += comma;
-        out += seal.name;
-        comma = ",";
-      }
+    case Verb::kSeal:
+      absl::StrAppend(&out, " f", c.file, " ", PrintSeals(c.seals));
       break;
-    }
     case Verb::kSeek:
       absl::StrAppend(&out, " f", c.file, " ", c.position);
       break;

@@ -248,6 +248,13 @@ TEST(HistoryTest, OtherEditorsFilesAreRead) {
   EXPECT_TRUE(ParseHistory(std::string(kHead) + "# \033 \xff\n").ok());
 }
 
+TEST(HistoryTest, Seals) {
+  EXPECT_EQ(PrintSeals(0), "none");
+  EXPECT_EQ(PrintSeals(kSealExec | kSealShrink), "shrink,exec");
+  EXPECT_EQ(PrintSeals(0x40), "0x40");
+  EXPECT_EQ(PrintSeals(kSealGrow | 0x100), "grow,0x100");
+}
+
 TEST(HistoryTest, MessagesAreShort) {
   auto command = ParseCommand("p0 " + std::string(100000, 'x'));
   ASSERT_FALSE(command.ok());

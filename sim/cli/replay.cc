@@ -50,8 +50,7 @@ absl::StatusOr<int> Replay(const Arguments& arguments) {
           "well");
     absl::Status status = WriteFile(save, Encode(table), force);
     if (!status.ok()) return status;
-    std::printf("the last table, of %zu pages, is in %s\n", table.pages.size(),
-                save.c_str());
+    std::printf("the last table is in %s\n", save.c_str());
   }
   if (!options.log)
     for (const Finding& finding : result.findings)

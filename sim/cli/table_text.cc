@@ -51,19 +51,6 @@ uint32_t Checksum(std::string_view page, size_t csum_offset, size_t bytes) {
                 static_cast<u32>(words.size() - before - 1), csum);
 }
 
-std::string Seals(uint32_t seals) {
-  if (seals == 0) return "none";
-  std::string out;
-  for (const auto& [name, bit] : {std::pair("seal", 0x01u),
-                                  {"shrink", 0x02u},
-                                  {"grow", 0x04u},
-                                  {"write", 0x08u},
-                                  {"future-write", 0x10u},
-                                  {"exec", 0x20u}})
-    if ((seals & bit) != 0) absl::StrAppend(&out, out.empty() ? "" : ",", name);
-  return out;
-}
-
 std::string Pages(uint64_t number) {
   return absl::StrCat(number, number == 1 ? " page" : " pages");
 }
@@ -215,7 +202,7 @@ class Describer {
     Line(absl::StrFormat(
         "  %s of %s, size %u bytes, position %u, seals %s, mode %04o",
         Pages(file.nr_pages), OrderSize(file.order), file.size, file.pos,
-        Seals(file.seals), file.mode));
+        ::handover::model::PrintSeals(file.seals), file.mode));
     Fields(file);
     FileCounts(file, ReadCounts(page, sizeof(file), file.nr_counts));
     std::vector<PageRun> runs;
