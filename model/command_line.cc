@@ -3,6 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <optional>
+
+#include "absl/strings/str_cat.h"
 
 namespace handover::model {
 namespace {
@@ -44,27 +47,70 @@ bool TakeNumber(std::string_view* text, int64_t* value) {
   return i > 0;
 }
 
-bool ReadBool(std::string_view text, bool otherwise) {
+std::optional<bool> ReadBool(std::string_view text) {
   if (text == "on" || text == "1" || text == "y" || text == "Y") return true;
   if (text == "off" || text == "0" || text == "n" || text == "N") return false;
-  return otherwise;
+  return std::nullopt;
 }
 
 // The parsers' state, under the names of mm/hugetlb.c where there is one.
 class Reader {
  public:
-  Reader(BootRequest* request, Geometry geometry, int nodes)
-      : request_(request), nodes_(nodes) {
+  Reader(BootRequest* request, Geometry geometry, int nodes,
+         std::vector<std::string>* ignored)
+      : request_(request), nodes_(nodes), ignored_(ignored) {
     default_.page_size = DefaultPageSize(geometry);
+  }
+
+  void Word(std::string_view word) {
+    word_ = word;
+    const size_t equals = word.find('=');
+    const std::string_view name = word.substr(0, equals);
+    if (equals == std::string_view::npos) return Ignore(kNotKnown);
+    const std::string_view value = word.substr(equals + 1);
+    if (name == "hugepages") return HugePages(value);
+    if (name == "hugepagesz") return Size(value);
+    if (name == "default_hugepagesz") return DefaultSize(value);
+    if (name == "kho") return Switch(value, &request_->kho);
+    if (name == "liveupdate") return Switch(value, &request_->liveupdate);
+    if (name != "kho_scratch") Ignore(kNotKnown);
+  }
+
+  void End() {
+    if (named_default_ || default_.total == 0) return;
+    PageRequest* found = Find(default_.page_size);
+    if (!found) return;
+    if (found->total != 0) {
+      word_ = "hugepages=";
+      Ignore(absl::StrCat("of ", PrintSize(found->page_size),
+                          " is ignored: the number without a size counts"));
+    }
+    Take(found);
+  }
+
+ private:
+  static constexpr char kNotKnown[] = "means nothing to the simulated kernel";
+
+  void Ignore(const std::string& why) {
+    if (ignored_)
+      ignored_->push_back(absl::StrCat("'", std::string(word_), "' ", why));
+  }
+
+  void Switch(std::string_view value, bool* is) {
+    const std::optional<bool> read = ReadBool(value);
+    if (!read) return Ignore("is ignored: neither on nor off");
+    *is = *read;
   }
 
   void HugePages(std::string_view text) {
     if (!valid_size_) {
       valid_size_ = true;
+      Ignore("is ignored: it follows a page size that is not valid");
       return;
     }
     PageRequest* target = current_ ? current_ : &default_;
-    if (target == last_) return;
+    if (target == last_)
+      return Ignore("is ignored: a second number without hugepagesz= between");
     bool first = true;
     while (!text.empty()) {
       int64_t number;
@@ -72,6 +118,7 @@ class Reader {
       if (text.empty() || text[0] != ':') {
         if (!first) return Invalid(target);
         target->total = number;
+        Rest(text);
         break;
       }
       if (number >= nodes_) return Invalid(target);
@@ -81,19 +128,28 @@ class Reader {
       target->node[node] = number;
       target->total += number;
       first = false;
-      if (text.empty() || text[0] != ',') break;
+      if (text.empty() || text[0] != ',') {
+        Rest(text);
+        break;
+      }
       text.remove_prefix(1);
     }
     last_ = target;
   }
 
+  void Rest(std::string_view text) {
+    if (!text.empty())
+      Ignore(absl::StrCat("ends in '", std::string(text), "', ignored"));
+  }
+
   void Size(std::string_view text) {
     PageRequest* found = Find(ReadMemory(text));
     valid_size_ = false;
-    if (!found) return;
+    if (!found) return Ignore(kNoSize);
     if (Named(found)) {
       // Only the default size may be named again, once it has no number yet.
-      if (found != named_default_ || found->total != 0) return;
+      if (found != named_default_ || found->total != 0)
+        return Ignore("is ignored: this size is named already");
     } else {
       named_.push_back(found);
     }
@@ -103,9 +159,10 @@ class Reader {
 
   void DefaultSize(std::string_view text) {
     valid_size_ = false;
-    if (named_default_) return;
+    if (named_default_)
+      return Ignore("is ignored: there is a default size already");
     PageRequest* found = Find(ReadMemory(text));
-    if (!found) return;
+    if (!found) return Ignore(kNoSize);
     // hugetlb_add_hstate() of a size that is there changes nothing, also not
     // which size hugepages= belongs to.
     if (!Named(found)) {
@@ -120,12 +177,9 @@ class Reader {
     }
   }
 
-  void End() {
-    if (named_default_ || default_.total == 0) return;
-    if (PageRequest* found = Find(default_.page_size)) Take(found);
-  }
+  static constexpr char kNoSize[] =
+      "is ignored: this kernel has no such page size";
 
- private:
   PageRequest* Find(uint64_t size) {
     for (PageRequest& pages : request_->pages)
       if (pages.page_size == size) return &pages;
@@ -144,10 +198,13 @@ class Reader {
   void Invalid(PageRequest* target) {
     target->total = 0;
     target->node.fill(0);
+    Ignore("is ignored: not a number, and not like 0:2,1:1 with these nodes");
   }
 
   BootRequest* request_;
   int nodes_;
+  std::vector<std::string>* ignored_;
+  std::string_view word_;                  // that is being read
   PageRequest default_;                    // before any size is named
   PageRequest* current_ = nullptr;         // parsed_hstate
   PageRequest* named_default_ = nullptr;   // parsed_default_hugepagesz
@@ -159,7 +216,8 @@ class Reader {
 }  // namespace
 
 BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
-                            int nodes, const std::vector<uint64_t>& missing) {
+                            int nodes, const std::vector<uint64_t>& missing,
+                            std::vector<std::string>* ignored) {
   BootRequest request;
   bool supported = std::find(missing.begin(), missing.end(),
                              DefaultPageSize(geometry)) == missing.end();
@@ -172,22 +230,18 @@ BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
     request.pages.push_back(pages);
   }
 
-  Reader reader(&request, geometry, nodes);
+  if (!supported && ignored &&
+      command_line.find("hugepages") != command_line.npos)
+    ignored->push_back(
+        "no huge page is to be had: this kernel lacks the default size");
+
+  Reader reader(&request, geometry, nodes, ignored);
   while (!command_line.empty()) {
     size_t space = command_line.find(' ');
     std::string_view word = command_line.substr(0, space);
     command_line.remove_prefix(
         space == std::string_view::npos ? command_line.size() : space + 1);
-    size_t equals = word.find('=');
-    if (equals == std::string_view::npos) continue;
-    std::string_view name = word.substr(0, equals);
-    std::string_view value = word.substr(equals + 1);
-    if (name == "hugepages") reader.HugePages(value);
-    if (name == "hugepagesz") reader.Size(value);
-    if (name == "default_hugepagesz") reader.DefaultSize(value);
-    if (name == "kho") request.kho = ReadBool(value, request.kho);
-    if (name == "liveupdate")
-      request.liveupdate = ReadBool(value, request.liveupdate);
+    if (!word.empty()) reader.Word(word);
   }
   reader.End();
 
@@ -196,6 +250,26 @@ BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
     for (int64_t count : pages.node)
       if (count > 0) pages.per_node = true;
   return request;
+}
+
+std::vector<std::string> IgnoredWords(const History& history) {
+  std::vector<std::string> all;
+  auto add = [&history, &all](const std::string& where, std::string_view line,
+                              const std::vector<uint64_t>& missing) {
+    std::vector<std::string> ignored;
+    ReadCommandLine(line, history.geometry, history.nodes, missing, &ignored);
+    for (const std::string& word : ignored)
+      all.push_back(absl::StrCat(where, ": ", word));
+  };
+  add("boot", history.command_line, {});
+  for (size_t i = 0; i < history.commands.size(); ++i) {
+    const Command* command = &history.commands[i];
+    if (command->verb == Verb::kDuring) command = &command->inner[0];
+    if (command->verb == Verb::kLoad)
+      add(absl::StrCat("step ", i, " (loader load)"), command->command_line,
+          command->missing_sizes);
+  }
+  return all;
 }
 
 }  // namespace handover::model

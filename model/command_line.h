@@ -6,6 +6,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -34,9 +35,14 @@ struct BootRequest {
 // `missing` are page sizes that this kernel or its CPU does not have. In a
 // history kho=on and liveupdate=on hold unless the command line says otherwise.
 // A kernel that lacks the default size has no huge pages at all
-// (hugepages_supported()).
+// (hugepages_supported()). What the kernel ignores, or does not know, is added
+// to `ignored` with the reason, for people.
 BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
-                            int nodes, const std::vector<uint64_t>& missing);
+                            int nodes, const std::vector<uint64_t>& missing,
+                            std::vector<std::string>* ignored = nullptr);
+
+// The same of all kernels of a history, each with where it stands.
+std::vector<std::string> IgnoredWords(const History& history);
 
 }  // namespace handover::model
 

@@ -2,7 +2,9 @@
 #include "model/command_line.h"
 
 #include <array>
+#include <string>
 #include <string_view>
+#include <vector>
 
 #include "gtest/gtest.h"
 
@@ -68,6 +70,62 @@ TEST(CommandLineTest, MissingSize) {
   // Without the default size there are none.
   request = ReadCommandLine("hugepages=4", Geometry::kSmall, 2, {64 << 10});
   EXPECT_TRUE(request.pages.empty());
+}
+
+std::vector<std::string> Ignored(std::string_view line,
+                                 const std::vector<uint64_t>& missing = {}) {
+  std::vector<std::string> ignored;
+  ReadCommandLine(line, Geometry::kSmall, 2, missing, &ignored);
+  return ignored;
+}
+
+TEST(CommandLineTest, SaysWhatIsIgnored) {
+  EXPECT_TRUE(Ignored("").empty());
+  EXPECT_TRUE(Ignored("kho=on  liveupdate=0 kho_scratch=64K,64K,64K "
+                      "hugepages=1 hugepagesz=16K hugepages=0:2,1:3 "
+                      "hugepagesz=256K hugepages=0")
+                  .empty());
+  struct Case {
+    std::string_view line;
+    std::string_view word;
+    std::string_view why;
+  };
+  for (const Case& c : {
+           Case{"hugepage=2", "'hugepage=2'", "means nothing"},
+           Case{"hugepages", "'hugepages'", "means nothing"},
+           Case{"hugepages=abc", "'hugepages=abc'", "not a number"},
+           Case{"hugepages=0:1,2:1", "'hugepages=0:1,2:1'", "these nodes"},
+           Case{"hugepages=4x", "'hugepages=4x'", "ends in 'x'"},
+           Case{"hugepages=2 hugepages=3", "'hugepages=3'", "second number"},
+           Case{"hugepagesz=32K", "'hugepagesz=32K'", "no such page size"},
+           Case{"hugepagesz=16K hugepagesz=16K", "'hugepagesz=16K'", "already"},
+           Case{"default_hugepagesz=16K default_hugepagesz=64K",
+                "'default_hugepagesz=64K'", "already"},
+           Case{"default_hugepagesz=1K", "'default_hugepagesz=1K'", "no such"},
+           Case{"kho=maybe", "'kho=maybe'", "neither on nor off"},
+           Case{"hugepages=3 hugepagesz=64K hugepages=5", "'hugepages='",
+                "of 64K is ignored"},
+       }) {
+    const std::vector<std::string> ignored = Ignored(c.line);
+    ASSERT_EQ(ignored.size(), 1u) << c.line;
+    EXPECT_EQ(ignored[0].rfind(c.word, 0), 0u) << ignored[0];
+    EXPECT_NE(ignored[0].find(c.why), std::string::npos) << ignored[0];
+  }
+  EXPECT_EQ(Ignored("hugepagesz=32K hugepages=4").size(), 2u);
+  EXPECT_FALSE(Ignored("hugepages=4", {64 << 10}).empty());
+}
+
+TEST(CommandLineTest, SaysWhereItStands) {
+  auto history = ParseHistory(
+      "history 1\ngeometry small nodes=1\nboot quiet\np0 exit\n"
+      "sim during 1 loader load hugepages=x\nloader load no-size=16K "
+      "hugepagesz=16K\n");
+  ASSERT_TRUE(history.ok());
+  const std::vector<std::string> words = IgnoredWords(*history);
+  ASSERT_EQ(words.size(), 3u);
+  EXPECT_EQ(words[0].rfind("boot: 'quiet'", 0), 0u);
+  EXPECT_EQ(words[1].rfind("step 1 (loader load): 'hugepages=x'", 0), 0u);
+  EXPECT_EQ(words[2].rfind("step 2 (loader load): 'hugepagesz=16K'", 0), 0u);
 }
 
 TEST(CommandLineTest, Switches) {

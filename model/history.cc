@@ -25,6 +25,43 @@ constexpr std::string_view kVerbNames[kVerbs] = {
     "interleave", "corrupt",   "power",
 };
 
+// How each is written, in the words of docs/history.md.
+constexpr std::string_view kForms[kVerbs] = {
+    "p0 memfd F SIZE [sealable] [noexec]",
+    "p0 shmem F",
+    "p0 truncate F PAGES",
+    "p0 map F M OFF LEN [ro] [private] [noreserve]",
+    "p0 unmap M",
+    "p0 write M PAGE VALUE [at=OFFSET]",
+    "p0 read M PAGE [at=OFFSET]",
+    "p0 fallocate F OFF LEN [keep]",
+    "p0 punch F OFF LEN",
+    "p0 seal F LIST",
+    "p0 seek F POS",
+    "p0 bind N|any",
+    "p0 pin F PAGE",
+    "p0 close F",
+    "p0 exit",
+    "admin nr SIZE COUNT [node=N]",
+    "admin overcommit SIZE COUNT",
+    "agent open",
+    "agent close",
+    "agent session S",
+    "agent drop S",
+    "agent preserve S TOKEN F",
+    "agent reboot",
+    "agent take S",
+    "agent retrieve S TOKEN F",
+    "agent finish S",
+    "loader load [no-size=SIZE]... [no-option] COMMAND LINE",
+    "sim fail N [KIND]",
+    "sim during STEP COMMAND",
+    "sim dev F PAGE VALUE [at=OFFSET]",
+    "sim interleave SEED",
+    "sim corrupt TARGET DELTA [nth=K] [resum]",
+    "sim power",
+};
+
 constexpr std::string_view kTargetNames[kTargets] = {
     "root.address",  "root.bytes",       "root.magic",     "root.version",
     "root.csum",     "root.nr_counts",   "root.files",     "root.nr_files",
@@ -67,6 +104,39 @@ absl::Status Wrong(std::string what) {
   return absl::InvalidArgumentError(std::move(what));
 }
 
+// Shown whole in a message; no terminal is to be upset by what stands in a
+// file that was no history.
+constexpr size_t kMaxQuoted = 60;
+
+std::string Printable(std::string_view text) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string out;
+  for (char c : text) {
+    const auto byte = static_cast<unsigned char>(c);
+    if (byte >= ' ' && byte < 0x7f) {
+      out += c;
+    } else {
+      absl::StrAppend(&out, "\\x", std::string(1, kDigits[byte >> 4]),
+                      std::string(1, kDigits[byte & 15]));
+    }
+  }
+  return out;
+}
+
+std::string Quote(std::string_view text) {
+  return absl::StrCat("'", Printable(text.substr(0, kMaxQuoted)),
+                      text.size() > kMaxQuoted ? "..." : "", "'");
+}
+
+template <size_t N>
+std::string List(const std::string_view (&names)[N], size_t from = 0,
+                 size_t to = N) {
+  std::string out;
+  for (size_t i = from; i < to; ++i)
+    absl::StrAppend(&out, i > from ? ", " : "", Str(names[i]));
+  return out;
+}
+
 bool IsSpace(char c) { return c == ' ' || c == '\t'; }
 
 // Takes words off a line one after the other. The first error sticks and every
@@ -83,6 +153,9 @@ class Words {
     if (error_.empty()) error_ = std::move(what);
   }
 
+  // What the line should look like, for words that are missing or too many.
+  void SetForm(std::string_view form) { form_ = form; }
+
   std::string_view Peek() const {
     size_t end = 0;
     while (end < rest_.size() && !IsSpace(rest_[end])) ++end;
@@ -92,7 +165,7 @@ class Words {
   // The next word; `what` names it in the error.
   std::string_view Word(std::string_view what) {
     if (rest_.empty()) {
-      Fail(absl::StrCat("missing ", Str(what)));
+      Fail(absl::StrCat("missing ", Str(what), Form()));
       return {};
     }
     std::string_view word = Peek();
@@ -131,7 +204,7 @@ class Words {
     // "007" and "-0" would print otherwise than they were read.
     if (error != std::errc() || end != word.data() + word.size() ||
         std::to_string(value) != word) {
-      Fail(absl::StrCat(Str(what), " '", Str(word), "' is not a number"));
+      Fail(absl::StrCat(Str(what), " ", Quote(word), " is not a number"));
       return min;
     }
     if (value < min || value > max) {
@@ -149,7 +222,7 @@ class Words {
     if (!failed() &&
         (error != std::errc() || end != word.data() + word.size() ||
          std::to_string(value) != word))
-      Fail(absl::StrCat("token '", Str(word), "' is not a number"));
+      Fail(absl::StrCat("token ", Quote(word), " is not a number"));
     return value;
   }
 
@@ -161,8 +234,8 @@ class Words {
     if (!failed() &&
         (error != std::errc() || end != word.data() + word.size() ||
          absl::StrCat(absl::Hex(value)) != Str(word)))
-      Fail(absl::StrCat(Str(what), " '", Str(word),
-                        "' is not a hexadecimal number"));
+      Fail(absl::StrCat(Str(what), " ", Quote(word),
+                        " is not a hexadecimal number (lower case, no 0x)"));
     return value;
   }
 
@@ -170,7 +243,7 @@ class Words {
     std::string_view word = Word(what);
     if (failed()) return 0;
     if (word.size() < 2 || word[0] != letter) {
-      Fail(absl::StrCat(Str(what), " '", Str(word), "' is not like ",
+      Fail(absl::StrCat(Str(what), " ", Quote(word), " is not like ",
                         std::string(1, letter), "0"));
       return 0;
     }
@@ -183,8 +256,8 @@ class Words {
     if (failed()) return 0;
     absl::StatusOr<uint64_t> size = ParseSize(word);
     if (!size.ok()) {
-      Fail(absl::StrCat(Str(what), " '", Str(word),
-                        "' is not a page size like 16K, 2M, 1G"));
+      Fail(absl::StrCat(Str(what), " ", Quote(word),
+                        " is not a page size like 16K, 2M, 1G"));
       return 0;
     }
     return *size;
@@ -201,18 +274,24 @@ class Words {
 
   absl::Status End() {
     if (!failed() && !empty())
-      Fail(absl::StrCat("'", Str(Peek()), "' is too much"));
+      Fail(absl::StrCat(Quote(Peek()), " is too much, or in the wrong place",
+                        Form()));
     if (failed()) return Wrong(error_);
     return absl::OkStatus();
   }
 
  private:
+  std::string Form() const {
+    return form_.empty() ? "" : absl::StrCat(": ", Str(form_));
+  }
+
   void Trim() {
     while (!rest_.empty() && IsSpace(rest_.front())) rest_.remove_prefix(1);
     while (!rest_.empty() && IsSpace(rest_.back())) rest_.remove_suffix(1);
   }
 
   std::string_view rest_;
+  std::string_view form_;
   std::string error_;
 };
 
@@ -234,6 +313,22 @@ std::string OneSpace(std::string_view text) {
   return out;
 }
 
+// Takes one of the verbs from `first` to `last`; false: it is none of them.
+bool ParseVerb(Words* words, std::string_view who, std::string_view verb,
+               Verb first, Verb last, Command* c) {
+  const auto begin = static_cast<size_t>(first),
+             end = static_cast<size_t>(last) + 1;
+  for (size_t v = begin; v < end; ++v) {
+    if (kVerbNames[v] != verb) continue;
+    c->verb = static_cast<Verb>(v);
+    words->SetForm(kForms[v]);
+    return true;
+  }
+  words->Fail(absl::StrCat(Str(who), " cannot ", Quote(verb), ", but ",
+                           List(kVerbNames, begin, end)));
+  return false;
+}
+
 uint32_t ParseSeals(Words* words) {
   std::string_view list = words->Word("seals");
   uint32_t seals = 0;
@@ -244,7 +339,7 @@ uint32_t ParseSeals(Words* words) {
     for (const SealName& seal : kSealNames)
       if (seal.name == name) bit = seal.bit;
     if (bit == 0 || (seals & bit)) {
-      words->Fail(absl::StrCat("'", Str(name), "' is not a seal, or is there ",
+      words->Fail(absl::StrCat(Quote(name), " is not a seal, or is there ",
                                "twice (seal, shrink, grow, write, ",
                                "future-write, exec)"));
     }
@@ -256,15 +351,8 @@ uint32_t ParseSeals(Words* words) {
 }
 
 void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
-  int v = -1;
-  for (int i = static_cast<int>(Verb::kMemfd);
-       i <= static_cast<int>(Verb::kExit); ++i)
-    if (kVerbNames[i] == verb) v = i;
-  if (v < 0) {
-    words->Fail(absl::StrCat("a process cannot '", Str(verb), "'"));
+  if (!ParseVerb(words, "a process", verb, Verb::kMemfd, Verb::kExit, c))
     return;
-  }
-  c->verb = static_cast<Verb>(v);
   switch (c->verb) {
     case Verb::kMemfd:
       c->file = words->Name('f', "file");
@@ -328,14 +416,8 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
 }
 
 void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
-  if (verb == "nr") {
-    c->verb = Verb::kNr;
-  } else if (verb == "overcommit") {
-    c->verb = Verb::kOvercommit;
-  } else {
-    words->Fail(absl::StrCat("the admin cannot '", Str(verb), "'"));
+  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kOvercommit, c))
     return;
-  }
   c->page_size = words->Size("page size");
   c->length = words->Number("count", 0, kMaxPages);
   if (c->verb != Verb::kNr) return;
@@ -345,15 +427,8 @@ void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
 }
 
 void ParseAgentVerb(Words* words, std::string_view verb, Command* c) {
-  int v = -1;
-  for (int i = static_cast<int>(Verb::kOpen);
-       i <= static_cast<int>(Verb::kFinish); ++i)
-    if (kVerbNames[i] == verb) v = i;
-  if (v < 0) {
-    words->Fail(absl::StrCat("the agent cannot '", Str(verb), "'"));
+  if (!ParseVerb(words, "the agent", verb, Verb::kOpen, Verb::kFinish, c))
     return;
-  }
-  c->verb = static_cast<Verb>(v);
   if (c->verb == Verb::kOpen || c->verb == Verb::kCloseDevice ||
       c->verb == Verb::kReboot)
     return;
@@ -364,11 +439,8 @@ void ParseAgentVerb(Words* words, std::string_view verb, Command* c) {
 }
 
 void ParseLoad(Words* words, std::string_view verb, Command* c) {
-  if (verb != "load") {
-    words->Fail(absl::StrCat("the loader cannot '", Str(verb), "'"));
+  if (!ParseVerb(words, "the loader", verb, Verb::kLoad, Verb::kLoad, c))
     return;
-  }
-  c->verb = Verb::kLoad;
   while (std::optional<std::string_view> size = words->Option("no-size=")) {
     uint64_t bytes = words->ToSize(*size, "no-size=");
     if (!c->missing_sizes.empty() && c->missing_sizes.back() >= bytes)
@@ -381,66 +453,77 @@ void ParseLoad(Words* words, std::string_view verb, Command* c) {
 
 absl::Status ParseOne(Words* words, bool nested, Command* c);
 
+void ParseFail(Words* words, Command* c) {
+  c->step = words->Number("call", 1, kMaxSteps);
+  if (words->empty()) return;
+  std::string_view name = words->Word("kind");
+  int kind = Find(kFailKindNames, name);
+  if (kind < 0)
+    words->Fail(absl::StrCat(Quote(name), " is not a kind (",
+                             List(kFailKindNames), ")"));
+  c->fail_kind = static_cast<FailKind>(std::max(kind, 0));
+}
+
+void ParseDuring(Words* words, bool nested, Command* c) {
+  if (nested) {
+    words->Fail("'during' cannot start another 'during'");
+    return;
+  }
+  c->step = words->Number("step", 1, kMaxSteps);
+  if (words->failed()) return;
+  Command inner;
+  absl::Status status = ParseOne(words, /*nested=*/true, &inner);
+  if (!status.ok()) {
+    words->Fail(std::string(status.message()));
+    return;
+  }
+  if (inner.actor == Actor::kSim || inner.verb == Verb::kReboot) {
+    words->Fail(
+        "'during' starts a command of a process, the admin, the "
+        "agent or the loader, and no reboot");
+    return;
+  }
+  c->inner.push_back(std::move(inner));
+}
+
+void ParseCorrupt(Words* words, Command* c) {
+  std::string_view name = words->Word("target");
+  int target = Find(kTargetNames, name);
+  if (!words->failed() && target < 0)
+    words->Fail(absl::StrCat(Quote(name), " is no field of the table (",
+                             List(kTargetNames), ")"));
+  c->target = static_cast<Target>(std::max(target, 0));
+  c->delta = words->Number("delta", std::numeric_limits<int64_t>::min(),
+                           std::numeric_limits<int64_t>::max());
+  if (std::optional<std::string_view> nth = words->Option("nth="))
+    c->nth = words->ToNumber(*nth, "nth=", 0, kMaxPages);
+  c->resum = words->Flag("resum");
+}
+
 void ParseSimVerb(Words* words, std::string_view verb, bool nested,
                   Command* c) {
-  if (verb == "fail") {
-    c->verb = Verb::kFail;
-    c->step = words->Number("call", 1, kMaxSteps);
-    if (words->empty()) return;
-    std::string_view name = words->Word("kind");
-    int kind = Find(kFailKindNames, name);
-    if (kind < 0) {
-      words->Fail(absl::StrCat("'", Str(name),
-                               "' is not a kind (any, alloc, kho, other)"));
-      return;
-    }
-    c->fail_kind = static_cast<FailKind>(kind);
-  } else if (verb == "during") {
-    c->verb = Verb::kDuring;
-    if (nested) {
-      words->Fail("'during' cannot start another 'during'");
-      return;
-    }
-    c->step = words->Number("step", 1, kMaxSteps);
-    if (words->failed()) return;
-    Command inner;
-    absl::Status status = ParseOne(words, /*nested=*/true, &inner);
-    if (!status.ok()) {
-      words->Fail(std::string(status.message()));
-      return;
-    }
-    if (inner.actor == Actor::kSim || inner.verb == Verb::kReboot) {
-      words->Fail(
-          "'during' starts a command of a process, the admin, the "
-          "agent or the loader, and no reboot");
-      return;
-    }
-    c->inner.push_back(std::move(inner));
-  } else if (verb == "dev") {
-    c->verb = Verb::kDev;
-    c->file = words->Name('f', "file");
-    c->page = words->Number("page", 0, kMaxPages);
-    c->value = words->Hex("value");
-    c->at = words->At();
-  } else if (verb == "interleave") {
-    c->verb = Verb::kInterleave;
-    c->step = words->Number("seed", 1, kMaxSteps);
-  } else if (verb == "corrupt") {
-    c->verb = Verb::kCorrupt;
-    std::string_view name = words->Word("target");
-    int target = Find(kTargetNames, name);
-    if (!words->failed() && target < 0)
-      words->Fail(absl::StrCat("'", Str(name), "' is no field of the table"));
-    c->target = static_cast<Target>(std::max(target, 0));
-    c->delta = words->Number("delta", std::numeric_limits<int64_t>::min(),
-                             std::numeric_limits<int64_t>::max());
-    if (std::optional<std::string_view> nth = words->Option("nth="))
-      c->nth = words->ToNumber(*nth, "nth=", 0, kMaxPages);
-    c->resum = words->Flag("resum");
-  } else if (verb == "power") {
-    c->verb = Verb::kPower;
-  } else {
-    words->Fail(absl::StrCat("sim cannot '", Str(verb), "'"));
+  if (!ParseVerb(words, "sim", verb, Verb::kFail, Verb::kPower, c)) return;
+  switch (c->verb) {
+    case Verb::kFail:
+      ParseFail(words, c);
+      break;
+    case Verb::kDuring:
+      ParseDuring(words, nested, c);
+      break;
+    case Verb::kDev:
+      c->file = words->Name('f', "file");
+      c->page = words->Number("page", 0, kMaxPages);
+      c->value = words->Hex("value");
+      c->at = words->At();
+      break;
+    case Verb::kInterleave:
+      c->step = words->Number("seed", 1, kMaxSteps);
+      break;
+    case Verb::kCorrupt:
+      ParseCorrupt(words, c);
+      break;
+    default:
+      break;  // power
   }
 }
 
@@ -466,23 +549,37 @@ absl::Status ParseOne(Words* words, bool nested, Command* c) {
     c->actor = Actor::kSim;
     ParseSimVerb(words, verb, nested, c);
   } else {
-    words->Fail(absl::StrCat("'", Str(actor), "' is no actor (p0 to p",
+    words->Fail(absl::StrCat(Quote(actor), " is no actor (p0 to p",
                              kMaxProcesses - 1,
                              ", admin, agent, loader, sim)"));
   }
   return words->End();
 }
 
+absl::Status IsText(std::string_view line) {
+  for (char c : line)
+    if ((static_cast<unsigned char>(c) < ' ' && c != '\t') || c == 0x7f)
+      return Wrong(absl::StrCat("byte ", Quote(std::string_view(&c, 1)),
+                                " is not text"));
+  return absl::OkStatus();
+}
+
+absl::Status AtLine(int number, const absl::Status& status) {
+  return Wrong(absl::StrCat("line ", number, ": ", status.message()));
+}
+
 absl::Status ParseGeometry(Words* words, History* history) {
-  std::string_view name = words->Word("geometry");
+  words->SetForm("geometry NAME nodes=N");
+  std::string_view name = words->Word("name");
   int geometry = Find(kGeometryNames, name);
   if (!words->failed() && geometry < 0)
     words->Fail(
-        absl::StrCat("'", Str(name), "' is no geometry (small, x86, arm64)"));
+        absl::StrCat(Quote(name), " is no geometry (small, x86, arm64)"));
   history->geometry = static_cast<Geometry>(std::max(geometry, 0));
   std::optional<std::string_view> nodes = words->Option("nodes=");
   if (!nodes) {
-    words->Fail("missing nodes=");
+    words->Word("nodes=");
+    words->Fail("missing nodes=: geometry NAME nodes=N");
   } else {
     history->nodes =
         static_cast<int>(words->ToNumber(*nodes, "nodes=", 1, kMaxNodes));
@@ -573,6 +670,19 @@ bool IsSimulatorOnly(const Command& command) {
   return command.actor == Actor::kSim;
 }
 
+std::string PrintSeals(uint32_t seals) {
+  if (seals == 0) return "none";
+  std::string out;
+  for (const SealName& seal : kSealNames) {
+    if ((seals & seal.bit) == 0) continue;
+    absl::StrAppend(&out, out.empty() ? "" : ",", Str(seal.name));
+    seals &= ~seal.bit;
+  }
+  if (seals != 0)
+    absl::StrAppend(&out, out.empty() ? "" : ",", "0x", absl::Hex(seals));
+  return out;
+}
+
 std::string PrintSize(uint64_t bytes) {
   constexpr uint64_t kKi = 1024;
   if (bytes != 0 && bytes % (kKi * kKi * kKi) == 0)
@@ -589,13 +699,15 @@ absl::StatusOr<uint64_t> ParseSize(std::string_view text) {
   size_t digits = static_cast<size_t>(end - text.data());
   if (error != std::errc() || digits + 1 != text.size() || number == 0 ||
       number > 1024)
-    return Wrong(absl::StrCat("'", Str(text), "' is not a size"));
+    return Wrong(absl::StrCat(Quote(text), " is not a size"));
   uint64_t bytes = 0;
   if (text.back() == 'K') bytes = number << 10;
   if (text.back() == 'M') bytes = number << 20;
   if (text.back() == 'G') bytes = number << 30;
-  if (bytes == 0 || PrintSize(bytes) != text)
-    return Wrong(absl::StrCat("'", Str(text), "' is not a size"));
+  constexpr uint64_t kSmallest = 4096;
+  if (bytes < kSmallest || (bytes & (bytes - 1)) != 0 ||
+      PrintSize(bytes) != text)
+    return Wrong(absl::StrCat(Quote(text), " is not a size"));
   return bytes;
 }
 
@@ -612,26 +724,34 @@ absl::StatusOr<History> ParseHistory(std::string_view text) {
   // What comes first, in this order; then commands.
   enum { kVersion, kGeometry, kBoot, kCommands } expect = kVersion;
   int line_number = 0;
+  // Editors of other systems put a byte order mark first and a carriage return
+  // at each line's end.
+  constexpr std::string_view kByteOrderMark = "\xef\xbb\xbf";
+  if (text.substr(0, kByteOrderMark.size()) == kByteOrderMark)
+    text.remove_prefix(kByteOrderMark.size());
   while (!text.empty()) {
     ++line_number;
     size_t newline = text.find('\n');
     std::string_view line = text.substr(0, newline);
     text.remove_prefix(newline == std::string_view::npos ? text.size()
                                                          : newline + 1);
+    if (!line.empty() && line.back() == '\r') line.remove_suffix(1);
     line = line.substr(0, line.find('#'));
     Words words(line);
     if (words.empty()) continue;
 
-    absl::Status status;
+    absl::Status status = IsText(line);
+    if (!status.ok()) return AtLine(line_number, status);
     auto header = [&words, &status](std::string_view name) {
       if (words.Flag(name)) return true;
-      status = Wrong(absl::StrCat("'", Str(name), "' must come first, not '",
-                                  Str(words.Peek()), "'"));
+      status = Wrong(absl::StrCat(Quote(name), " must come first, not ",
+                                  Quote(words.Peek())));
       return false;
     };
     switch (expect) {
       case kVersion:
         if (!header("history")) break;
+        words.SetForm("history 1");
         words.Number("version", kHistoryVersion, kHistoryVersion);
         status = words.End();
         expect = kGeometry;
@@ -653,8 +773,7 @@ absl::StatusOr<History> ParseHistory(std::string_view text) {
         break;
       }
     }
-    if (!status.ok())
-      return Wrong(absl::StrCat("line ", line_number, ": ", status.message()));
+    if (!status.ok()) return AtLine(line_number, status);
   }
   if (expect != kCommands)
     return Wrong(absl::StrCat("line ", line_number + 1, ": '",
@@ -697,17 +816,9 @@ std::string Print(const Command& c) {
     case Verb::kPunch:
       absl::StrAppend(&out, " f", c.file, " ", c.page, " ", c.length);
       break;
-    case Verb::kSeal: {
-      absl::StrAppend(&out, " f", c.file, " ");
-      std::string_view comma = "";
-      for (const SealName& seal : kSealNames) {
-        if ((c.seals & seal.bit) == 0) continue;
-        out += comma;
-        out += seal.name;
-        comma = ",";
-      }
+    case Verb::kSeal:
+      absl::StrAppend(&out, " f", c.file, " ", PrintSeals(c.seals));
       break;
-    }
     case Verb::kSeek:
       absl::StrAppend(&out, " f", c.file, " ", c.position);
       break;

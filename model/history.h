@@ -205,6 +205,10 @@ absl::StatusOr<Command> ParseCommand(std::string_view text);
 std::string Print(const Command& command);
 std::string Print(const History& history);
 
+// "shrink,grow", in the order of docs/history.md; "none"; what is no seal comes
+// last, as a number.
+std::string PrintSeals(uint32_t seals);
+
 // "16K", "2M", "1G": the largest unit that divides `bytes`.
 std::string PrintSize(uint64_t bytes);
 absl::StatusOr<uint64_t> ParseSize(std::string_view text);

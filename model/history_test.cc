@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "model/history.h"
 
+#include <fstream>
+#include <sstream>
 #include <string>
 #include <string_view>
 
@@ -158,6 +160,18 @@ TEST(HistoryTest, ErrorsNameTheirLineAndReason) {
       {"p0 memfd f256 16K", "256 is not in 0..255"},
       {"p0 memfd f0 17000", "'17000' is not a page size"},
       {"p0 memfd f0 1024K", "'1024K' is not a page size"},
+      {"p0 memfd f0 17K", "page size '17K' is not a page size like 16K"},
+      {"p0 memfd f0 2K", "'2K' is not a page size"},
+      {"admin nr 48K 1", "'48K' is not a page size"},
+      {"p0 memfd f0 16K selable",
+       "'selable' is too much, or in the wrong place: p0 memfd F SIZE "
+       "[sealable] [noexec]"},
+      {"sim during 3 p0 memfd f0", "missing page size: p0 memfd F SIZE"},
+      {"p0 dance", "memfd, shmem, truncate, map,"},
+      {"agent nr 2M 1", "open, close, session, drop, preserve, reboot, take"},
+      {"sim open", "fail, during, dev, corrupt, power"},
+      {"p0 memfd f0 \x80\xff", "page size '\\x80\\xff' is"},
+      {"p0 da\033nce", "byte '\\x1b' is not text"},
       {"p0 memfd f0 16k", "'16k' is not a page size"},
       {"p0 memfd f0 16K noexec sealable", "'sealable' is too much"},
       {"p0 truncate f0 -1", "-1 is not in"},
@@ -184,6 +198,7 @@ TEST(HistoryTest, ErrorsNameTheirLineAndReason) {
       {"sim during 1 sim during 1 p0 exit", "cannot start another"},
       {"sim during 1 p0 dance", "a process cannot 'dance'"},
       {"sim corrupt root.color 1", "'root.color' is no field"},
+      {"sim corrupt root.color 1", "root.csum, root.nr_counts"},
       {"sim corrupt root.csum", "missing delta"},
       {"history 1", "'history' is no actor"},
   };
@@ -218,6 +233,63 @@ TEST(HistoryTest, TheHeadIsStrict) {
     ASSERT_FALSE(history.ok()) << bad.line;
     std::string message(history.status().message());
     EXPECT_EQ(message.rfind(bad.why, 0), 0u) << message;
+  }
+}
+
+TEST(HistoryTest, OtherEditorsFilesAreRead) {
+  auto history = ParseHistory(kAllCommands);
+  ASSERT_TRUE(history.ok());
+  std::string text = "\xef\xbb\xbf";
+  for (char c : kAllCommands) text += c == '\n' ? "\r\n" : std::string(1, c);
+  auto other = ParseHistory(text);
+  ASSERT_TRUE(other.ok()) << other.status();
+  EXPECT_EQ(*other, *history);
+  // What is no text may stand in comments.
+  EXPECT_TRUE(ParseHistory(std::string(kHead) + "# \033 \xff\n").ok());
+}
+
+TEST(HistoryTest, Seals) {
+  EXPECT_EQ(PrintSeals(0), "none");
+  EXPECT_EQ(PrintSeals(kSealExec | kSealShrink), "shrink,exec");
+  EXPECT_EQ(PrintSeals(0x40), "0x40");
+  EXPECT_EQ(PrintSeals(kSealGrow | 0x100), "grow,0x100");
+}
+
+TEST(HistoryTest, MessagesAreShort) {
+  auto command = ParseCommand("p0 " + std::string(100000, 'x'));
+  ASSERT_FALSE(command.ok());
+  EXPECT_LT(command.status().message().size(), 400u);
+}
+
+// What an error message shows of a command is what the documentation says.
+TEST(HistoryTest, DocumentationHasEveryFormAndTarget) {
+  std::ifstream file(HANDOVER_SOURCE_DIR "/docs/history.md");
+  std::ostringstream content;
+  content << file.rdbuf();
+  std::string docs = content.str();
+  for (size_t at; (at = docs.find("\\|")) != std::string::npos;)
+    docs.erase(at, 1);
+  auto history = ParseHistory(kAllCommands);
+  ASSERT_TRUE(history.ok());
+  int forms = 0;
+  for (const Command& command : history->commands) {
+    // These take any word at their end, or another command.
+    if (command.verb == Verb::kLoad || command.verb == Verb::kDuring ||
+        (command.verb == Verb::kFail && command.fail_kind == FailKind::kAny))
+      continue;
+    const std::string text = Print(command);
+    const std::string message(
+        ParseCommand(text + " and more").status().message());
+    const size_t colon = message.find("place: ");
+    ASSERT_NE(colon, std::string::npos) << message;
+    const std::string form = message.substr(colon + 7);
+    EXPECT_NE(docs.find("`" + form + "`"), std::string::npos) << form;
+    ++forms;
+  }
+  EXPECT_GE(forms, kVerbs - 2);
+  for (int t = 0; t < kTargets; ++t) {
+    const std::string name(TargetName(static_cast<Target>(t)));
+    EXPECT_NE(docs.find("`" + name + "`"), std::string::npos) << name;
   }
 }
 

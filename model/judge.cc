@@ -3,12 +3,22 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "model/judge_internal.h"
 
 namespace handover::model {
+namespace {
+
+// "EBUSY" of EBUSY.
+std::string ErrnoName(int error) {
+  const char* name = strerrorname_np(error);
+  return name ? name : absl::StrCat("errno ", error);
+}
+
+}  // namespace
 
 void Snapshot::Clear() {
   generation = 1;
@@ -65,13 +75,15 @@ bool Stepper::Went(const Outcome& o) {
   if (error != 0 && (has(must) || has(may) || fault_)) return false;
   if (must.empty() && error == 0) return true;
   if (must.empty()) {
-    Fail(Property("refusal"),
-         absl::StrCat("ended with errno ", error, ", should have gone well"));
+    Fail(Property("refusal"), absl::StrCat("ended with ", ErrnoName(error),
+                                           ", should have gone well"));
   } else {
     std::string list;
-    for (int e : must) absl::StrAppend(&list, list.empty() ? "" : " or ", e);
-    Fail("refusal", absl::StrCat("ended with ", o.result,
-                                 ", should be refused with errno ", list));
+    for (int e : must)
+      absl::StrAppend(&list, list.empty() ? "" : " or ", ErrnoName(e));
+    Fail("refusal", absl::StrCat(error == 0 ? "went well" : "ended with ",
+                                 error == 0 ? "" : ErrnoName(error),
+                                 ", should be refused with ", list));
   }
   return error == 0;
 }

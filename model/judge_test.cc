@@ -463,6 +463,9 @@ TEST_F(QuarantineTest, AnUpdateWouldLoseIt) {
   std::vector<Verdict> verdicts = w.Do("agent reboot");
   ASSERT_FALSE(verdicts.empty());
   EXPECT_EQ(verdicts[0].property, "refusal");
+  EXPECT_EQ(verdicts[0].what,
+            "agent reboot: went well, should be refused "
+            "with EBUSY");
 }
 
 TEST_F(QuarantineTest, RefusedMemoryIsNotAllocated) {

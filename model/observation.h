@@ -140,6 +140,7 @@ struct Observation {
   struct During {
     Outcome outcome;
     bool started = false;
+    bool waited = false;  // for somebody else, before it ended
   };
   std::vector<During> during;
   // Earlier commands that waited and ended now: their place in the history

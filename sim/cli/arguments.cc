@@ -14,10 +14,21 @@ std::string Dashed(std::string_view name) {
   return absl::StrCat(name.size() == 1 ? "-" : "--", std::string(name));
 }
 
+// How the flag and its value are written.
+std::string Example(const FlagSpec& flag) {
+  return absl::StrCat(Dashed(flag.name), flag.name.size() == 1 ? " " : "=",
+                      std::string(flag.value));
+}
+
 const FlagSpec* Find(const Subcommand& command, std::string_view name) {
   for (const FlagSpec& flag : command.flags)
     if (flag.name == name) return &flag;
   return nullptr;
+}
+
+std::string& Program() {
+  static auto* const name = new std::string("handover");
+  return *name;
 }
 
 // How many operands are wanted: one for each word of "FILE OTHER".
@@ -62,13 +73,18 @@ absl::StatusOr<Arguments> Arguments::Parse(
         return absl::InvalidArgumentError(
             absl::StrCat(Dashed(name), " takes no value"));
       value = std::string(word.substr(equals + 1));
-    } else if (!flag->value.empty()) {
-      if (i + 1 == words.size())
-        return absl::InvalidArgumentError(absl::StrCat(
-            Dashed(name), " needs a value: ", Dashed(name),
-            name.size() == 1 ? " " : "=", std::string(flag->value)));
+    } else if (!flag->value.empty() && i + 1 < words.size()) {
       value = words[++i];
+      // More likely a value was forgotten.
+      if (value.size() > 1 && value[0] == '-')
+        return absl::InvalidArgumentError(
+            absl::StrCat(Dashed(name), " needs a value, and ", value,
+                         " looks like a flag: write ", Dashed(name), "=", value,
+                         " if it is meant"));
     }
+    if (!flag->value.empty() && value.empty())
+      return absl::InvalidArgumentError(
+          absl::StrCat(Dashed(name), " needs a value: ", Example(*flag)));
     if (!arguments.flags_.emplace(std::string(name), value).second)
       return absl::InvalidArgumentError(
           absl::StrCat(Dashed(name), " is given twice"));
@@ -78,6 +94,12 @@ absl::StatusOr<Arguments> Arguments::Parse(
     return absl::InvalidArgumentError(absl::StrCat(
         "what to ", std::string(command.name), " is missing: handover ",
         std::string(command.name), " ", std::string(command.operands)));
+  for (const std::string& operand : arguments.operands_)
+    if (operand.empty())
+      return absl::InvalidArgumentError(absl::StrCat(
+          "an empty word is no ", wanted > 0 ? "file's name" : "argument",
+          ": handover ", std::string(command.name), " ",
+          std::string(command.operands)));
   if (arguments.operands_.size() > wanted)
     return absl::InvalidArgumentError(
         absl::StrCat("'", arguments.operands_[wanted], "' is too much"));
@@ -111,6 +133,10 @@ absl::StatusOr<uint64_t> Arguments::Number(std::string_view flag,
   return value;
 }
 
+void SetProgramName(const std::string& name) { Program() = name; }
+
+const std::string& ProgramName() { return Program(); }
+
 std::string Help(const Subcommand& command) {
   std::string out =
       absl::StrCat("usage: handover ", std::string(command.name),
@@ -122,10 +148,8 @@ std::string Help(const Subcommand& command) {
   if (!command.flags.empty()) out += '\n';
   constexpr size_t kColumn = 24;
   for (const FlagSpec& flag : command.flags) {
-    std::string left = absl::StrCat("  ", Dashed(flag.name));
-    if (!flag.value.empty())
-      absl::StrAppend(&left, flag.name.size() == 1 ? " " : "=",
-                      std::string(flag.value));
+    std::string left = absl::StrCat(
+        "  ", flag.value.empty() ? Dashed(flag.name) : Example(flag));
     left.resize(std::max(left.size() + 2, kColumn), ' ');
     std::string_view help = flag.help;
     while (true) {

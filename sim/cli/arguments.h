@@ -36,7 +36,8 @@ struct Subcommand {
 class Arguments {
  public:
   // Takes --name=value, --name value, -o value, switches and operands, in any
-  // order; errors name what is wrong and what would be right.
+  // order; errors name what is wrong and what would be right. A value is never
+  // empty, and begins with - only after a =.
   static absl::StatusOr<Arguments> Parse(const Subcommand& command,
                                          const std::vector<std::string>& words);
 
@@ -50,6 +51,11 @@ class Arguments {
   std::map<std::string, std::string, std::less<>> flags_;
   std::vector<std::string> operands_;
 };
+
+// This program as it was called, for hints that can be pasted; "handover"
+// until set.
+void SetProgramName(const std::string& name);
+const std::string& ProgramName();
 
 // The subcommand's help.
 std::string Help(const Subcommand& command);

@@ -9,9 +9,11 @@
 #include <cstdio>
 #include <filesystem>
 #include <fstream>
+#include <map>
 #include <regex>
 #include <sstream>
 #include <string>
+#include <vector>
 
 namespace {
 
@@ -110,7 +112,13 @@ TEST_F(HandoverTest, BadUsageIsStatusTwoAndSaysWhatIsRight) {
            Case{"replay", "handover replay FILE"},
            Case{"replay /nonexistent.history", "No such file"},
            Case{"draw /nonexistent.history", "-o OUT.svg"},
-           Case{"draw /nonexistent.history -o picture.gif", "-o OUT.svg"},
+           Case{"draw /nonexistent.history -o picture.gif",
+                "picture.gif: the name must end in .svg, .png or .dot"},
+           Case{"run --out --force", "--out needs a value, and --force looks"},
+           Case{"run --out=", "--out needs a value: --out=DIR"},
+           Case{"replay --save-table= FILE", "--save-table needs a value"},
+           Case{"replay ''", "an empty word is no file's name"},
+           Case{"draw -o '' FILE", "-o needs a value: -o OUT"},
            Case{"inspect /nonexistent", "No such file"},
        }) {
     Ended ended = Handover(c.arguments);
@@ -165,6 +173,20 @@ TEST_F(HandoverTest, ReplayTellsWhatChanged) {
   EXPECT_EQ(LastLine(ended.output).rfind("held ", 0), 0u);
 }
 
+TEST_F(HandoverTest, WarnsOfIgnoredWords) {
+  std::ofstream(Path("a.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepage=2\n";
+  for (const std::string& how :
+       {"replay --quiet " + Path("a.history"),
+        "draw " + Path("a.history") + " -o " + Path("a.dot")}) {
+    Ended ended = Handover(how);
+    EXPECT_EQ(ended.status, 0);
+    EXPECT_TRUE(Contains(ended.output,
+                         "warning: command line of boot: 'hugepage=2' means"))
+        << ended.output;
+  }
+}
+
 TEST_F(HandoverTest, ReplayNamesTheLineThatIsWrong) {
   std::ofstream(Path("wrong.history"))
       << "history 1\ngeometry small nodes=2\nboot\np0 memfd f0 17\n";
@@ -213,8 +235,9 @@ TEST_F(HandoverTest, InspectsASavedTable) {
   ASSERT_EQ(saved.status, 0) << saved.output;
   Ended ended = Handover("inspect " + table);
   EXPECT_EQ(ended.status, 0);
-  for (const char* part : {"root at ", "checksum right", "files: 2",
-                           "4 pages of 64K", "pages 0 to 0 at ", "seals none"})
+  for (const char* part :
+       {"root at ", "checksum right", "files: 2", "4 pages of 64K",
+        "1 page of 64K", "page 0 at 0x618000 (frame 1560)", "seals none"})
     EXPECT_TRUE(Contains(ended.output, part)) << ended.output;
   EXPECT_FALSE(Contains(ended.output, "WRONG")) << ended.output;
 
@@ -224,8 +247,39 @@ TEST_F(HandoverTest, InspectsASavedTable) {
                      " --save-table=" + damaged)
                 .status,
             0);
-  EXPECT_TRUE(
-      Contains(Handover("inspect " + damaged).output, "CHECKSUM WRONG"));
+  ended = Handover("inspect " + damaged);
+  EXPECT_EQ(ended.status, 1);
+  EXPECT_TRUE(Contains(ended.output, "CHECKSUM WRONG"));
+}
+
+// Tables whose checksums were made to match what a history did to them.
+TEST_F(HandoverTest, InspectFindsWhatChecksumsDoNot) {
+  struct Case {
+    const char* history;
+    const char* says;
+  };
+  for (const Case& c : {
+           Case{"block-next-resum", "NO SUCH PAGE"},
+           Case{"block-nr-resum", "RUN OF NO PAGES"},
+           Case{"file-count-resum", "COUNTS ARE OF ANOTHER SIZE"},
+           Case{"file-next-resum", "THE LIST HAS 1 FILES, the root says 2"},
+           Case{"file-nr-pages-resum", "TOTAL WRONG: the runs have 0 pages"},
+           Case{"file-version-resum", "VERSION UNKNOWN"},
+           Case{"root-count-resum", "ANNOUNCED IS NOT WHAT COMES"},
+           Case{"run-index-resum", "OUT OF ORDER"},
+           Case{"run-nr-resum", "PAGE 1 IS THERE TWICE"},
+       }) {
+    const std::string table = Path(c.history);
+    ASSERT_EQ(Handover("replay --quiet " +
+                       Saved(std::string("quarantine-") + c.history) +
+                       " --save-table=" + table)
+                  .status,
+              0);
+    Ended ended = Handover("inspect " + table);
+    EXPECT_EQ(ended.status, 1) << c.history;
+    EXPECT_TRUE(Contains(ended.output, c.says)) << c.history << ended.output;
+    EXPECT_FALSE(Contains(ended.output, "CHECKSUM")) << ended.output;
+  }
 }
 
 TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
@@ -247,8 +301,117 @@ TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
     broken[at] = static_cast<char>(broken[at] ^ 0x55);
     std::ofstream(Path("broken"), std::ios::binary) << broken;
     const int status = Handover("inspect " + Path("broken")).status;
-    EXPECT_TRUE(status == 0 || status == 2) << "byte " << at;
+    EXPECT_TRUE(status >= 0 && status <= 2) << "byte " << at;
   }
+}
+
+// A value that begins with - is one after a =.
+TEST_F(HandoverTest, DashedValues) {
+  Ended ended = Handover("run --seed=-1");
+  EXPECT_EQ(ended.status, 2);
+  EXPECT_TRUE(Contains(ended.output, "--seed is a number")) << ended.output;
+}
+
+TEST_F(HandoverTest, OutputIsCheckedBeforeAnythingRuns) {
+  std::ofstream(Path("file")) << "mine";
+  struct Case {
+    std::string arguments;
+    const char* says;
+  };
+  const std::string demo = Saved("demo");
+  for (const Case& c : {
+           Case{"run --histories=1 --out=" + Path("file"), "is not a folder"},
+           Case{"run --histories=1 --out=" + Path("file/below"), "cannot be"},
+           Case{"draw " + demo + " -o " + Path("no/such.dot"), "mkdir -p"},
+           Case{"draw " + demo + " -o " + Path("file/a.dot"), "not a folder"},
+           Case{"replay " + demo + " --save-table=" + Path("no/table"),
+                "there is no folder"},
+       }) {
+    Ended ended = Handover(c.arguments);
+    EXPECT_EQ(ended.status, 2) << c.arguments;
+    EXPECT_TRUE(Contains(ended.output, c.says)) << ended.output;
+    // Neither a step of a history nor a result.
+    EXPECT_FALSE(Contains(ended.output, "digest=")) << ended.output;
+  }
+  EXPECT_FALSE(std::filesystem::exists(Path("no")));
+  EXPECT_EQ(ReadFile(Path("file")), "mine");
+}
+
+TEST_F(HandoverTest, RunMakesItsFolderAndLeavesNoEmptyOne) {
+  EXPECT_EQ(Handover("run --histories=1 --out=" + Path("a/b")).status, 0);
+  EXPECT_FALSE(std::filesystem::exists(Path("a/b")));
+}
+
+// However long a kernel's command line and what is said about its steps.
+TEST_F(HandoverTest, ColumnsOfAllKernelsLineUp) {
+  std::ofstream(Path("wide.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepagesz=16K hugepages=2\n"
+         "sim during 1 p0 map f0 m0 0 4\nagent open\nagent session s0\n"
+         "loader load hugepagesz=16K hugepages=0:2 default_hugepagesz=64K "
+         "hugepages=0:1 hugepagesz=256K hugepages=0 kho_scratch=64K,64K,64K\n"
+         "agent reboot\nagent open\n";
+  const std::string output = Path("picture.svg");
+  ASSERT_EQ(Handover("draw " + Path("wide.history") + " -o " + output).status,
+            0);
+  const std::string svg = ReadFile(output);
+  const std::regex label("x=\"([-.0-9]+)\"[^>]*>(node 0|[0-9]{2,4})</text>");
+  std::map<std::string, std::vector<double>> places;
+  for (auto it = std::sregex_iterator(svg.begin(), svg.end(), label);
+       it != std::sregex_iterator(); ++it)
+    places[(*it)[2]].push_back(std::stod((*it)[1]));
+  EXPECT_GE(places.size(), 3u);
+  for (const auto& [name, at] : places) {
+    ASSERT_EQ(at.size(), 2u) << name;
+    EXPECT_NEAR(at[0], at[1], 2) << name;
+  }
+}
+
+TEST_F(HandoverTest, PictureTellsLatePagesFromPreservedOnes) {
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(Handover("draw " + Saved("late-page") + " -o " + output).status, 0);
+  const std::string dot = ReadFile(output);
+  // Of the three pages that came late, each has the colour twice: when it
+  // came, and as preserved when the old kernel was frozen.
+  for (const char* page : {"f0[0]", "f0[3]", "f0[9]"}) {
+    std::vector<std::string> colours;
+    const std::regex cell(
+        "BGCOLOR=\"(#[0-9a-f]+)\"><FONT[^>]*>" +
+        std::regex_replace(std::string(page), std::regex("[\\[\\]]"), "\\$&") +
+        "</FONT>");
+    for (auto it = std::sregex_iterator(dot.begin(), dot.end(), cell);
+         it != std::sregex_iterator(); ++it)
+      colours.push_back((*it)[1]);
+    EXPECT_EQ(colours, (std::vector<std::string>{"#4fc3bd", "#3d77c9",
+                                                 "#ffd75e", "#bcd9fb"}))
+        << page;
+  }
+}
+
+TEST_F(HandoverTest, PictureMarksPins) {
+  std::ofstream(Path("pin.history"))
+      << "history 1\ngeometry small nodes=1\nboot hugepages=1\n"
+         "p0 memfd f0 64K\np0 fallocate f0 0 1\np0 pin f0 0\n"
+         "sim dev f0 0 7\n";
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(Handover("draw " + Path("pin.history") + " -o " + output).status,
+            0);
+  const std::string dot = ReadFile(output);
+  EXPECT_TRUE(Contains(dot, ">pin</FONT>")) << dot;
+  EXPECT_TRUE(Contains(dot, ">dma</FONT>")) << dot;
+}
+
+TEST_F(HandoverTest, PictureNotesStandBelowTheGrid) {
+  const std::string output = Path("picture.dot");
+  ASSERT_EQ(
+      Handover("draw " + Saved("hole-fault-waits") + " -o " + output).status,
+      0);
+  const std::string dot = ReadFile(output);
+  const size_t row = dot.find("agent reboot");
+  const size_t grid_ends = dot.find("</TABLE>", row);
+  const size_t note =
+      dot.find("16: meanwhile p0 write m0 1 b1 -&gt; killed, after a wait");
+  EXPECT_LT(grid_ends, note);
+  EXPECT_LT(note, dot.find("kernel 2"));
 }
 
 }  // namespace

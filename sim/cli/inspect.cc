@@ -20,8 +20,9 @@ absl::StatusOr<int> Inspect(const Arguments& arguments) {
   if (!table.ok())
     return absl::InvalidArgumentError(
         absl::StrCat(path, " ", table.status().message()));
-  std::fputs(DescribeTable(*table).c_str(), stdout);
-  return kHeld;
+  const TableText text = DescribeTable(*table);
+  std::fputs(text.text.c_str(), stdout);
+  return text.wrong == 0 ? kHeld : kBroken;
 }
 
 }  // namespace
@@ -30,11 +31,15 @@ const Subcommand kInspect = {
     "inspect",
     "FILE",
     "decode a saved handover table",
-    "Says what HugeTLB handed over, as the next kernel found it in memory: "
-    "the\n"
-    "root, each file, its runs of pages, and whether the checksums are right.\n"
-    "What is wrong stands in CAPITALS. FILE comes from\n"
-    "`handover replay HISTORY --save-table=FILE`.",
+    "Says what HugeTLB handed over, as the next kernel found it in memory:\n"
+    "the root, each file, its runs of pages. What is wrong stands in "
+    "CAPITALS:\n"
+    "checksums, orders, runs that do not ascend, pages that are there twice,\n"
+    "counts that are not what the runs add up to. Whether KHO holds a page,\n"
+    "and which node it lies on, is not in a table.\n"
+    "Frames count 4 KiB, as in `replay`. FILE comes from\n"
+    "`handover replay HISTORY --save-table=FILE`.\n"
+    "Exit status: 0 nothing is wrong, 1 something is, 2 bad usage or no table.",
     {},
     &Inspect};
 

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "sim/cli/commands.h"
+#include "sim/cli/files.h"
 
 namespace sim::cli {
 namespace {
@@ -62,7 +63,8 @@ int Main(const std::vector<std::string>& words) {
   std::fprintf(stderr, "handover %s: %s\n", words[0].c_str(),
                std::string(status.status().message()).c_str());
   if (!arguments.ok())
-    std::fprintf(stderr, "`handover %s --help` shows how.\n", words[0].c_str());
+    std::fprintf(stderr, "`%s %s --help` shows how.\n",
+                 ShellWord(ProgramName()).c_str(), words[0].c_str());
   return kBadUsage;
 }
 
@@ -70,5 +72,7 @@ int Main(const std::vector<std::string>& words) {
 }  // namespace sim::cli
 
 int main(int argc, char** argv) {
-  return sim::cli::Main(std::vector<std::string>(argv + 1, argv + argc));
+  if (argc > 0) sim::cli::SetProgramName(argv[0]);
+  return sim::cli::Main(
+      std::vector<std::string>(argv + (argc > 0), argv + argc));
 }

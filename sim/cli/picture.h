@@ -6,6 +6,8 @@
 
 #include <cstdint>
 #include <map>
+#include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -19,12 +21,14 @@ namespace sim::cli {
 enum class Use : uint8_t {
   kFree,         // on a free list of a pool
   kFile,         // in a file
-  kPreserved,    // in a file that a session holds for the next kernel
+  kPreserved,    // in a file that a session holds, and KHO holds it, too
+  kNotYet,       // in such a file, but KHO does not hold it: a hole filled late
   kUnclaimed,    // handed over, in the pool's count, not yet asked for
   kQuarantined,  // handed over and refused, or not understood
-  kOther,        // a private copy, or a device's page that its file let go
+  kOther,        // a private copy, a page that its file let go and a device
+                 // has, or one that a fault which waits has taken
 };
-inline constexpr int kUses = 6;
+inline constexpr int kUses = 7;
 
 // A huge page and who has it.
 struct UsedPage {
@@ -44,7 +48,7 @@ struct PictureRow {
   std::vector<std::string> notes;  // what broke, what failed by plan
   bool broke = false;
   uint64_t touched = UINT64_MAX;  // a frame that was written or read
-  std::string touch;              // "write", "read", "dma"
+  std::string touch;              // "write", "read", "pin", "dma"
   std::vector<UsedPage> pages;    // ascending by pfn
 };
 
@@ -53,6 +57,13 @@ struct PictureKernel {
   std::string command_line;
   std::string how;  // "power on", "kexec", "power cut"
   std::vector<PictureRow> rows;
+};
+
+// What no snapshot shows of the kernel that is running.
+struct Insight {
+  std::set<uint64_t> held_inodes;  // by outgoing sessions
+  std::vector<KhoKey> kho;         // ascending
+  std::vector<UsedPage> pools;     // free, or in use by whomever
 };
 
 // Fills itself while a history runs.
@@ -64,23 +75,36 @@ class Picture {
   void Add(int64_t step, const ::handover::model::Command* command,
            const ::handover::model::Observation& seen,
            const Executor& executor);
+  // For RunOptions::at_handover: what freezing has changed.
+  void NoteHandover();
   void AddFindings(const std::vector<Finding>& findings);
 
   // In Graphviz' dot language.
   std::string Dot(const std::string& title) const;
 
  private:
-  std::vector<UsedPage> Pages(const ::handover::model::Observation& seen,
-                              const Executor& executor);
-  void AddHandedOver(const ::handover::model::Observation& seen,
+  void AddFiles(const ::handover::model::Snapshot& seen, const Insight& insight,
+                std::vector<UsedPage>* pages) const;
+  void AddHandedOver(const ::handover::model::Snapshot& seen,
                      const Executor& executor, std::vector<UsedPage>* pages);
+  std::vector<UsedPage> Pages(const ::handover::model::Snapshot& seen,
+                              const Executor& executor);
+  std::vector<UsedPage> PagesAtHandover(
+      const ::handover::model::Snapshot& before) const;
+  void AddNotes(const ::handover::model::Command* command,
+                const ::handover::model::Observation& seen, PictureRow* row);
+  PictureRow Row(int64_t step, const ::handover::model::Command* command,
+                 const ::handover::model::Observation& seen);
+  void NextKernel(const ::handover::model::Command* command,
+                  const ::handover::model::Observation& seen, PictureRow* row);
 
   ::handover::model::History history_;
   std::vector<PictureKernel> kernels_;
   std::string loaded_;  // command line of the image, and what it lacks
   // What the pages that were handed over last were called.
   std::map<uint64_t, std::string> labels_;
-  std::vector<std::string> last_notes_;
+  std::vector<std::string> planned_;  // for the next command, by sim during
+  std::optional<Insight> at_handover_;
 };
 
 }  // namespace sim::cli

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// A Picture in Graphviz' dot language: one table per kernel, whose columns
-// stand below each other through all kernels.
+// A Picture in Graphviz' dot language: one node, a table with a box for each
+// kernel. The boxes' grids have the same columns, of the same widths.
 #include <algorithm>
 #include <iterator>
 #include <set>
@@ -28,13 +28,23 @@ struct Style {
 constexpr Style kStyles[kUses] = {
     {"#d6efcb", "#3c6b2c", "free in the pool"},
     {"#bcd9fb", "#123a6b", "in a file"},
-    {"#3d77c9", "#ffffff", "in a file, preserved for the next kernel"},
+    {"#3d77c9", "#ffffff", "in a file that a session holds, and preserved"},
+    {"#4fc3bd", "#063b38", "in such a file, not preserved yet (filled late)"},
     {"#ffd75e", "#5c4300", "handed over, nobody asked for it yet"},
     {"#e5534b", "#ffffff", "quarantined"},
-    {"#d9c7f2", "#4a2a80", "private copy, or held by a device only"},
+    {"#d9c7f2", "#4a2a80",
+     "in use otherwise: private copy, device, waiting fault"},
 };
 constexpr char kNoPage[] = "#f7f7f7";
-constexpr int kColumnWidth = 34;
+// In points: what characters take at the sizes of text below.
+constexpr double kLabelCharacter = 4.9;
+constexpr double kCodeCharacter = 5.7;
+constexpr double kTextCharacter = 5.2;
+constexpr size_t kMinColumnWidth = 34;
+constexpr size_t kGap = 10;
+constexpr size_t kStepWidth = 26;
+constexpr size_t kMinWidth = 640;
+constexpr size_t kMaxText = 58;
 constexpr int kRowHeight = 15;
 
 std::string Escape(const std::string& text) {
@@ -80,38 +90,59 @@ class Drawing {
           const std::vector<PictureKernel>& kernels)
       : history_(history), kernels_(kernels) {
     FindColumns();
-    for (const PictureKernel& kernel : kernels_)
-      for (const PictureRow& row : kernel.rows) {
-        text_width_ = std::max(text_width_, row.text.size());
-        result_width_ = std::max(result_width_, row.result.size());
-      }
-    text_width_ = std::min<size_t>(text_width_, 58);
+    FindWidths();
   }
 
   std::string Draw(const std::string& title) {
-    absl::StrAppend(
-        &out_,
+    out_ =
         "digraph history {\n"
-        "  graph [rankdir=TB, nodesep=0.1, ranksep=0.35, bgcolor=white,\n"
-        "         fontname=\"Helvetica\", fontsize=12];\n"
+        "  graph [bgcolor=white];\n"
         "  node [shape=plain, fontname=\"Helvetica\", fontsize=9];\n"
-        "  edge [fontname=\"Helvetica\", fontsize=10, color=\"#666666\",\n"
-        "        fontcolor=\"#444444\", penwidth=1.5];\n");
+        "  picture [label=<<TABLE BORDER=\"0\" CELLBORDER=\"0\" "
+        "CELLSPACING=\"0\" CELLPADDING=\"2\">\n";
     Legend(title);
-    for (size_t k = 0; k < kernels_.size(); ++k) Kernel(k);
-    out_ += "  legend -> k0 [style=invis];\n";
-    for (size_t k = 1; k < kernels_.size(); ++k)
-      absl::StrAppend(&out_, "  k", k - 1, " -> k", k, " [label=\"  ",
-                      kernels_[k].how,
-                      kernels_[k].how == "kexec"
-                          ? ": what is preserved stays, everything else is lost"
-                          : ": everything is lost",
-                      "\"];\n");
-    out_ += "}\n";
+    for (const PictureKernel& kernel : kernels_) {
+      if (&kernel != &kernels_.front()) Arrow(kernel);
+      Kernel(kernel);
+    }
+    out_ += "</TABLE>>];\n}\n";
     return std::move(out_);
   }
 
  private:
+  // The same in all kernels, so that columns stand below each other.
+  void FindWidths() {
+    size_t label = 0;
+    for (const PictureKernel& kernel : kernels_) {
+      const std::vector<UsedPage>* before = nullptr;
+      for (const PictureRow& row : kernel.rows) {
+        text_width_ = std::max(text_width_, row.text.size());
+        result_width_ = std::max(result_width_, row.result.size() + 2);
+        for (const UsedPage& page : row.pages)
+          label = std::max(label, Label(page, row, before).size());
+        before = &row.pages;
+      }
+    }
+    text_width_ = std::min(text_width_, kMaxText);
+    column_width_ = std::max(kMinColumnWidth, Points(label, kLabelCharacter));
+    std::set<int> nodes;
+    for (const Column& column : columns_) nodes.insert(column.node);
+    width_ = std::max(
+        kMinWidth, kStepWidth + Points(text_width_, kCodeCharacter) +
+                       Points(result_width_, kCodeCharacter) +
+                       columns_.size() * column_width_ + nodes.size() * kGap);
+  }
+
+  static size_t Points(size_t characters, double each) {
+    return static_cast<size_t>(static_cast<double>(characters) * each) + 8;
+  }
+
+  // Text that stands across a kernel's box.
+  std::string Across(const std::string& text) const {
+    return Wrap(text, static_cast<size_t>(static_cast<double>(width_) /
+                                          kTextCharacter));
+  }
+
   void FindColumns() {
     std::set<uint64_t> borders;
     std::set<std::pair<uint64_t, uint64_t>> used;
@@ -137,25 +168,52 @@ class Drawing {
         [](const Column& a, const Column& b) { return a.node < b.node; });
   }
 
+  void LegendEntry(const char* fill, const char* name) {
+    absl::StrAppend(&out_, "<TD BGCOLOR=\"", fill,
+                    "\" WIDTH=\"22\" HEIGHT=\"13\" BORDER=\"1\" "
+                    "COLOR=\"#999999\"> </TD><TD ALIGN=\"LEFT\">",
+                    name, "  </TD>");
+  }
+
   void Legend(const std::string& title) {
+    constexpr int kInARow = 3;
     absl::StrAppend(
-        &out_,
-        "  legend [label=<<TABLE BORDER=\"0\" CELLBORDER=\"0\" "
-        "CELLSPACING=\"3\"><TR><TD COLSPAN=\"",
-        2 * kUses + 2, "\" ALIGN=\"LEFT\"><FONT POINT-SIZE=\"15\"><B>",
-        Escape(title), "</B></FONT></TD></TR><TR><TD COLSPAN=\"", 2 * kUses + 2,
-        "\" ALIGN=\"LEFT\"><FONT POINT-SIZE=\"10\">Time goes down, one command "
-        "a line; memory goes across, by NUMA node and address. Each cell is a "
-        "huge page, or a part of one: f0[3] is page 3 of file f0. A label "
-        "stands where something changed.</FONT></TD></TR><TR>");
-    for (const Style& style : kStyles)
-      absl::StrAppend(&out_, "<TD BGCOLOR=\"", style.fill,
-                      "\" WIDTH=\"22\" BORDER=\"1\" COLOR=\"#999999\"> </TD>"
-                      "<TD ALIGN=\"LEFT\">",
-                      style.name, "  </TD>");
-    absl::StrAppend(&out_, "<TD BGCOLOR=\"", kNoPage,
-                    "\" WIDTH=\"22\" BORDER=\"1\" COLOR=\"#999999\"> </TD>"
-                    "<TD ALIGN=\"LEFT\">no huge page</TD></TR></TABLE>>];\n");
+        &out_, "<TR><TD ALIGN=\"LEFT\"><FONT POINT-SIZE=\"15\"><B>",
+        Escape(title),
+        "</B></FONT></TD></TR>\n<TR><TD ALIGN=\"LEFT\" BALIGN=\"LEFT\">",
+        Across("Time goes down, one command a line; memory goes across, by "
+               "NUMA node and address. Each cell is a huge page or a part of "
+               "one; f0[3] is page 3 of file f0. A label stands where "
+               "something changed or was done: write, read, pin (a device was "
+               "set up), dma (it wrote). Numbers above a column: its first "
+               "frame, counted in 4 KiB, and its size. Results are hexadecimal "
+               "values or errnos; * means that more stands below the box's "
+               "grid."),
+        "</TD></TR>\n<TR><TD ALIGN=\"LEFT\"><TABLE BORDER=\"0\" "
+        "CELLBORDER=\"0\" CELLSPACING=\"3\">");
+    for (int i = 0; i <= kUses; ++i) {
+      if (i % kInARow == 0) out_ += "<TR>";
+      if (i < kUses) {
+        LegendEntry(kStyles[i].fill, kStyles[i].name);
+      } else {
+        LegendEntry(kNoPage, "no huge page");
+      }
+      if (i % kInARow == kInARow - 1 || i == kUses) out_ += "</TR>";
+    }
+    out_ += "</TABLE></TD></TR>\n";
+  }
+
+  // Between two boxes.
+  void Arrow(const PictureKernel& next) {
+    absl::StrAppend(&out_,
+                    "<TR><TD ALIGN=\"LEFT\"><FONT POINT-SIZE=\"11\" "
+                    "COLOR=\"#444444\">  <FONT POINT-SIZE=\"18\">&#8595;</FONT>"
+                    "  ",
+                    next.how,
+                    next.how == "kexec"
+                        ? ": what is preserved stays, everything else is lost"
+                        : ": everything is lost",
+                    "</FONT></TD></TR>\n");
   }
 
   int ColumnsOf(int node) const {
@@ -164,32 +222,38 @@ class Drawing {
                       [node](const Column& c) { return c.node == node; }));
   }
 
-  // Step, command, result, the columns, a gap before each node.
-  int Width() const {
-    std::set<int> nodes;
-    for (const Column& column : columns_) nodes.insert(column.node);
-    return 3 + static_cast<int>(columns_.size() + nodes.size());
-  }
-
-  void Kernel(size_t k) {
-    const PictureKernel& kernel = kernels_[k];
-    absl::StrAppend(&out_, "  subgraph cluster_", k,
-                    " {\n    style=rounded; color=\"#888888\"; margin=8; "
-                    "label=\"\";\n    k",
-                    k,
-                    " [label=<<TABLE BORDER=\"0\" CELLBORDER=\"0\" "
-                    "CELLSPACING=\"0\" CELLPADDING=\"1\">\n");
-    absl::StrAppend(&out_, "<TR><TD COLSPAN=\"", Width(),
-                    "\" ALIGN=\"LEFT\"><FONT POINT-SIZE=\"12\"><B>kernel ",
-                    kernel.number, "</B>  ", Escape(kernel.command_line),
-                    "</FONT></TD></TR>\n");
+  void Kernel(const PictureKernel& kernel) {
+    absl::StrAppend(
+        &out_,
+        "<TR><TD ALIGN=\"LEFT\"><TABLE BORDER=\"1\" STYLE=\"ROUNDED\" "
+        "COLOR=\"#888888\" CELLBORDER=\"0\" CELLSPACING=\"0\" "
+        "CELLPADDING=\"4\">\n<TR><TD ALIGN=\"LEFT\" BALIGN=\"LEFT\">"
+        "<FONT POINT-SIZE=\"12\"><B>kernel ",
+        kernel.number, "</B></FONT>  ", Across(kernel.command_line),
+        "</TD></TR>\n<TR><TD ALIGN=\"LEFT\"><TABLE BORDER=\"0\" "
+        "CELLBORDER=\"0\" CELLSPACING=\"0\" CELLPADDING=\"1\">\n");
     Heading();
     const std::vector<UsedPage>* before = nullptr;
     for (const PictureRow& row : kernel.rows) {
       Row(row, before);
       before = &row.pages;
     }
-    out_ += "</TABLE>>];\n  }\n";
+    out_ += "</TABLE></TD></TR>\n";
+    for (const PictureRow& row : kernel.rows)
+      for (const std::string& note : row.notes) Note(row, note);
+    out_ += "</TABLE></TD></TR>\n";
+  }
+
+  void Note(const PictureRow& row, const std::string& note) {
+    const bool broken = note.rfind("BROKEN ", 0) == 0;
+    absl::StrAppend(
+        &out_, "<TR><TD ALIGN=\"LEFT\" BALIGN=\"LEFT\"><FONT COLOR=\"",
+        broken ? "#c00000" : "#555555", "\">",
+        Across(absl::StrCat(Step(row), ": ", note)), "</FONT></TD></TR>\n");
+  }
+
+  static std::string Step(const PictureRow& row) {
+    return row.step >= 0 ? absl::StrCat(row.step) : std::string("boot");
   }
 
   void Heading() {
@@ -198,27 +262,35 @@ class Drawing {
     for (const Column& column : columns_) {
       if (column.node == last) continue;
       last = column.node;
-      absl::StrAppend(&out_, "<TD WIDTH=\"10\"></TD><TD COLSPAN=\"",
+      absl::StrAppend(&out_, "<TD WIDTH=\"", kGap, "\"></TD><TD COLSPAN=\"",
                       ColumnsOf(last), "\" ALIGN=\"LEFT\"><B>node ", last,
                       "</B></TD>");
     }
-    out_ +=
-        "</TR>\n<TR><TD COLSPAN=\"3\" ALIGN=\"RIGHT\"><FONT "
-        "POINT-SIZE=\"7\" COLOR=\"#777777\">first frame, size  "
-        "</FONT></TD>";
+    out_ += "</TR>\n<TR>";
+    for (const char* name : {"step", "command", "result"})
+      absl::StrAppend(&out_,
+                      "<TD ALIGN=\"LEFT\" VALIGN=\"BOTTOM\"><FONT "
+                      "POINT-SIZE=\"7\" COLOR=\"#777777\">",
+                      name, "</FONT></TD>");
     last = -1;
     for (const Column& column : columns_) {
       if (column.node != last) out_ += "<TD></TD>";
       last = column.node;
-      absl::StrAppend(
-          &out_, "<TD WIDTH=\"", kColumnWidth,
-          "\" ALIGN=\"LEFT\"><FONT "
-          "POINT-SIZE=\"7\" COLOR=\"#777777\">",
-          column.from, "<BR ALIGN=\"LEFT\"/>",
-          ::handover::model::PrintSize((column.to - column.from) * 4096),
-          "<BR ALIGN=\"LEFT\"/></FONT></TD>");
+      absl::StrAppend(&out_, "<TD WIDTH=\"", column_width_,
+                      "\" ALIGN=\"LEFT\"><FONT "
+                      "POINT-SIZE=\"7\" COLOR=\"#777777\">",
+                      column.from, "<BR ALIGN=\"LEFT\"/>",
+                      Size((column.to - column.from) * 4096),
+                      "<BR ALIGN=\"LEFT\"/></FONT></TD>");
     }
     out_ += "</TR>\n";
+  }
+
+  // "64 KiB".
+  static std::string Size(uint64_t bytes) {
+    std::string size = ::handover::model::PrintSize(bytes);
+    return absl::StrCat(size.substr(0, size.size() - 1), " ",
+                        size.substr(size.size() - 1), "iB");
   }
 
   static const UsedPage* PageAt(const std::vector<UsedPage>& pages,
@@ -239,17 +311,17 @@ class Drawing {
     const bool same = was != nullptr && was->pfn == page.pfn &&
                       was->frames == page.frames && was->use == page.use &&
                       was->label == page.label;
-    if (same && !row.touch.empty() && row.touched >= page.pfn &&
-        row.touched < page.pfn + page.frames)
-      return row.touch;
-    if (same) return "";
+    const bool touched =
+        row.touched >= page.pfn && row.touched < page.pfn + page.frames;
+    if (same) return touched ? row.touch : "";
     switch (page.use) {
       case Use::kFree:
         return before == nullptr ? "boot" : "free";
       case Use::kOther:
         return "other";
       default:
-        return page.label;
+        // That a device has it matters more than that it came with that.
+        return touched && row.touch == "pin" ? page.label + " pin" : page.label;
     }
   }
 
@@ -258,15 +330,16 @@ class Drawing {
                          : row.failed ? "#a04000"
                                       : "#000000";
     absl::StrAppend(
-        &out_, "<TR><TD ALIGN=\"RIGHT\" HEIGHT=\"", kRowHeight,
-        "\"><FONT COLOR=\"#999999\">",
+        &out_, "<TR><TD ALIGN=\"RIGHT\" WIDTH=\"", kStepWidth, "\" HEIGHT=\"",
+        kRowHeight, "\"><FONT COLOR=\"#999999\">",
         row.step >= 0 ? absl::StrCat(row.step) : std::string(),
         "  </FONT></TD><TD ALIGN=\"LEFT\" BALIGN=\"LEFT\" WIDTH=\"",
-        text_width_ * 6, "\"><FONT FACE=\"DejaVu Sans Mono\" COLOR=\"", colour,
-        "\">", Wrap(row.text, text_width_),
-        "</FONT></TD><TD ALIGN=\"LEFT\" WIDTH=\"", result_width_ * 6 + 8,
+        Points(text_width_, kCodeCharacter),
         "\"><FONT FACE=\"DejaVu Sans Mono\" COLOR=\"", colour, "\">",
-        Escape(row.result), " </FONT></TD>");
+        Wrap(row.text, text_width_), "</FONT></TD><TD ALIGN=\"LEFT\" WIDTH=\"",
+        Points(result_width_, kCodeCharacter),
+        "\"><FONT FACE=\"DejaVu Sans Mono\" COLOR=\"", colour, "\">",
+        Escape(row.result), row.notes.empty() ? " " : " *", "</FONT></TD>");
     int last = -1;
     for (size_t i = 0; i < columns_.size();) {
       if (columns_[i].node != last) out_ += "<TD></TD>";
@@ -293,18 +366,15 @@ class Drawing {
       i += span;
     }
     out_ += "</TR>\n";
-    for (const std::string& note : row.notes)
-      absl::StrAppend(&out_, "<TR><TD></TD><TD COLSPAN=\"", Width() - 1,
-                      "\" ALIGN=\"LEFT\" BALIGN=\"LEFT\"><FONT COLOR=\"",
-                      row.broke ? "#c00000" : "#666666", "\">", Wrap(note, 150),
-                      "</FONT></TD></TR>\n");
   }
 
   const ::handover::model::History& history_;
   const std::vector<PictureKernel>& kernels_;
   std::vector<Column> columns_;
   size_t text_width_ = 20;
-  size_t result_width_ = 4;
+  size_t result_width_ = 6;
+  size_t column_width_ = kMinColumnWidth;
+  size_t width_ = kMinWidth;  // of a box
   std::string out_;
 };
 

@@ -28,6 +28,7 @@ absl::StatusOr<int> Replay(const Arguments& arguments) {
     if (!status.ok()) return status;
   }
 
+  WarnOfIgnoredWords(*history);
   RunOptions options;
   options.log = !arguments.Has("quiet");
   options.trace = arguments.Has("trace");
@@ -49,12 +50,14 @@ absl::StatusOr<int> Replay(const Arguments& arguments) {
           "well");
     absl::Status status = WriteFile(save, Encode(table), force);
     if (!status.ok()) return status;
-    std::printf("the last table, of %zu pages, is in %s\n", table.pages.size(),
-                save.c_str());
+    std::printf("the last table is in %s\n", save.c_str());
   }
-  for (const Finding& finding : result.findings)
-    std::printf("%s: %s\n", finding.property.c_str(),
-                Print(finding, *history).c_str());
+  if (!options.log)
+    for (const Finding& finding : result.findings)
+      std::printf("%s\n", Print(finding, *history).c_str());
+  if (options.log && !options.keep_going && !result.ok() &&
+      result.findings[0].step != kTeardownStep)
+    std::printf("(stopped there; --keep-going shows the consequences, too)\n");
   std::printf("%s commands=%" PRId64 " digest=%016" PRIx64 "\n",
               result.ok() ? "held" : "BROKEN", result.commands, result.digest);
   return result.ok() ? kHeld : kBroken;
@@ -73,9 +76,13 @@ const Subcommand kReplay = {
     {{"keep-going", "",
       "do not stop at what breaks first; what follows may be\n"
       "its consequence"},
-     {"trace", "", "with the steps inside of the simulated kernel"},
+     {"trace", "",
+      "with what the kernel logs, and with the numbers of the\n"
+      "steps and calls that `sim during N` and `sim fail N`\n"
+      "mean"},
      {"quiet", "", "only the result"},
-     {"save-table", "TABLE", "save the last handover table for `inspect`"},
+     {"save-table", "TABLE",
+      "save the last handover table for `inspect`, in a folder\nthat is there"},
      {"force", "", "write over TABLE"}},
     &Replay};
 

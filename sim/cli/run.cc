@@ -7,15 +7,15 @@
 #include <cinttypes>
 #include <cstdio>
 #include <cstring>
+#include <filesystem>
 #include <map>
 #include <string>
 
 #include "absl/strings/str_cat.h"
 #include "model/history.h"
 #include "props/generator.h"
-#include "props/shrink.h"
 #include "sim/cli/commands.h"
-#include "sim/cli/files.h"
+#include "sim/cli/failures.h"
 #include "sim/exec/replay.h"
 
 namespace sim::cli {
@@ -113,49 +113,17 @@ class Progress {
   bool dirty_ = false;
 };
 
-// The shrunk history breaks the same property.
-props::ShrinkResult ShrinkFailure(const model::History& history,
-                                  const std::string& property) {
-  return props::Shrink(history, [&property](const model::History& simpler) {
-    const HistoryResult result = RunHistory(simpler);
-    return !result.ok() && result.findings[0].property == property;
-  });
-}
-
-absl::Status ReportFailure(uint64_t seed, const model::History& history,
-                           const HistoryResult& result,
-                           const std::string& folder, bool force,
-                           Progress* progress) {
-  progress->Clear();
-  const std::string& property = result.findings[0].property;
-  std::printf("seed %" PRIu64 " broke %s\n  %s\n", seed, property.c_str(),
-              Print(result.findings[0], history).c_str());
-  std::fflush(stdout);
-  progress->Say("shrinking...");
-  const props::ShrinkResult shrunk = ShrinkFailure(history, property);
-  progress->Clear();
-  const HistoryResult again = RunHistory(shrunk.history);
-  std::printf(
-      "shrunk to %zu commands\n  %s\n", shrunk.history.commands.size(),
-      again.ok() ? "" : Print(again.findings[0], shrunk.history).c_str());
-  if (folder.empty()) {
-    std::printf("%s", model::Print(shrunk.history).c_str());
-    std::printf(
-        "replay it: save the lines above as FILE, then handover replay "
-        "FILE\n\n");
-    return absl::OkStatus();
-  }
-  const std::string base = absl::StrCat(folder, "/seed-", seed);
-  const std::string header =
-      absl::StrCat("# seed ", seed, " broke ", property, "\n");
-  absl::Status status = WriteFile(absl::StrCat(base, ".history"),
-                                  header + model::Print(history), force);
-  if (status.ok())
-    status = WriteFile(absl::StrCat(base, ".min.history"),
-                       header + model::Print(shrunk.history), force);
-  if (!status.ok()) return status;
-  std::printf("replay it: handover replay %s.min.history\n\n", base.c_str());
-  return absl::OkStatus();
+// Beside the program, whichever folder that is called from.
+std::string DefaultFolder() {
+  std::error_code error;
+  const std::filesystem::path program =
+      std::filesystem::read_symlink("/proc/self/exe", error);
+  const std::filesystem::path folder =
+      (error ? std::filesystem::current_path(error) : program.parent_path()) /
+      "failures";
+  const std::string near = std::filesystem::proximate(folder, error).string();
+  return error || near.empty() || near.rfind("..", 0) == 0 ? folder.string()
+                                                           : near;
 }
 
 absl::StatusOr<int> Run(const Arguments& arguments) {
@@ -171,10 +139,14 @@ absl::StatusOr<int> Run(const Arguments& arguments) {
   const absl::StatusOr<props::GeneratorOptions> options =
       ReadOptions(arguments);
   if (!options.ok()) return options.status();
-  const std::string folder = arguments.Text("out", "");
+  Failures failures(arguments.Text("out", DefaultFolder()),
+                    arguments.Has("force"));
+  absl::Status opened = failures.Open();
+  if (!opened.ok()) return opened;
 
   const auto start = std::chrono::steady_clock::now();
   Progress progress(*histories);
+  Reporter reporter(failures);
   RunStats stats;
   std::map<std::string, int64_t> broken;
   uint64_t digest = 0, failed = 0, done = 0;
@@ -189,11 +161,15 @@ absl::StatusOr<int> Run(const Arguments& arguments) {
     if (result.ok()) continue;
     ++failed;
     ++broken[result.findings[0].property];
-    absl::Status status = ReportFailure(*seed + done, history, result, folder,
-                                        arguments.Has("force"), &progress);
-    if (!status.ok()) return status;
+    progress.Say("shrinking...");
+    const std::string report =
+        reporter.Report(*seed + done, history, result.findings[0]);
+    progress.Clear();
+    std::fputs(report.c_str(), stdout);
+    std::fflush(stdout);
   }
   progress.Clear();
+  failures.Close();
   const double seconds =
       std::chrono::duration<double>(std::chrono::steady_clock::now() - start)
           .count();
@@ -215,9 +191,10 @@ const Subcommand kRun = {
     "",
     "run random histories and check every property after every step",
     "Makes up histories, one from each seed, runs them, and holds every step\n"
-    "against the properties of docs/properties.md. A history that breaks one "
-    "is\n"
-    "shrunk to the least that still breaks it, and both are saved.\n\n"
+    "against the properties of docs/properties.md. A history that breaks one\n"
+    "is shrunk to the least that still breaks it; both are saved. What breaks\n"
+    "the same property with the same commands, but for their numbers, is told\n"
+    "in one line.\n\n"
     "The last line is: histories=N failed=F commands=C digest=HEX rate=R/s.\n"
     "The same seed gives the same digest on every machine and in every build.\n"
     "Exit status: 0 all held, 1 a property broke, 2 bad usage.",
@@ -231,8 +208,11 @@ const Subcommand kRun = {
      {"nodes", "N", "NUMA nodes, 1 to 4 (default: mostly 2)"},
      {"out", "DIR",
       "where seed-S.history and seed-S.min.history of each\n"
-      "failure go; without it the shrunk one is printed"},
-     {"force", "", "write over files of these names"},
+      "failure go; made, with the folders above it, if it is\n"
+      "not there (default: failures, beside this program).\n"
+      "Files that are there with another content stay, and\n"
+      "the new ones are called seed-S-2..."},
+     {"force", "", "write over them"},
      {"max-failures", "N", "stop after this many (default 10)"},
      {"stats", "", "say how often each command and error was reached"}},
     &Run};

@@ -29,8 +29,12 @@ SavedTable CollectTable();
 std::string Encode(const SavedTable& table);
 absl::StatusOr<SavedTable> DecodeTable(std::string_view content);
 
-// What the table says, for people, and whether its checksums are right.
-std::string DescribeTable(const SavedTable& table);
+// What the table says, for people; what is wrong stands in CAPITALS.
+struct TableText {
+  std::string text;
+  int wrong = 0;  // things in capitals
+};
+TableText DescribeTable(const SavedTable& table);
 
 }  // namespace sim::cli
 

@@ -2,6 +2,7 @@
 #include "sim/exec/describe.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <cstring>
 #include <vector>
 
@@ -76,6 +77,20 @@ class Describer {
     absl::StrAppend(out, " ", name, " ", was, "->", is);
   }
 
+  template <typename Value>
+  static void Field(std::string* out, const char* name, const Value& was,
+                    const Value& is, const char* unit = "") {
+    if (was == is) return;
+    absl::StrAppend(out, out->empty() ? "" : ", ", name, " ", was, "->", is,
+                    unit);
+  }
+
+  static std::string Octal(uint32_t mode) {
+    char text[16];
+    std::snprintf(text, sizeof(text), "%04o", mode);
+    return text;
+  }
+
   void Pools() {
     for (int i = 0; i < after_.nr_pools; ++i) {
       const model::PoolView& is = after_.pool[static_cast<size_t>(i)];
@@ -106,20 +121,17 @@ class Describer {
     const model::FileView was = found ? *found : model::FileView();
     std::string text;
     if (!found) {
-      absl::StrAppend(&text, " new, inode ", file.inode, ", pages of ",
+      absl::StrAppend(&text, "new, inode ", file.inode, ", pages of ",
                       model::PrintSize(file.page_size));
     }
-    Number(&text, "size", was.size, file.size);
-    Number(&text, "position", was.position, file.position);
-    Number(&text, "seals", was.seals, file.seals);
-    if (found) Number(&text, "mode", was.mode, file.mode);
-    const std::string regions = Regions(after_, file);
-    const std::string regions_before =
-        found ? Regions(before_, was) : std::string("{}");
-    if (regions != regions_before) {
-      absl::StrAppend(&text, " regions ", regions_before, "->", regions);
-    }
-    if (!text.empty()) Line(absl::StrCat(NameOf(file), ":", text));
+    Field(&text, "size", was.size, file.size, " bytes");
+    Field(&text, "position", was.position, file.position, " bytes");
+    Field(&text, "seals", model::PrintSeals(was.seals),
+          model::PrintSeals(file.seals));
+    if (found) Field(&text, "mode", Octal(was.mode), Octal(file.mode));
+    Field(&text, "regions", found ? Regions(before_, was) : std::string("{}"),
+          Regions(after_, file));
+    if (!text.empty()) Line(absl::StrCat(NameOf(file), ": ", text));
     for (uint32_t i = file.pages_begin; i < file.pages_end; ++i) {
       const model::PageView& page = after_.pages[i];
       const model::PageView* old =

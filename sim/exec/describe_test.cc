@@ -39,8 +39,11 @@ TEST(DescribeTest, Changes) {
   file.name = 3;
   file.inode = 7;
   file.page_size = 65536;
+  file.mode = 0777;
   before.files.push_back(file);
   file.size = 65536;
+  file.seals = model::kSealSeal | model::kSealGrow;
+  file.mode = 0640;
   file.pages_end = 1;
   file.regions_end = 1;
   after.files.push_back(file);
@@ -50,7 +53,8 @@ TEST(DescribeTest, Changes) {
   after.quarantined.push_back({65536, 1, 4});
   EXPECT_EQ(DescribeChange(before, after),
             "    pool 64K: node1: free 2->1\n"
-            "    f3: size 0->65536 regions {}->{0-1}\n"
+            "    f3: size 0->65536 bytes, seals none->seal,grow, mode "
+            "0777->0640, regions {}->{0-1}\n"
             "    f3[0]: frame 512 on node 1\n"
             "    s2 is open, from the kernel before\n"
             "    quarantined: 4 of 64K on node 1\n");

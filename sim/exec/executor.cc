@@ -252,6 +252,7 @@ void Executor::Start(Task* task) {
   task->started = true;
   task->outcome = Perform(task->command);
   task->done = true;
+  task->waited = HasWaited(task->actor);
 }
 
 void Executor::RunOnItsActor(const Command& command) {
@@ -308,6 +309,8 @@ void Executor::ReportDuring() {
     model::Observation::During during;
     during.started = task->started;
     during.outcome = task->outcome;
+    during.waited =
+        task->done ? task->waited : task->started && HasWaited(task->actor);
     if (!task->done) {
       during.outcome.kind = seen_.rebooted || dead_ ? Outcome::Kind::kKilled
                                                     : Outcome::Kind::kBlocked;

@@ -76,6 +76,7 @@ class Executor {
     int actor = -1;
     bool started = false;
     bool done = false;
+    bool waited = false;  // set when it is done
   };
 
   int ActorOf(const model::Command& command) const;

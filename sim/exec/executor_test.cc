@@ -7,6 +7,7 @@
 #include <memory>
 #include <string>
 
+#include "model/command_line.h"
 #include "sim/exec/replay.h"
 
 namespace sim {
@@ -271,6 +272,117 @@ TEST(ReplayTest, SameSeedSameDigest) {
   options.log = true;
   const HistoryResult logged = RunHistory(history, options);
   EXPECT_NE(logged.log.find("kernel 2 runs"), std::string::npos) << logged.log;
+}
+
+// What the simulated kernel says it ignores is what people are told.
+TEST(CommandLineTest, TheKernelIgnoresWhatIsSaid) {
+  for (const char* line :
+       {"", "hugepages=2", "hugepages=2 hugepages=2", "hugepages=abc",
+        "hugepages=0:1,3:1", "hugepagesz=32K", "hugepagesz=32K hugepages=1",
+        "hugepagesz=16K hugepages=1 hugepagesz=16K",
+        "default_hugepagesz=16K default_hugepagesz=16K",
+        "default_hugepagesz=16K hugepagesz=16K hugepages=2",
+        "hugepages=1 hugepagesz=64K hugepages=2", "default_hugepagesz=3M"}) {
+    const model::History history = Parse(std::string(line) + "\n");
+    Executor executor(history);
+    executor.Boot();
+    size_t said = 0;
+    for (const std::string& log : executor.machine().log()) {
+      for (const char* part : {"gnoring", "Invalid", "unsupported"}) {
+        if (log.find(part) != std::string::npos) {
+          ++said;
+          break;
+        }
+      }
+    }
+    EXPECT_EQ(model::IgnoredWords(history).size(), said) << line;
+  }
+}
+
+constexpr char kUpdate[] =
+    "hugepages=2\np0 memfd f0 64K\np0 map f0 m0 0 2\np0 write m0 0 1\n"
+    "agent open\nagent session s0\n";
+
+std::string LogOf(const std::string& text, bool trace) {
+  RunOptions options;
+  options.log = true;
+  options.trace = trace;
+  const HistoryResult result = RunHistory(Parse(text), options);
+  EXPECT_TRUE(result.ok()) << result.log;
+  return result.log;
+}
+
+size_t Times(const std::string& text, const std::string& part) {
+  size_t times = 0;
+  for (size_t at = 0; (at = text.find(part, at)) != std::string::npos; ++at) {
+    ++times;
+  }
+  return times;
+}
+
+// Looking changes nothing.
+TEST(ReplayTest, TraceDoesNotChangeTheDigest) {
+  const model::History history =
+      Parse(std::string(kUpdate) +
+            "agent preserve s0 1 f0\nloader load\nagent reboot\n");
+  RunOptions options;
+  const uint64_t digest = RunHistory(history, options).digest;
+  options.log = true;
+  EXPECT_EQ(RunHistory(history, options).digest, digest);
+  options.trace = true;
+  EXPECT_EQ(RunHistory(history, options).digest, digest);
+}
+
+// The numbers of a trace are those that `sim during` and `sim fail` take.
+TEST(ReplayTest, TraceNumbersStepsAndCalls) {
+  const std::string preserve = "agent preserve s0 1 f0\n";
+  const std::string trace = LogOf(kUpdate + preserve, true);
+  const std::string command = trace.substr(trace.find("agent preserve"));
+  EXPECT_NE(command.find("| step 1 agent: "), std::string::npos) << command;
+  // The second call that KHO may fail, under the number among all of them.
+  const size_t end = command.find(" (kho 2): ");
+  ASSERT_NE(end, std::string::npos) << command;
+  const size_t begin = command.rfind("call ", end) + 5;
+  const std::string number = command.substr(begin, end - begin);
+  for (const std::string& which : {std::string("2 kho"), number}) {
+    const std::string failed =
+        LogOf(kUpdate + ("sim fail " + which + "\n") + preserve, true);
+    const size_t fault = failed.find("    | fault: ");
+    ASSERT_NE(fault, std::string::npos) << which << failed;
+    const size_t line = failed.rfind('\n', fault - 2) + 1;
+    EXPECT_EQ(failed.substr(line, fault - line),
+              "    | call " + number + " (kho 2): kho_preserve\n");
+  }
+}
+
+TEST(ReplayTest, TellsWhoWaited) {
+  // The page comes when the file's lock is free again.
+  const std::string log =
+      LogOf(std::string(kUpdate) +
+                "sim during 30 p0 fallocate f0 1 1\nagent preserve s0 1 f0\n"
+                "sim during 1000 p0 read m0 0\nagent close\n",
+            false);
+  EXPECT_EQ(Times(log, "    meanwhile 5, after a wait\n"), 1u) << log;
+  EXPECT_EQ(Times(log, "    meanwhile 7 -> 1 (frame"), 1u) << log;
+  EXPECT_EQ(Times(log, "after a wait"), 1u) << log;
+}
+
+TEST(ReplayTest, LogHasEachFindingOnce) {
+  RunOptions options;
+  options.log = true;
+  options.observer = [](int64_t step, const model::Command*,
+                        const model::Observation&, const Executor&) {
+    if (step == 0) M().Report("discipline", "made up");
+  };
+  const HistoryResult result =
+      RunHistory(Parse("\np0 exit\np0 exit\np0 exit\n"), options);
+  EXPECT_EQ(result.findings.size(), 1u);
+  EXPECT_EQ(Times(result.log, "BROKEN discipline: made up\n"), 1u)
+      << result.log;
+  // The last command's may show only at the end.
+  const HistoryResult last = RunHistory(Parse("\np0 exit\n"), options);
+  EXPECT_EQ(Times(last.log, "teardown\n    BROKEN discipline: made up\n"), 1u)
+      << last.log;
 }
 
 TEST(ReplayTest, CountsErrors) {

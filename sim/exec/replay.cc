@@ -68,6 +68,7 @@ class Runner {
       Step(static_cast<int64_t>(i), history_.commands[i]);
     }
     if (!Over() && options_.teardown && invariants_) Teardown();
+    if (options_.log) LogTeardown();
     ++result_.stats.histories;
     result_.digest = executor_.machine().digest();
     return std::move(result_);
@@ -135,32 +136,58 @@ class Runner {
       if (seen.fault_injected) {
         absl::StrAppend(&result_.log, "    a call failed by plan\n");
       }
-      for (const Observation::During& during : seen.during) {
-        absl::StrAppend(&result_.log, "    meanwhile",
-                        during.started ? Describe(during.outcome)
-                                       : std::string(" -> never started"),
-                        "\n");
-      }
+      LogDuring(step, command, seen);
       for (const Observation::Finished& finished : seen.finished) {
         absl::StrAppend(&result_.log, "    what waited since ",
                         finished.command, Describe(finished.outcome), "\n");
       }
       result_.log += DescribeChange(last_, seen.after);
       last_ = seen.after;
-      for (const std::string& line : executor_.machine().trace()) {
-        absl::StrAppend(&result_.log, "    | ", line, "\n");
-      }
-      executor_.machine().trace().clear();
-      for (size_t i = logged_; i < result_.findings.size(); ++i) {
-        absl::StrAppend(&result_.log, "    BROKEN ",
-                        result_.findings[i].property, ": ",
-                        result_.findings[i].what, "\n");
-      }
-      logged_ = result_.findings.size();
+      LogTraceAndFindings();
     }
     if (options_.observer) {
       options_.observer(step, command, seen, executor_);
     }
+  }
+
+  void LogDuring(int64_t step, const Command* command,
+                 const Observation& seen) {
+    if (command != nullptr && command->verb == model::Verb::kDuring) {
+      planned_.push_back(step);
+    }
+    for (size_t i = 0; i < seen.during.size(); ++i) {
+      const Observation::During& during = seen.during[i];
+      absl::StrAppend(
+          &result_.log, "    meanwhile ",
+          i < planned_.size() ? planned_[i] : int64_t{-1},
+          during.started ? Describe(during.outcome)
+                         : std::string(" -> never started"),
+          during.waited && during.outcome.kind != Outcome::Kind::kBlocked
+              ? ", after a wait"
+              : "",
+          "\n");
+    }
+    if (!seen.during.empty()) planned_.clear();
+  }
+
+  void LogTraceAndFindings() {
+    for (const std::string& line : executor_.machine().trace()) {
+      absl::StrAppend(&result_.log, "    | ", line, "\n");
+    }
+    executor_.machine().trace().clear();
+    for (size_t i = logged_; i < result_.findings.size(); ++i) {
+      absl::StrAppend(&result_.log, "    BROKEN ", result_.findings[i].property,
+                      ": ", result_.findings[i].what, "\n");
+    }
+    logged_ = result_.findings.size();
+  }
+
+  void LogTeardown() {
+    if (logged_ < result_.findings.size() ||
+        !executor_.machine().trace().empty()) {
+      result_.log += "teardown\n";
+    }
+    LogTraceAndFindings();
   }
 
   template <typename Verdicts>
@@ -195,6 +222,7 @@ class Runner {
   model::Snapshot last_;
   size_t violations_ = 0;
   size_t logged_ = 0;
+  std::vector<int64_t> planned_;  // `during` commands for the next command
 };
 
 }  // namespace

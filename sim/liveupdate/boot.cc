@@ -127,8 +127,8 @@ bool BootKernel(const KernelConfig& config, const Handover& handover,
   machine.ClearLog();
   machine.DigestAdd(static_cast<uint64_t>(machine.generation));
   if (machine.tracing()) {
-    machine.Trace("boot " + std::to_string(machine.generation) + ": " +
-                  config.cmdline);
+    machine.Note("kernel " + std::to_string(machine.generation) +
+                 " boots: " + config.cmdline);
   }
   return RunBoot([&] { RunBootSteps(handover, tree_frames); }) ==
          RunResult::kDone;

@@ -28,6 +28,7 @@ struct Actor {
   bool killable = false;  // the wait it is in
   bool killed = false;    // fatal signal pending
   bool woken_by_kill = false;
+  bool waited = false;  // since it was started
   int spinlocks = 0;
 };
 
@@ -105,6 +106,7 @@ void Start(Actor& actor, std::function<void()> fn) {
   actor.fn = std::move(fn);
   actor.state = ActorState::kRunnable;
   actor.woken_by_kill = false;
+  actor.waited = false;
 }
 
 // Of those that can run, the one whose turn it is; kNobody: the current one
@@ -237,7 +239,12 @@ void MustBeOutside(const char* what) {
 void CountStep(const char* what) {
   Scheduler& s = S();
   if (HaveMachine()) M().AddStep(s.current, what);
-  if (++s.steps != kMaxSteps || s.running == nullptr) return;
+  ++s.steps;
+  // Nothing can be started in boot.
+  if (s.current != kNobody && HaveMachine() && M().tracing())
+    M().Note("step " + std::to_string(s.steps) + " " + s.running->name + ": " +
+             what);
+  if (s.steps != kMaxSteps || s.running == nullptr) return;
   M().Report("discipline", std::string(ActorName(s.current)) +
                                " is in an endless loop, at " + what);
   StopHistory();
@@ -266,6 +273,8 @@ std::string_view ActorName(int actor) {
 int CurrentActor() { return S().current; }
 
 ActorState StateOf(int actor) { return Get(actor).state; }
+
+bool HasWaited(int actor) { return Get(actor).waited; }
 
 RunResult RunOnActor(int actor, std::function<void()> fn) {
   Scheduler& s = S();
@@ -373,6 +382,7 @@ bool Block(const void* channel, bool killable) {
   actor.killable = killable;
   actor.woken_by_kill = false;
   actor.state = ActorState::kBlocked;
+  actor.waited = true;
   Fiber::Suspend();
   return actor.woken_by_kill;
 }

@@ -28,6 +28,8 @@ int ActorByName(std::string_view name);
 std::string_view ActorName(int actor);
 int CurrentActor();  // -1 outside of any actor (boot, executor)
 ActorState StateOf(int actor);
+// In what it runs now, or ran last.
+bool HasWaited(int actor);
 
 // Runs fn on the actor's stack until it returns, or blocks, or the kernel
 // stops. The actor must be idle. Then goes on with every other runnable actor

@@ -127,10 +127,26 @@ void Machine::set_fault_plan(FaultPlan plan) {
   countdown_ = plan.nth;
   fault_fired_ = false;
   shortage_ = false;
+  calls_.fill(0);
+}
+
+// With the numbers that a fault plan would have to have to hit this call.
+void Machine::NoteCall(FailKind kind, const char* what) {
+  static constexpr const char* kNames[] = {"any", "alloc", "kho", "other"};
+  const auto k = static_cast<size_t>(kind);
+  const uint64_t number = ++calls_[0];
+  std::string line = "call " + std::to_string(number);
+  if (kind != FailKind::kAny)
+    line +=
+        " (" + std::string(kNames[k]) + " " + std::to_string(++calls_[k]) + ")";
+  Note(line + ": " + what);
 }
 
 bool Machine::Fails(FailKind kind, const char* what) {
-  if (kind != FailKind::kRace) ++fallible_calls_;
+  if (kind != FailKind::kRace) {
+    ++fallible_calls_;
+    if (tracing_) NoteCall(kind, what);
+  }
   if (countdown_ == 0) return false;
   const bool any = plan_.kind == FailKind::kAny && kind != FailKind::kRace;
   if (!any && plan_.kind != kind) return false;

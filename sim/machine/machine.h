@@ -7,9 +7,11 @@
 // knows. One machine is current at a time; kernel functions, which have no
 // place for a context argument, find it through M().
 
+#include <array>
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "sim/machine/geometry.h"
@@ -102,6 +104,8 @@ class Machine {
   void Trace(std::string_view line);
   void DigestAdd(uint64_t word);
   void AddStep(int actor, const char* what);  // digest only: there are many
+  // Text only: whoever looks changes nothing. Only while tracing is on.
+  void Note(std::string line) { trace_.push_back(std::move(line)); }
   uint64_t digest() const { return digest_; }
   void set_tracing(bool on) { tracing_ = on; }
   bool tracing() const { return tracing_; }
@@ -134,6 +138,7 @@ class Machine {
 
  private:
   void DigestAddText(std::string_view text);
+  void NoteCall(FailKind kind, const char* what);
 
   Geometry geometry_;
   PhysicalMemory memory_;
@@ -147,6 +152,8 @@ class Machine {
   bool fault_fired_ = false;
   bool shortage_ = false;
   uint64_t fallible_calls_ = 0;
+  // Since set_fault_plan(), while tracing is on: all of them, and by kind.
+  std::array<uint64_t, 4> calls_{};
 };
 
 // The current machine. The constructor of Machine makes it current.

@@ -72,11 +72,12 @@ TEST_F(MachineTest, TracingDoesNotChangeTheDigest) {
     machine.set_fault_plan({FailKind::kAny, 1});
     machine.Fails(FailKind::kAlloc, "kmalloc");
     machine.Report("contents", "z");
-    EXPECT_EQ(machine.trace().size(), tracing ? 4u : 0u);
+    EXPECT_EQ(machine.trace().size(), tracing ? 5u : 0u);
     if (tracing) {
       EXPECT_EQ(machine.trace()[1], "log: <6>y");
-      EXPECT_EQ(machine.trace()[2], "fault: kmalloc fails");
-      EXPECT_EQ(machine.trace()[3], "broken: contents: z");
+      EXPECT_EQ(machine.trace()[2], "call 1 (alloc 1): kmalloc");
+      EXPECT_EQ(machine.trace()[3], "fault: kmalloc fails");
+      EXPECT_EQ(machine.trace()[4], "broken: contents: z");
     }
     return machine.digest();
   };
