@@ -261,9 +261,10 @@ TEST_F(HandoverTest, InspectFindsWhatChecksumsDoNot) {
   for (const Case& c : {
            Case{"block-next-resum", "NO SUCH PAGE"},
            Case{"block-nr-resum", "RUN OF NO PAGES"},
-           Case{"file-count-resum", "COUNTS ARE OF ANOTHER SIZE"},
+           Case{"file-order-resum", "COUNTS ARE OF ANOTHER SIZE"},
+           Case{"file-count-resum", "TOTAL WRONG: the counts add up to 4"},
            Case{"file-next-resum", "THE LIST HAS 1 FILES, the root says 2"},
-           Case{"file-nr-pages-resum", "TOTAL WRONG: the runs have 0 pages"},
+           Case{"file-nr-pages-resum", "TOTAL WRONG: the runs have 3 pages"},
            Case{"file-version-resum", "VERSION UNKNOWN"},
            Case{"root-count-resum", "ANNOUNCED IS NOT WHAT COMES"},
            Case{"run-index-resum", "OUT OF ORDER"},
