@@ -6,7 +6,8 @@ usage: coverage.py BUILD_FOLDER EXPLAINED.md
 
 Prints the share of branches taken and each line with a branch that was not.
 Exit status 1 if the share is below 90 %, or if a line is neither covered nor
-named in EXPLAINED.md (a line of the source, in backquotes).
+named in EXPLAINED.md (a line of the source, in backquotes; if there are several
+like it, its function() in the same item of the list).
 """
 import glob
 import gzip
@@ -41,7 +42,15 @@ def gcov(folder):
                              if not b.get('throw')]
                     if taken or line['count'] == 0:
                         yield (source['file'], line['line_number'],
-                               line['count'], taken)
+                               line.get('function_name', ''), line['count'],
+                               taken)
+
+
+def explained_in(items, text, function, lines):
+    """Does one of the items name this line, and not just one like it?"""
+    once = sum(line.strip() == text for line in lines) == 1
+    return any(f'`{text}`' in item and (once or f'`{function}()`' in item)
+               for item in items)
 
 
 def main():
@@ -50,23 +59,26 @@ def main():
         return 2
     total = hit = 0
     missed = []
-    for name, number, count, taken in gcov(sys.argv[1]):
+    for name, number, function, count, taken in gcov(sys.argv[1]):
         total += len(taken)
         hit += sum(1 for t in taken if t)
         if count == 0 or any(t == 0 for t in taken):
-            missed.append((name, number))
+            missed.append((name, number, function))
     if not total:
         sys.exit('coverage: no branches found')
     share = 100.0 * hit / total
     explained = ''
+    items = []
     if os.path.exists(sys.argv[2]):
         with open(sys.argv[2], encoding='utf-8') as file:
             explained = file.read()
+    items = explained.split('\n* ')
     unexplained = 0
-    for name, number in sorted(set(missed)):
+    for name, number, function in sorted(set(missed)):
         with open(name, encoding='utf-8') as file:
-            text = file.read().splitlines()[number - 1].strip()
-        known = f'`{text}`' in explained
+            lines = file.read().splitlines()
+        text = lines[number - 1].strip()
+        known = explained_in(items, text, function, lines)
         unexplained += not known
         print(f'{os.path.basename(name)}:{number}: '
               f'{"explained" if known else "NOT TAKEN"}: {text}')

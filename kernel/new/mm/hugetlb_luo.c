@@ -1482,9 +1482,6 @@ static int hugetlb_luo_do_import(void)
 	unsigned long index;
 	int err;
 
-	if (hugetlb_luo_in.imported)
-		return 0;
-
 	/* What memblock could not tell. */
 	if (hugetlb_luo_in.root &&
 	    !kho_folio_preserved(virt_to_phys(hugetlb_luo_in.root),
