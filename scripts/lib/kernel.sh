@@ -207,12 +207,13 @@ END
   rm -rf "$canary"
 }
 
-# make_work_tree: sets KERNEL_WORK, a folder with src/, a copy of KERNEL_TREE
-# that is ours to change. Over our own pristine tree its files are hard links;
-# whoever changes one puts a new file in its place (lay_tree.py does).
+# make_work_tree [ROOM]: sets KERNEL_WORK, a folder below the cache's ROOM with
+# src/, a copy of KERNEL_TREE that is ours to change. Over our own pristine tree
+# its files are hard links; whoever changes one puts a new file in its place
+# (lay_tree.py does).
 make_work_tree() {
   local stamp
-  KERNEL_WORK=$HANDOVER_CACHE/work/$KERNEL_KEY
+  KERNEL_WORK=$HANDOVER_CACHE/${1:-work}/$KERNEL_KEY
   mkdir -p "$KERNEL_WORK"
   if [ -n "${KERNEL_SRC:-}" ]; then
     # Somebody's own tree may change: sizes and times tell.

@@ -63,17 +63,19 @@ END
 }
 
 # kernel_make VARIANT SOURCE ARGUMENT...: make in that variant's build folder.
+# With KERNEL_PLAIN set it makes what is to be booted, and asks no checkers.
 kernel_make() {
-  local build=$KERNEL_WORK/build-$1 source=$2
+  local build=$KERNEL_WORK/build-$1 source=$2 flags
   shift 2
+  flags=(W=1 CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check")
+  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC='ccache gcc')
   # Nothing of the caller's environment, such as ARCH or CFLAGS, gets in.
   env -u ARCH -u CROSS_COMPILE -u KCFLAGS -u MAKEFLAGS -u KBUILD_OUTPUT \
     -u KCONFIG_CONFIG CCACHE_DIR="${CCACHE_DIR:-$HANDOVER_CACHE/ccache}" \
     CCACHE_MAXSIZE=2G LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
     KBUILD_BUILD_TIMESTAMP='2026-01-01' KBUILD_BUILD_USER=handover \
     KBUILD_BUILD_HOST=handover KCHECK_SOURCE="$source" \
-    make -s -j"$(nproc)" -C "$source" O="$build" ARCH=x86_64 W=1 \
-    CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check" "$@"
+    make -s -j"$(nproc)" -C "$source" O="$build" ARCH=x86_64 "${flags[@]}" "$@"
 }
 
 # configure_kernel VARIANT SOURCE FRAGMENT...: .config from tinyconfig and the

@@ -584,8 +584,11 @@ def main():
   parser.add_argument('--scratch', type=pathlib.Path, required=True)
   args = parser.parse_args()
   args.new = args.repo / 'kernel/new'
-  args.sources = sorted(args.new.rglob('*.c'))
-  args.headers = sorted(args.new.rglob('*.h'))
+  # tools/ has programs for userspace, which sim/ knows nothing of.
+  args.sources, args.headers = (
+      sorted(path for path in args.new.rglob(pattern)
+             if path.relative_to(args.new).parts[0] != 'tools')
+      for pattern in ('*.c', '*.h'))
   args.allow = args.repo / 'scripts/lib/shim-differences.txt'
   if not args.sources:
     sys.exit('kernel/new has no C file')

@@ -1,0 +1,78 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Whole kernels with the series in them, to be booted. Source it after kernel.sh
+# and kernel_build.sh.
+
+KERNEL_CONFIG=$REPO/kernel/config
+
+# fragments_of CONFIG: the fragments of that configuration, in order.
+fragments_of() {
+  case $1 in
+    lean) printf '%s\n' lean.config hugetlb-on.config ;;
+    *) return 1 ;;
+  esac
+}
+
+# image_key CONFIG: names all that goes into an image. The selftests and the
+# documentation do not.
+image_key() {
+  {
+    echo "$KERNEL_KEY" "$1"
+    gcc --version
+    ld --version
+    fragments_of "$1" | (cd "$KERNEL_CONFIG" && xargs cat)
+    cd "$REPO/kernel" && find new hooks -type f ! -path 'new/tools/*' \
+      ! -path 'new/Documentation/*' -print0 | sort -z | xargs -0 sha256sum
+  } | hash_of
+}
+
+# build_image CONFIG: sets IMAGE, a folder with bzImage, gen_init_cpio and the
+# headers for userspace in include/. What was built once stays in the cache.
+# With somebody's own tree (KERNEL_SRC), make decides what is new.
+build_image() {
+  local config=$1 images=$HANDOVER_CACHE/images log
+  IMAGE=$images/$(image_key "$config")
+  if [ -e "$IMAGE/bzImage" ] && [ -z "${KERNEL_SRC:-}" ]; then
+    touch "$IMAGE"
+    return 0
+  fi
+  need_packages bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
+    patch perl python3 xz-utils
+  mkdir -p "$HANDOVER_CACHE/kernel-test" "$images"
+  exec 9>"$HANDOVER_CACHE/kernel-test/$KERNEL_KEY.lock"
+  flock -n 9 || {
+    progress 'another kernel is being built; waiting for it'
+    flock 9
+  }
+  make_work_tree kernel-test
+  log=$KERNEL_WORK/build-$config.log
+  run_logged "building the $config kernel" "$log" make_image "$config" || {
+    tail -n 40 "$log" >&2
+    die "the $config kernel does not build; the whole log: $log"
+  }
+  exec 9>&-
+}
+
+make_image() (
+  fragments=()
+  for name in $(fragments_of "$1"); do
+    fragments+=("$KERNEL_CONFIG/$name")
+  done
+  KERNEL_PLAIN=1
+  build=$KERNEL_WORK/build-$1
+  lay_kernel &&
+    configure_kernel "$1" "$KERNEL_WORK/src" "${fragments[@]}" &&
+    kernel_make "$1" "$KERNEL_WORK/src" bzImage &&
+    kernel_make "$1" "$KERNEL_WORK/src" headers || exit 1
+  # Complete, or not there at all.
+  rm -rf "$IMAGE" "$IMAGE.partial"
+  mkdir -p "$IMAGE.partial"
+  cp "$build/arch/x86/boot/bzImage" "$build/usr/gen_init_cpio" \
+    "$build/System.map" "$build/.config" "$IMAGE.partial" &&
+    cp -a "$build/usr/include" "$IMAGE.partial/include" &&
+    mv "$IMAGE.partial" "$IMAGE" || exit 1
+  # Each takes 20 MB; a bisection wants a few.
+  find "$(dirname "$IMAGE")" -mindepth 1 -maxdepth 1 -type d -printf '%T@ %p\n' |
+    sort -rn | tail -n +17 | cut -d' ' -f2- | xargs -r rm -rf
+)
