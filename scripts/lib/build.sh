@@ -7,7 +7,7 @@
 # What the simulator is built from: Debian 12 packages, each for a reason
 # (docs/dependencies.md).
 SIM_PACKAGES=(g++ cmake ninja-build ccache python3 libabsl-dev libgtest-dev
-  librapidcheck-dev libbenchmark-dev libfdt-dev graphviz)
+  librapidcheck-dev libbenchmark-dev libfdt-dev graphviz git)
 
 # build_sim FOLDER [-DOPTION=VALUE...] [-- TARGET...]: configures FOLDER below
 # the top (or an absolute one) and builds it. Shows what failed.

@@ -2,8 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 #
 # Configures the kernel and builds the few objects that matter, with W=1 and
-# sparse, keeping what compiler and sparse said about each. Source it after
-# kernel.sh.
+# sparse, keeping what compiler and sparse said about each, and tells what they
+# said from what they say about the pristine kernel. Source it after kernel.sh.
+
+LIB=$REPO/scripts/lib
 
 # Compiler and sparse run through wrappers that leave their complaints beside
 # the object: an object that make finds up to date says nothing, and yet its
@@ -199,4 +201,112 @@ build_objects() {
     [ -e "$build/kcheck/${object%.o}.c.sparse" ] ||
       { echo "$object: sparse did not run" && return 1; }
   done
+}
+
+# candidates SOURCE: C files there: what the series touches (TOUCHED), and what
+# includes its headers most.
+candidates() {
+  {
+    printf '%s\n' "${TOUCHED[@]}" | grep '\.c$'
+    cd "$1" && ls kernel/liveupdate/*.c mm/hugetlb*.c mm/memfd*.c \
+      fs/hugetlbfs/*.c
+  } | sort -u | while read -r name; do
+    [ ! -e "$1/$name" ] || printf '%s\n' "$name"
+  done
+}
+
+# run_build BASE VARIANT FRAGMENT...: builds the objects in the pristine tree
+# (as BASE, with the last fragment left out) and in ours (as VARIANT), and
+# prints the warnings that only ours has. The variant "off" is the one that may do
+# without the C files of NEW.
+run_build() {
+  local base=$1 variant=$2 objects names=() object status=0 done_file want
+  shift 2
+  local base_fragments=("${@:1:$#-1}") src=$KERNEL_WORK/src
+  configure_kernel "$base" "$KERNEL_TREE" "${base_fragments[@]}" || return 1
+  configure_kernel "$variant" "$src" "$@" || return 1
+  mapfile -t objects < <(objects_of "$base" "$KERNEL_TREE" \
+    $(candidates "$KERNEL_TREE"))
+  # The pristine tree does not change: once is enough.
+  done_file=$KERNEL_WORK/build-$base/kcheck/done
+  want=$(cat "$KERNEL_WORK/build-$base/kcheck/config" && echo "${objects[*]}")
+  if [ "$(cat "$done_file" 2>/dev/null)" != "$want" ]; then
+    build_objects "$base" "$KERNEL_TREE" "${objects[@]}" || {
+      echo 'the pristine tree does not build; run with --clean'
+      return 1
+    }
+    printf '%s\n' "$want" >"$done_file"
+  fi
+  mapfile -t objects < <(objects_of "$variant" "$src" $(candidates "$src"))
+  printf '%s\n' "${objects[@]}" >"$KERNEL_WORK/objects-$variant"
+  build_objects "$variant" "$src" "${objects[@]}" || return 1
+  for object in "${objects[@]}"; do
+    names+=("$object.cc" "${object%.o}.c.sparse" "$object.objtool")
+  done
+  python3 "$LIB/new_warnings.py" --base "$KERNEL_WORK/build-$base/kcheck" \
+    --base-tree "$KERNEL_TREE" --tree "$src" \
+    --logs "$KERNEL_WORK/build-$variant/kcheck" "${names[@]}" || status=1
+  if [ "$variant" != off ]; then
+    # The option is on: then every C file of kernel/new was compiled.
+    for object in "${NEW[@]}"; do
+      case $object in
+        # Programs for userspace: scripts/kernel-test builds and runs them.
+        tools/*) ;;
+        *.c)
+          grep -qx "${object%.c}.o" "$KERNEL_WORK/objects-$variant" || {
+            echo "$object is not built: no hook names it in a Makefile"
+            status=1
+          }
+          ;;
+      esac
+    done
+  fi
+  return $status
+}
+
+# run_kernel_doc: prints what kernel-doc says of the files of TOUCHED as they are
+# in the work tree and not of the pristine ones.
+run_kernel_doc() {
+  local name side logs=$KERNEL_WORK/kernel-doc status=0 names=()
+  rm -rf "$logs"
+  for name in "${TOUCHED[@]}"; do
+    case $name in *.c | *.h) ;; *) continue ;; esac
+    names+=("$name.log")
+    for side in pristine:"$KERNEL_TREE" patched:"$KERNEL_WORK/src"; do
+      mkdir -p "$logs/${side%%:*}/${name%/*}"
+      [ -e "${side#*:}/$name" ] || continue
+      PYTHONDONTWRITEBYTECODE=1 python3 \
+        "$KERNEL_TREE/tools/docs/kernel-doc" -none -Wall "${side#*:}/$name" \
+        2>&1 | sed 's/^\(Warning\|Error\): \(\S*:[0-9]*\) /\2: \1: /' \
+        >"$logs/${side%%:*}/$name.log"
+    done
+    # Python prints a traceback when the tool itself breaks.
+    if grep -q '^Traceback' "$logs/patched/$name.log"; then
+      cat "$logs/patched/$name.log"
+      status=1
+    fi
+  done
+  python3 "$LIB/new_warnings.py" --base "$logs/pristine" \
+    --base-tree "$KERNEL_TREE" --logs "$logs/patched" \
+    --tree "$KERNEL_WORK/src" "${names[@]}" || status=1
+  return $status
+}
+
+# The names of the checks that failed.
+FAILED=''
+
+# result CHECK STATUS LOG NOTE: the line of one check; on a failure with what
+# was found.
+result() {
+  progress_end
+  if [ "$2" = 0 ]; then
+    printf 'PASS %-10s  %s\n' "$1" "$4"
+  else
+    FAILED="$FAILED $1"
+    printf 'FAIL %-10s  %s\n' "$1" "$4"
+    sed "s,$KERNEL_WORK/src/,,g; s,$KERNEL_WORK/,,g
+         /^make\[*[0-9]*\]*: /d; s/^/     /" "$3" | head -n 60
+    [ "$(wc -l <"$3")" -le 60 ] ||
+      printf '     ... the whole list: %s\n' "$3"
+  fi
 }

@@ -128,6 +128,13 @@ class Usage(unittest.TestCase):
                 ('kernel-check --only=build', "no check 'build'"),
                 ('kernel-check --only=twins,', "no check ''"),
                 ('kernel-check --only=', "no check ''"),
+                ('series', 'no DIR'),
+                ('series --bogus', "unknown argument '--bogus'"),
+                ('series one two', "'two' is a second DIR"),
+                ('series --clean one', '--clean is for --check'),
+                ('series --author=me one', "'me' is no 'NAME <ADDRESS>'"),
+                (f'series {__file__}', 'is no folder'),
+                (f'series {LIB}', 'is not empty; --force'),
                 ('mutants --bogus', "'--bogus'"),
                 ('mutants no-such', "'no-such'")):
             with self.subTest(command):
@@ -155,9 +162,12 @@ class Usage(unittest.TestCase):
     def test_folders_that_cannot_be_written(self):
         with tempfile.NamedTemporaryFile() as file:
             environment = dict(os.environ, XDG_CACHE_HOME=file.name)
-            for name in ('demo', 'kernel-check', 'fetch-kernel', 'mutants'):
-                with self.subTest(name):
-                    status, output = run(f'{SCRIPTS}/{name}', env=environment)
+            for command in ('demo', 'kernel-check', 'fetch-kernel', 'mutants',
+                            'series --check'):
+                with self.subTest(command):
+                    name, *words = command.split()
+                    status, output = run(f'{SCRIPTS}/{name}', *words,
+                                         env=environment)
                     self.assertEqual(status, 1, output)
                     self.assertEqual(len(output.splitlines()), 1, output)
                     self.assertIn(f'cannot write the folder {file.name}/',
@@ -180,10 +190,81 @@ class Usage(unittest.TestCase):
 
     def test_help(self):
         for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
-                     'kernel-check', 'mutants'):
+                     'kernel-check', 'mutants', 'series'):
             status, output = run(f'{SCRIPTS}/{name}', '--help')
             self.assertEqual(status, 0, output)
             self.assertIn(f'usage: scripts/{name}', output)
+
+
+class Series(unittest.TestCase):
+    """write_series.py on a kernel of one file."""
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.put('linux/mm/a.c', 'int a;\n')
+        self.put('kernel/hooks/0001-a.patch',
+                 'Subject: [PATCH] mm: make a long\n\nIt was short.\n\n---\n'
+                 'diff --git a/mm/a.c b/mm/a.c\n--- a/mm/a.c\n+++ b/mm/a.c\n'
+                 '@@ -1 +1 @@\n-int a;\n+long a;\n')
+        self.put('kernel/new/mm/b.c', 'int b;\n')
+        self.put('kernel/series', '# order\n0001-a.patch mm/b.c\n')
+        self.put('kernel/cover-letter.txt', 'Subject: mm: a\n\nWhy.\n')
+
+    def put(self, name, text):
+        path = os.path.join(self.folder, name)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(path, 'w', encoding='utf-8') as file:
+            file.write(text)
+
+    def write(self, out):
+        # What the caller's git is told to do does not show.
+        environment = dict(os.environ, GIT_DIR='/nowhere', TZ='Asia/Tokyo',
+                           GIT_AUTHOR_DATE='2001-01-01T00:00:00Z')
+        return run(sys.executable, f'{LIB}/write_series.py',
+                   f'--pristine={self.folder}/linux',
+                   f'--kernel={self.folder}/kernel',
+                   '--author=A B <a@b.example>',
+                   f'--out={self.folder}/{out}', env=environment)
+
+    def read(self, name):
+        with open(os.path.join(self.folder, name), encoding='utf-8') as file:
+            return file.read()
+
+    def test_patches_are_what_would_be_mailed(self):
+        self.assertEqual(self.write('one'), (0, ''))
+        patch = self.read('one/0001-mm-make-a-long.patch')
+        for text in ('From: A B <a@b.example>\n',
+                     'Subject: [PATCH 1/1] mm: make a long\n',
+                     '\n\nIt was short.\n\nSigned-off-by: A B <a@b.example>\n'
+                     '---\n', '+long a;\n', '+++ b/mm/b.c\n'):
+            self.assertIn(text, patch)
+        cover = self.read('one/0000-cover-letter.patch')
+        for text in ('Subject: [PATCH 0/1] mm: a\n', '\n\nWhy.\n\nA B (1):\n',
+                     ' 2 files changed, 2 insertions(+), 1 deletion(-)'):
+            self.assertIn(text, cover)
+        self.assertEqual(self.write('two'), (0, ''))
+        for name in sorted(os.listdir(f'{self.folder}/one')):
+            self.assertEqual(self.read(f'one/{name}'),
+                             self.read(f'two/{name}'))
+
+    def test_mistakes_are_named(self):
+        for name, text, says in (
+                ('new/c.c', 'int c;\n',
+                 'kernel/new/c.c is not in kernel/series'),
+                ('series', '0001-a.patch mm/b.c mm/b.c\n',
+                 'kernel/series:1: kernel/new/mm/b.c stands there twice'),
+                ('series', '0002-b.patch\n',
+                 'kernel/series:1: kernel/hooks/0002-b.patch does not exist'),
+                ('cover-letter.txt', 'Why.\n', "begin with 'Subject: '")):
+            with self.subTest(says):
+                self.setUp()
+                self.put(f'kernel/{name}', text)
+                status, output = self.write('out')
+                self.assertEqual(status, 1, output)
+                self.assertIn(says, output)
+                self.assertEqual(len(output.splitlines()), 1, output)
 
 
 if __name__ == '__main__':
