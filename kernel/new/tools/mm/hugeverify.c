@@ -773,7 +773,9 @@ static bool has_data(int fd, uint64_t offset, uint64_t page_size)
 	size_t i;
 
 	while (done < page_size) {
-		ssize_t ret = read_at(fd, words, sizeof(words), offset + done);
+		uint64_t left = page_size - done;
+		ssize_t ret = read_at(fd, words, left < sizeof(words) ? left :
+				      sizeof(words), offset + done);
 
 		if (ret <= 0)
 			return false;
