@@ -57,6 +57,10 @@
 #define KERNEL_IMAGE	"/kernel"
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
+#define HUGEVERIFY	"/hugeverify"
+/* What hugeverify recorded in the kernel before, and in this one. */
+#define RECORD_BEFORE	"/record-before"
+#define RECORD_NOW	"/record-now"
 /* What all kernels of all tests are booted with. */
 #define COMMON_ARGS	"console=ttyS0 panic=-1 oops=panic kho=on liveupdate=on"
 
@@ -696,6 +700,63 @@ static void load_state(void)
 }
 
 /*
+ * What tools/mm/hugeverify makes of it
+ */
+
+/* Return: its exit status. */
+static int run_hugeverify(char *const argv[])
+{
+	pid_t pid = fork();
+	int status;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		execve(HUGEVERIFY, argv, (char *const []){ NULL });
+		fail_exit(HUGEVERIFY);
+	}
+	if (waitpid(pid, &status, 0) != pid || !WIFEXITED(status))
+		ksft_exit_fail_msg("hugeverify did not end as it should\n");
+
+	return WEXITSTATUS(status);
+}
+
+/* All files of the state, in its order. They are called by their tokens. */
+static void record_files(const char *path, const int *fds)
+{
+	static char words[MAX_FILES][2][32];
+	char *argv[4 + 3 * MAX_FILES + 1] = {
+		HUGEVERIFY, "record", "--out", (char *)path,
+	};
+	int n = 4;
+	__u32 i;
+
+	for (i = 0; i < state.nr_files; i++) {
+		snprintf(words[i][0], sizeof(words[i][0]), "%llu",
+			 state.files[i].token);
+		snprintf(words[i][1], sizeof(words[i][1]), "/proc/%d/fd/%d",
+			 getpid(), fds[i]);
+		argv[n++] = "--label";
+		argv[n++] = words[i][0];
+		argv[n++] = words[i][1];
+	}
+	unlink(path);
+	check_eq("hugeverify record", run_hugeverify(argv), 0);
+}
+
+/* With what the kernel before recorded: 0 if all is the same. */
+static int compare_files(const int *fds)
+{
+	char *argv[5] = {
+		HUGEVERIFY, "compare", RECORD_BEFORE, RECORD_NOW, NULL,
+	};
+
+	record_files(RECORD_NOW, fds);
+
+	return run_hugeverify(argv);
+}
+
+/*
  * The next kernel
  */
 
@@ -755,6 +816,7 @@ static void cpio_entry(int out, const char *name, unsigned int mode,
 /* The initramfs of the next kernel is like that of this one. */
 static int make_initramfs(void)
 {
+	struct stat st;
 	int fd = open(INITRAMFS_IMAGE, O_WRONLY | O_CREAT | O_TRUNC, 0600);
 
 	if (fd < 0)
@@ -766,6 +828,10 @@ static int make_initramfs(void)
 	cpio_entry(fd, "dev/console", S_IFCHR | 0600, 5, 1, NULL);
 	cpio_entry(fd, "init", S_IFREG | 0755, 0, 0, INIT_BINARY);
 	cpio_entry(fd, "kernel", S_IFREG | 0644, 0, 0, KERNEL_IMAGE);
+	cpio_entry(fd, "hugeverify", S_IFREG | 0755, 0, 0, HUGEVERIFY);
+	if (!stat(RECORD_BEFORE, &st))
+		cpio_entry(fd, RECORD_BEFORE + 1, S_IFREG | 0600, 0, 0,
+			   RECORD_BEFORE);
 	cpio_entry(fd, "TRAILER!!!", 0, 0, 0, NULL);
 	close(fd);
 
@@ -908,11 +974,13 @@ static void forget_files(void)
 
 static void roundtrip_2m_1(void)
 {
-	int session = new_session("roundtrip");
+	int session = new_session("roundtrip"), fds[3];
 
-	preserve_full(session, 10, SZ_2M, 16, 0);
-	preserve_full(session, 11, SZ_2M, 20, 1);
-	preserve_sparse(session, 12, SZ_2M, 24);
+	fds[0] = preserve_full(session, 10, SZ_2M, 16, 0);
+	fds[1] = preserve_full(session, 11, SZ_2M, 20, 1);
+	fds[2] = preserve_sparse(session, 12, SZ_2M, 24);
+	check_pools_in_use(SZ_2M, 64, 64, 0, 0);
+	record_files(RECORD_BEFORE, fds);
 	check_pools_in_use(SZ_2M, 64, 64, 0, 0);
 	live_update(ROUNDTRIP_2M_ARGS);
 }
@@ -929,6 +997,11 @@ static void roundtrip_2m_2(void)
 	check_pools_in_use(SZ_2M, 64, 64, 0, 0);
 	finish(session);
 	check_pools_in_use(SZ_2M, 64, 64, 0, 0);
+	check_eq("hugeverify compare", compare_files(fds), 0);
+	/* It is not content with anything. */
+	fill_page(&state.files[0], fds[0], 3, 0);
+	check_eq("hugeverify compare after a change", compare_files(fds), 1);
+	check_pools_in_use(SZ_2M, 64, 64, 0, 0);
 	close_all(fds);
 	check_pools_free(SZ_2M, 64, 64);
 }
@@ -938,12 +1011,13 @@ static void roundtrip_2m_2(void)
 
 static void roundtrip_1g_1(void)
 {
-	int session = new_session("roundtrip");
+	int session = new_session("roundtrip"), fds[3];
 
 	print_pools("at first");
-	preserve_full(session, 10, SZ_1G, 1, 0);
-	preserve_full(session, 11, SZ_2M, 8, 1);
-	preserve_last(session, 12, SZ_1G, 3, 1);
+	fds[0] = preserve_full(session, 10, SZ_1G, 1, 0);
+	fds[1] = preserve_full(session, 11, SZ_2M, 8, 1);
+	fds[2] = preserve_last(session, 12, SZ_1G, 3, 1);
+	record_files(RECORD_BEFORE, fds);
 	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
 	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
 	live_update(ROUNDTRIP_1G_ARGS);
@@ -961,6 +1035,7 @@ static void roundtrip_1g_2(void)
 	retrieve_all(session, fds);
 	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
 	finish(session);
+	check_eq("hugeverify compare", compare_files(fds), 0);
 	close_all(fds);
 	check_pools_free(SZ_1G, 1, 1);
 	check_pools_free(SZ_2M, 32, 32);
