@@ -13,8 +13,8 @@
 // Follows mm/vmalloc.c: an area has a vm_struct and an array of its order-0
 // pages. Left out is what vmalloc is for: there is no second address space, so
 // the frames are one contiguous run and the area's address is that of the
-// direct map. It fails where no such run is free, or would have to be larger
-// than the buddy allocator's largest block.
+// direct map. It fails where no such run is free; one that is larger than the
+// buddy allocator's largest block is got together as a gigantic page is.
 
 namespace sim {
 namespace {
@@ -49,8 +49,10 @@ void* Allocate(unsigned long size, gfp_t gfp) {
   if (size == 0 || M().Fails(FailKind::kAlloc, "vmalloc")) return nullptr;
   const uint64_t nr = PFN_UP(size);
   const unsigned order = static_cast<unsigned>(get_order(size));
-  if (order > MAX_PAGE_ORDER) return nullptr;
-  struct page* first = TakePages(gfp, order, -1, nullptr);
+  struct page* first =
+      order > MAX_PAGE_ORDER
+          ? alloc_contig_frozen_pages(1UL << order, gfp, -1, nullptr)
+          : TakePages(gfp, order, -1, nullptr);
   if (first == nullptr) return nullptr;
   // split_page(), and back with what was not asked for.
   for (uint64_t i = 0; i < (uint64_t{1} << order); ++i) {
