@@ -89,17 +89,8 @@ Table ReadTable() {
   return table;
 }
 
-// The checksum of a record of `bytes`, whose own field is at `offset`.
 void Resum(uint64_t phys, size_t offset, size_t bytes) {
-  std::vector<u32> words(bytes / sizeof(u32));
-  std::memcpy(words.data(), M().memory().base() + phys,
-              words.size() * sizeof(u32));
-  const size_t before = offset / sizeof(u32);
-  const u32 csum =
-      jhash2(words.data(), static_cast<u32>(before), HUGETLB_LUO_VERSION);
-  Store<u32>(phys + offset,
-             jhash2(words.data() + before + 1,
-                    static_cast<u32>(words.size() - before - 1), csum));
+  Store<u32>(phys + offset, RecordChecksum(phys, offset, bytes));
 }
 
 void ResumRoot(uint64_t phys) {
@@ -282,6 +273,17 @@ void CorruptRun(const Table::Run& run, const Command& c) {
 }
 
 }  // namespace
+
+uint32_t RecordChecksum(uint64_t phys, size_t offset, size_t bytes) {
+  std::vector<u32> words(bytes / sizeof(u32));
+  std::memcpy(words.data(), M().memory().base() + phys,
+              words.size() * sizeof(u32));
+  const size_t before = offset / sizeof(u32);
+  const u32 csum =
+      jhash2(words.data(), static_cast<u32>(before), HUGETLB_LUO_VERSION);
+  return jhash2(words.data() + before + 1,
+                static_cast<u32>(words.size() - before - 1), csum);
+}
 
 bool OutgoingTable(uint64_t* phys, uint64_t* bytes) {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return false;

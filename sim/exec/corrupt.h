@@ -2,6 +2,7 @@
 #ifndef SIM_EXEC_CORRUPT_H_
 #define SIM_EXEC_CORRUPT_H_
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -18,6 +19,10 @@ void CorruptTable(const std::vector<::handover::model::Command>& corruptions);
 // What KHO's device tree says about HugeTLB's root record, true or not. False:
 // there is none.
 bool OutgoingTable(uint64_t* phys, uint64_t* bytes);
+
+// The checksum of a record of `bytes` at `phys`, whose own field is at
+// `offset`.
+uint32_t RecordChecksum(uint64_t phys, size_t offset, size_t bytes);
 
 // Where HugeTLB's root record lies that the next kernel is going to find; 0:
 // there is none.

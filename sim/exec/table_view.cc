@@ -33,14 +33,7 @@ T Load(uint64_t phys) {
 }
 
 bool ChecksumRight(uint64_t phys, size_t offset, size_t bytes, uint32_t is) {
-  std::vector<u32> words(bytes / sizeof(u32));
-  std::memcpy(words.data(), M().memory().base() + phys,
-              words.size() * sizeof(u32));
-  const size_t before = offset / sizeof(u32);
-  const u32 csum =
-      jhash2(words.data(), static_cast<u32>(before), HUGETLB_LUO_VERSION);
-  return is == jhash2(words.data() + before + 1,
-                      static_cast<u32>(words.size() - before - 1), csum);
+  return is == RecordChecksum(phys, offset, bytes);
 }
 
 class Reader {

@@ -1118,9 +1118,9 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 	u32 n;
 
 	for (n = 0; n < run->nr; n++) {
-		unsigned long pfn;
+		unsigned long frame = (unsigned long)run->frame + n;
+		unsigned long pfn = hugetlb_luo_pfn(in->h, frame);
 
-		pfn = hugetlb_luo_pfn(in->h, (unsigned long)run->frame + n);
 		if (pfn >= max_pfn)
 			return -ENXIO;
 		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
