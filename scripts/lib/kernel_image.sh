@@ -10,6 +10,10 @@ KERNEL_CONFIG=$REPO/kernel/config
 fragments_of() {
   case $1 in
     lean) printf '%s\n' lean.config hugetlb-on.config ;;
+    checking) printf '%s\n' lean.config checking.config hugetlb-on.config ;;
+    # The next kernel of a test, which lacks the option.
+    lean-off) printf '%s\n' lean.config hugetlb-off.config ;;
+    checking-off) printf '%s\n' lean.config checking.config hugetlb-off.config ;;
     *) return 1 ;;
   esac
 }
@@ -22,9 +26,20 @@ image_key() {
     gcc --version
     ld --version
     fragments_of "$1" | (cd "$KERNEL_CONFIG" && xargs cat)
-    cd "$REPO/kernel" && find new hooks -type f ! -path 'new/tools/*' \
-      ! -path 'new/Documentation/*' -print0 | sort -z | xargs -0 sha256sum
+    cd "$REPO/kernel" && sources_of "$1" | xargs -0 sha256sum
   } | hash_of
+}
+
+# sources_of CONFIG: the files of kernel/ that such an image is made from, each
+# ended by a zero byte. Without the option mm/hugetlb_luo.c is not compiled.
+sources_of() {
+  local without=()
+  [[ $1 != *-off ]] || without=(! -path 'new/mm/*')
+  {
+    find new -type f ! -path 'new/tools/*' ! -path 'new/Documentation/*' \
+      "${without[@]}" -print0
+    grep -lZP '^\+\+\+ b/(?!tools/|Documentation/)' hooks/*.patch
+  } | sort -z
 }
 
 # build_image CONFIG: sets IMAGE, a folder with bzImage, gen_init_cpio and the

@@ -1,0 +1,176 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+#
+# Chains of kernels in QEMU, and what has to be in their initramfs. Source it
+# after kernel_image.sh.
+
+SELFTEST=tools/testing/selftests/liveupdate
+PROGRAM_SOURCES=("$REPO/kernel/new/$SELFTEST"/luo_hugetlb*.c)
+LOGS=$REPO/build/kernel-test
+# Seconds that a test may take.
+LIMIT=300
+# Machines at a time. A machine has two processors and keeps one of ours busy.
+JOBS=$(nproc)
+
+make_scratch() {
+  mkdir -p "$LOGS"
+  scratch=$(mktemp -d) || die 'no temporary folder; does $TMPDIR exist?'
+  trap 'rm -rf "$scratch"' EXIT
+  trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT
+  trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
+}
+
+# build_program NAME ARGUMENT...: as the kernel's own vmtest.sh builds its tests.
+build_program() {
+  local name=$1
+  shift
+  gcc -s -static -O2 -Wall -Wno-unused-function -Werror -nostdinc -nostdlib \
+    -fno-stack-protector -fno-asynchronous-unwind-tables -fno-ident \
+    -I "$IMAGE/include" -I "$KERNEL_TREE/tools/include/nolibc" \
+    -o "$scratch/$name" "$@"
+}
+
+# build_programs: the selftests and what they run, into scratch.
+build_programs() {
+  local lib=$KERNEL_TREE/$SELFTEST/lib new=$REPO/kernel/new source
+  for source in "${PROGRAM_SOURCES[@]}"; do
+    build_program "$(basename "$source" .c)" -I "$new/$SELFTEST/lib/include" \
+      -I "$lib/include" -I "$KERNEL_TREE/${SELFTEST%/*}" \
+      "$source" "$new/$SELFTEST"/lib/*.c "$lib/lu_utils.c" || return 1
+  done
+  build_program hugeverify "$new/tools/mm/hugeverify.c"
+}
+
+# list_tests CONFIG [NAME...]: the tests that such a kernel can run, or those
+# named, a line each: the program, and what its --list says. A test needs "-"
+# (nothing), "no-option" (a second kernel that lacks it), or a configuration.
+list_tests() {
+  local config=$1 source program name mib stages needs append
+  shift
+  for source in "${PROGRAM_SOURCES[@]}"; do
+    program=$(basename "$source" .c)
+    "$scratch/$program" --list >"$scratch/listed" || return 1
+    while read -r name mib stages needs append; do
+      [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
+      case $needs in
+        - | no-option | "$config") ;;
+        *) continue ;;
+      esac
+      printf '%s %s %s %s %s %s\n' "$program" "$name" "$mib" "$stages" \
+        "$needs" "$append"
+    done <"$scratch/listed"
+  done
+}
+
+# make_initramfs PROGRAM [WITHOUT]: the test as init, what it runs, and the
+# kernels that it loads; WITHOUT is one that lacks the option.
+make_initramfs() {
+  cat >"$scratch/cpio_list" <<END
+dir /dev 0755 0 0
+dir /proc 0755 0 0
+dir /sys 0755 0 0
+dir /debugfs 0755 0 0
+nod /dev/console 0600 0 0 c 5 1
+file /init $scratch/$1 0755 0 0
+file /hugeverify $scratch/hugeverify 0755 0 0
+file /kernel $IMAGE/bzImage 0644 0 0
+${2:+file /kernel-no-option $2/bzImage 0644 0 0}
+END
+  "$IMAGE/gen_init_cpio" "$scratch/cpio_list"
+}
+
+# prepare_machines CONFIG: an initramfs for each program and need of the list on
+# standard input.
+prepare_machines() {
+  local config=$1 program needs kernel=$IMAGE without
+  sort -u -k1,1 -k5,5 | while read -r program _ _ _ needs _; do
+    without=''
+    if [ "$needs" = no-option ]; then
+      build_image "$config-off"
+      without=$IMAGE
+      IMAGE=$kernel
+    fi
+    make_initramfs "$program" "$without" \
+      >"$scratch/initramfs-$program-$needs" ||
+      die 'making an initramfs failed; see above'
+  done || exit 1
+}
+
+# run_qemu LOG MIB INITRAMFS COMMAND_LINE: until the machine resets by anything
+# but kexec. The accelerator is named: a KVM device may be there and hang.
+run_qemu() {
+  local log=$1 mib=$2 initramfs=$3 append=$4
+  : >"$log"
+  timeout --kill-after=10 "$LIMIT" qemu-system-x86_64 \
+    -accel tcg,thread=multi -cpu max -m "$((2 * mib))" \
+    -smp 2,sockets=2,cores=1,threads=1 \
+    -object "memory-backend-ram,id=m0,size=${mib}M" \
+    -object "memory-backend-ram,id=m1,size=${mib}M" \
+    -numa node,nodeid=0,cpus=0,memdev=m0 \
+    -numa node,nodeid=1,cpus=1,memdev=m1 \
+    -nodefaults -display none -no-reboot -serial "file:$log" \
+    -kernel "$IMAGE/bzImage" -initrd "$initramfs" -append "$append"
+}
+
+# run_test NUMBER CONFIG PROGRAM NAME MIB STAGES NEEDS COMMAND_LINE: prints what
+# KTAP has for it. Fails if the test does.
+run_test() {
+  local number=$1 config=$2 program=$3 name=$4 mib=$5 stages=$6 needs=$7
+  local append=$8 log=$LOGS/$2-$4.log start=$SECONDS status verdict=0
+  run_qemu "$log" "$mib" "$scratch/initramfs-$program-$needs" "$append" \
+    >"$scratch/qemu-$number" 2>&1
+  status=$?
+  python3 "$REPO/scripts/lib/serial_log.py" --name "$name" --stages "$stages" \
+    "$log" || verdict=1
+  if [ $status != 0 ]; then
+    verdict=1
+    sed 's/^/# qemu: /' "$scratch/qemu-$number"
+    [ $status != 124 ] && [ $status != 137 ] ||
+      echo "# FAILED: it hung; ended after $LIMIT s"
+  fi
+  if [ $verdict = 0 ]; then
+    echo "ok $number $name # $config kernel, $((SECONDS - start)) s"
+  else
+    echo "# serial log: $log"
+    echo "not ok $number $name # $config kernel"
+  fi
+  return $verdict
+}
+
+# print_done: what the tests said, in their order, as far as they are through.
+print_done() {
+  while [ -e "$scratch/status-$printed" ]; do
+    progress_end
+    cat "$scratch/out-$printed"
+    [ "$(cat "$scratch/status-$printed")" = 0 ] || failures=$((failures + 1))
+    printed=$((printed + 1))
+  done
+}
+
+# run_tests CONFIG: the tests of the list on standard input, JOBS at a time.
+run_tests() {
+  local config=$1 lines number=0 printed=1 failures=0 program name mib stages
+  local needs append
+  mapfile -t lines
+  printf 'KTAP version 1\n# %s kernel\n1..%d\n' "$config" "${#lines[@]}"
+  rm -f "$scratch"/status-* "$scratch"/out-*
+  for line in "${lines[@]}"; do
+    read -r program name mib stages needs append <<<"$line"
+    number=$((number + 1))
+    while [ "$(jobs -rp | wc -l)" -ge "$JOBS" ]; do
+      wait -n
+      print_done
+    done
+    progress "$config kernel: $name ($number of ${#lines[@]})"
+    {
+      run_test $number "$config" "$program" "$name" "$mib" "$stages" \
+        "$needs" "$append" >"$scratch/out-$number" 2>&1
+      echo $? >"$scratch/status-$number.new"
+      mv "$scratch/status-$number.new" "$scratch/status-$number"
+    } &
+  done
+  wait
+  print_done
+  echo "# Totals: pass:$((number - failures)) fail:$failures"
+  [ $failures = 0 ]
+}
