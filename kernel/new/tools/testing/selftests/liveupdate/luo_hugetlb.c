@@ -838,7 +838,7 @@ static void memory_counted_4(void)
 /* --- no_option: the second kernel does not know what it is given --- */
 
 #define NO_OPTION_ARGS	"hugepages=32"
-#define NO_OPTION_PAGES	20
+#define NO_OPTION_PAGES	12
 #define NO_OPTION_IMAGE	"/kernel-no-option"
 
 static void no_option_1(void)

@@ -402,6 +402,9 @@ static void be_init(const struct chain_test *tests, unsigned int nr)
 	}
 	while (waitpid(-1, &status, 0) != pid)
 		;
+	if (WTERMSIG(status))
+		ksft_print_msg("FAILURE: ended by signal %d\n",
+			       WTERMSIG(status));
 	reboot(RB_AUTOBOOT);
 }
 
