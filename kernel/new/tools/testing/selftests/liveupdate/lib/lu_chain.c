@@ -80,6 +80,7 @@ void print_memory(const char *when)
 	ksft_print_msg("memory: total %ld kB, free %ld kB (%s)\n",
 		       memory_number("MemTotal:"), memory_number("MemFree:"), when);
 }
+
 /*
  * Sessions
  */

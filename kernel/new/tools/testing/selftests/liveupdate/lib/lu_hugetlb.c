@@ -86,7 +86,7 @@ int write_number(const char *path, long number)
 }
 
 void pool_path(char *path, size_t len, unsigned long size, int nid,
-		      const char *name)
+	       const char *name)
 {
 	if (nid < 0)
 		snprintf(path, len, "/sys/kernel/mm/hugepages/hugepages-%lukB/%s",
@@ -133,7 +133,7 @@ void print_pools(const char *when)
 }
 
 bool check_pool(unsigned long size, int nid, long nr, long free,
-		       long surplus)
+		long surplus)
 {
 	struct pool pool = read_pool(size, nid);
 
@@ -168,7 +168,7 @@ long pages_on(unsigned long size, int nid)
  * @nr1 pages in all on the nodes, @surplus0 and @surplus1 of them surplus.
  */
 void check_pools_in_use(unsigned long size, long nr0, long nr1,
-			       long surplus0, long surplus1)
+			long surplus0, long surplus1)
 {
 	long used0 = pages_on(size, 0), used1 = pages_on(size, 1);
 
@@ -284,7 +284,7 @@ void *map_any_page(int fd, __u64 page_size, __u64 index)
 }
 
 int create_file(struct file_state *f, __u64 token, __u64 page_size,
-		       __u64 nr_pages)
+		__u64 nr_pages)
 {
 	unsigned int flags = MFD_HUGETLB | MFD_ALLOW_SEALING;
 	int fd;
@@ -349,7 +349,7 @@ int fill_page(struct file_state *f, int fd, __u64 index, int nid)
 }
 
 void fill_pages(struct file_state *f, int fd, __u64 first, __u64 nr,
-		       int nid)
+		int nid)
 {
 	__u64 i;
 
@@ -538,7 +538,7 @@ int compare_files(const int *fds)
 
 /* A file with all its pages on @nid, and a position. */
 int preserve_full(int session, __u64 token, __u64 page_size, __u64 nr,
-			 int nid)
+		  int nid)
 {
 	struct file_state *f = new_file_state();
 	int fd = create_file(f, token, page_size, nr);
@@ -579,7 +579,7 @@ int preserve_sparse(int session, __u64 token, __u64 page_size, __u64 nr)
 
 /* A file with nothing but a page at its end. */
 int preserve_last(int session, __u64 token, __u64 page_size, __u64 nr,
-			 int nid)
+		  int nid)
 {
 	struct file_state *f = new_file_state();
 	int fd = create_file(f, token, page_size, nr);
