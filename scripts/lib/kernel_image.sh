@@ -13,6 +13,7 @@ fragments_of() {
   case $1 in
     lean) printf '%s\n' lean.config hugetlb-on.config ;;
     checking) printf '%s\n' lean.config checking.config hugetlb-on.config ;;
+    cost) printf '%s\n' lean.config cost.config hugetlb-on.config ;;
     # The next kernel of a test, which lacks the option.
     lean-off) printf '%s\n' lean.config hugetlb-off.config ;;
     *) return 1 ;;

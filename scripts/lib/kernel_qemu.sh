@@ -11,6 +11,8 @@ LOGS=$REPO/build/kernel-test
 LIMIT=300
 # Machines at a time. A machine has two processors and keeps one of ours busy.
 JOBS=$(nproc)
+# The accelerator is named: a KVM device may be there and hang.
+ACCEL=(-accel tcg,thread=multi)
 
 make_scratch() {
   mkdir -p "$LOGS"
@@ -97,12 +99,12 @@ prepare_machines() {
 }
 
 # run_qemu LOG MIB INITRAMFS COMMAND_LINE: until the machine resets by anything
-# but kexec. The accelerator is named: a KVM device may be there and hang.
+# but kexec.
 run_qemu() {
   local log=$1 mib=$2 initramfs=$3 append=$4
   : >"$log"
   timeout --kill-after=10 "$LIMIT" qemu-system-x86_64 \
-    -accel tcg,thread=multi -cpu max -m "$((2 * mib))" \
+    "${ACCEL[@]}" -cpu max -m "$((2 * mib))" \
     -smp 2,sockets=2,cores=1,threads=1 \
     -object "memory-backend-ram,id=m0,size=${mib}M" \
     -object "memory-backend-ram,id=m1,size=${mib}M" \

@@ -128,6 +128,8 @@ class Usage(unittest.TestCase):
                 ('kernel-check --only=build', "no check 'build'"),
                 ('kernel-check --only=twins,', "no check ''"),
                 ('kernel-check --only=', "no check ''"),
+                ('kernel-cost --bogus', "unknown argument '--bogus'"),
+                ('kernel-cost --limit=1s', 'no number of seconds'),
                 ('series', 'no DIR'),
                 ('series --bogus', "unknown argument '--bogus'"),
                 ('series one two', "'two' is a second DIR"),
@@ -252,6 +254,90 @@ class SerialLog(unittest.TestCase):
                 found = self.judge(self.LOG[:3] + [line] + self.LOG[3:])
                 self.assertEqual(len(found), 1, found)
                 self.assertIn(line.lstrip('# '), found[0])
+
+
+def cost_log():
+    """In ns: 10 to read the clock, 100 a file, 20 a page, 30 to freeze a file."""
+    log = ['cost nothing files=0 pages=0 runs=0 rounds=9 min=10 median=10',
+           'share calibration files=0 pages=0 runs=0 function=f calls=2 ns=6']
+    for what in ('preserve', 'preserve_next', 'unpreserve', 'retrieve',
+                 'finish'):
+        for pages in (0, 256):
+            ns = 110 + 20 * pages
+            log.append(f'cost {what} files=1 pages={pages} runs=1 rounds=9 '
+                       f'min={ns} median={ns + pages}')
+            for function, ns in (('kho_restore_folio', 15),
+                                 ('prep_compound_page', 12)):
+                log.append(f'share {what} files=1 pages={pages} runs=1 '
+                           f'function={function} calls={pages + 1} '
+                           f'ns={(pages + 1) * (ns + 3)}')
+    for files in (1, 4):
+        for pages in (0, 1, 256):
+            ns = 10 + 30 * files
+            log.append(f'cost freeze files={files} pages={files * pages} runs=1 '
+                       f'rounds=9 min={ns} median={ns}')
+    log.append('cost freeze_late files=1 pages=16 runs=0 rounds=9 min=200 '
+               'median=360')
+    return log
+
+
+class CostReport(unittest.TestCase):
+    """What cost_report.py makes of logs of luo_hugetlb_cost."""
+
+    LOG = cost_log()
+
+    def setUp(self):
+        self.folder = tempfile.TemporaryDirectory()
+        self.addCleanup(self.folder.cleanup)
+        for side in ('time', 'instructions'):
+            os.mkdir(f'{self.folder.name}/{side}')
+            for test in ('2m', '2m_hvo', '1g', '1g_hvo'):
+                self.write(side, test, self.LOG)
+
+    def write(self, side, test, lines):
+        with open(f'{self.folder.name}/{side}/cost-cost_{test}.log', 'w',
+                  encoding='utf-8') as file:
+            file.writelines(f'# {line}\r\n' for line in lines)
+
+    def report(self):
+        return run(sys.executable, f'{LIB}/cost_report.py',
+                   '--time', f'{self.folder.name}/time',
+                   '--instructions', f'{self.folder.name}/instructions')
+
+    def test_what_a_page_and_a_file_cost(self):
+        status, output = self.report()
+        self.assertEqual(status, 0, output)
+        rows = output.splitlines()
+        cell = '20 / 21'
+        self.assertIn(f'| preserve | {cell} | {cell} | {cell} | {cell} |', rows)
+        cell = '0 / 0'
+        self.assertIn('| freeze and unfreeze | '
+                      f'{cell} | {cell} | {cell} | {cell} |', rows)
+        cell = '10 / 20'
+        self.assertIn('| the same, a late page | '
+                      f'{cell} | {cell} | {cell} | {cell} |', rows)
+        cell = '100 / 100'
+        self.assertIn(f'| retrieve | {cell} | {cell} | {cell} | {cell} |', rows)
+        cell = '30 / 30'
+        self.assertIn('| freeze and unfreeze, one page | '
+                      f'{cell} | {cell} | {cell} | {cell} |', rows)
+
+    def test_the_time_of_the_profiler_is_left_out(self):
+        rows = self.report()[1].splitlines()
+        self.assertIn('| kho_restore_folio | 1 | 15 | 75.0 % |', rows)
+        self.assertIn('| within it prep_compound_page | 1 | 12 | 60.0 % |', rows)
+        self.assertIn('| the rest |  | 5 | 25.0 % |', rows)
+
+    def test_what_is_missing_is_named(self):
+        for word in ('cost', 'nothing', 'finish', 'files=4 pages=4 '):
+            self.write('time', '1g',
+                       [line for line in self.LOG if word not in line])
+            status, output = self.report()
+            self.assertEqual(status, 1, output)
+            self.assertEqual(len(output.splitlines()), 1, output)
+            self.assertIn('cost-cost_1g.log', output)
+        os.remove(f'{self.folder.name}/time/cost-cost_1g.log')
+        self.assertIn('is missing; run scripts/kernel-cost', self.report()[1])
 
 
 class Series(unittest.TestCase):
