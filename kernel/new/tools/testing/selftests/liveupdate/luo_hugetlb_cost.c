@@ -66,7 +66,7 @@ struct plan {
 	const char *next_args;
 };
 
-/* Neither emulated timer is what it should be when the host is busy. */
+/* What the kernel asks of clock and timer may fail if the host is busy. */
 #define ARGS	"tsc=reliable no_timer_check "
 #define ARGS_2M	ARGS "hugepages=0:1320,1:1320"
 #define ARGS_1G	ARGS "hugepagesz=1G hugepages=0:3,1:4 "			\
