@@ -127,8 +127,10 @@ run_test() {
   if [ $status != 0 ]; then
     verdict=1
     sed 's/^/# qemu: /' "$scratch/qemu-$number"
-    [ $status != 124 ] && [ $status != 137 ] ||
-      echo "# FAILED: it hung; ended after $LIMIT s"
+    case $status in
+      124 | 137) echo "# FAILED: it hung; ended after $LIMIT s" ;;
+      *) echo "# FAILED: QEMU ended with status $status" ;;
+    esac
   fi
   if [ $verdict = 0 ]; then
     echo "ok $number $name # $config kernel, $((SECONDS - start)) s"
