@@ -34,7 +34,8 @@
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
 /* What all kernels of all tests are booted with. */
-#define COMMON_ARGS	"console=ttyS0 panic=-1 oops=panic kho=on liveupdate=on"
+#define COMMON_ARGS							\
+	"console=ttyS0 loglevel=6 panic=-1 oops=panic kho=on liveupdate=on"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1
@@ -389,6 +390,22 @@ static void mount_all(void)
 		fail_exit("mounting /debugfs");
 }
 
+/* What the console is spared, for somebody who has to find out. */
+static void print_kernel_log(void)
+{
+	static char log[1 << 17];
+	int len;
+
+	len = syscall(__NR_syslog, 3 /* SYSLOG_ACTION_READ_ALL */, log,
+		      sizeof(log));
+	if (len <= 0)
+		return;
+	printf("--- the kernel's log:\n");
+	fflush(stdout);
+	write_all(STDOUT_FILENO, log, len);
+	printf("--- its end\n");
+}
+
 static void be_init(const struct chain_test *tests, unsigned int nr)
 {
 	pid_t pid = fork();
@@ -406,6 +423,8 @@ static void be_init(const struct chain_test *tests, unsigned int nr)
 	if (WTERMSIG(status))
 		ksft_print_msg("FAILURE: ended by signal %d\n",
 			       WTERMSIG(status));
+	if (status)
+		print_kernel_log();
 	reboot(RB_AUTOBOOT);
 }
 
