@@ -80,6 +80,7 @@ void print_memory(const char *when)
 	ksft_print_msg("memory: total %ld kB, free %ld kB (%s)\n",
 		       memory_number("MemTotal:"), memory_number("MemFree:"), when);
 }
+
 /*
  * Sessions
  */
@@ -420,4 +421,3 @@ int chain_main(int argc, char *argv[], const struct chain_test *tests,
 
 	return 0;
 }
-
