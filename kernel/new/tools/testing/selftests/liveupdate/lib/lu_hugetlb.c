@@ -86,7 +86,7 @@ int write_number(const char *path, long number)
 }
 
 void pool_path(char *path, size_t len, unsigned long size, int nid,
-		      const char *name)
+	       const char *name)
 {
 	if (nid < 0)
 		snprintf(path, len, "/sys/kernel/mm/hugepages/hugepages-%lukB/%s",
@@ -133,7 +133,7 @@ void print_pools(const char *when)
 }
 
 bool check_pool(unsigned long size, int nid, long nr, long free,
-		       long surplus)
+		long surplus)
 {
 	struct pool pool = read_pool(size, nid);
 
@@ -168,7 +168,7 @@ long pages_on(unsigned long size, int nid)
  * @nr1 pages in all on the nodes, @surplus0 and @surplus1 of them surplus.
  */
 void check_pools_in_use(unsigned long size, long nr0, long nr1,
-			       long surplus0, long surplus1)
+			long surplus0, long surplus1)
 {
 	long used0 = pages_on(size, 0), used1 = pages_on(size, 1);
 
@@ -284,7 +284,7 @@ void *map_any_page(int fd, __u64 page_size, __u64 index)
 }
 
 int create_file(struct file_state *f, __u64 token, __u64 page_size,
-		       __u64 nr_pages)
+		__u64 nr_pages)
 {
 	unsigned int flags = MFD_HUGETLB | MFD_ALLOW_SEALING;
 	int fd;
@@ -313,29 +313,39 @@ struct file_state *new_file_state(void)
 	return &state.files[state.nr_files++];
 }
 
-/* Write to the page at @index, which is taken from @nid if there is none. */
-int fill_page(struct file_state *f, int fd, __u64 index, int nid)
+/* What is known of the page at @index, which may be new. */
+static struct page_state *page_at(struct file_state *f, __u64 index)
 {
-	struct page_state *page = NULL;
-	void *addr;
 	__u32 i;
 
 	for (i = 0; i < f->nr; i++)
 		if (f->pages[i].index == index)
-			page = &f->pages[i];
-	if (!page) {
-		if (f->nr == MAX_PAGES)
-			ksft_exit_fail_msg("too many pages\n");
-		page = &f->pages[f->nr++];
-		page->index = index;
-	}
+			return &f->pages[i];
+	if (f->nr == MAX_PAGES)
+		ksft_exit_fail_msg("too many pages\n");
+	f->pages[f->nr].index = index;
+
+	return &f->pages[f->nr++];
+}
+
+/* What fill_page() writes there. */
+__u64 page_seed(const struct file_state *f, __u64 index)
+{
+	return (f->token << 32 | (index + 1) << 4 | stage) *
+		0x9e3779b97f4a7c15ULL;
+}
+
+/* Write to the page at @index, which is taken from @nid if there is none. */
+int fill_page(struct file_state *f, int fd, __u64 index, int nid)
+{
+	struct page_state *page = page_at(f, index);
+	void *addr;
 
 	bind_to_node(nid);
 	addr = map_any_page(fd, f->page_size, index);
 	if (!addr)
 		fail_exit("mmap of page %llu", index);
-	page->seed = (f->token << 32 | (index + 1) << 4 | stage) *
-		0x9e3779b97f4a7c15ULL;
+	page->seed = page_seed(f, index);
 	write_pattern(addr, f->page_size, page->seed);
 	page->pfn = frame_of(addr);
 	page->nid = node_of(addr);
@@ -348,8 +358,29 @@ int fill_page(struct file_state *f, int fd, __u64 index, int nid)
 	return page->pfn ? 0 : -EFAULT;
 }
 
+/*
+ * Take note of the page at @index, which another process has written @seed's
+ * pattern to; that of 0 is zero.
+ */
+void note_page(struct file_state *f, int fd, __u64 index, __u64 seed)
+{
+	struct page_state *page = page_at(f, index);
+	void *addr = map_page(fd, f->page_size, index);
+	long diff;
+
+	if (!addr)
+		fail_exit("mmap of page %llu", index);
+	page->seed = seed;
+	diff = compare_pattern(addr, f->page_size, seed);
+	check(diff < 0, "file %llu, page %llu differs at %ld", f->token, index,
+	      diff);
+	page->pfn = frame_of(addr);
+	page->nid = node_of(addr);
+	munmap(addr, f->page_size);
+}
+
 void fill_pages(struct file_state *f, int fd, __u64 first, __u64 nr,
-		       int nid)
+		int nid)
 {
 	__u64 i;
 
@@ -538,7 +569,7 @@ int compare_files(const int *fds)
 
 /* A file with all its pages on @nid, and a position. */
 int preserve_full(int session, __u64 token, __u64 page_size, __u64 nr,
-			 int nid)
+		  int nid)
 {
 	struct file_state *f = new_file_state();
 	int fd = create_file(f, token, page_size, nr);
@@ -579,7 +610,7 @@ int preserve_sparse(int session, __u64 token, __u64 page_size, __u64 nr)
 
 /* A file with nothing but a page at its end. */
 int preserve_last(int session, __u64 token, __u64 page_size, __u64 nr,
-			 int nid)
+		  int nid)
 {
 	struct file_state *f = new_file_state();
 	int fd = create_file(f, token, page_size, nr);
