@@ -5,6 +5,8 @@
 # and kernel_build.sh.
 
 KERNEL_CONFIG=$REPO/kernel/config
+# What goes on top of Linux; another folder holds a series with a defect.
+KERNEL_DIR=$REPO/kernel
 
 # fragments_of CONFIG: the fragments of that configuration, in order.
 fragments_of() {
@@ -13,7 +15,6 @@ fragments_of() {
     checking) printf '%s\n' lean.config checking.config hugetlb-on.config ;;
     # The next kernel of a test, which lacks the option.
     lean-off) printf '%s\n' lean.config hugetlb-off.config ;;
-    checking-off) printf '%s\n' lean.config checking.config hugetlb-off.config ;;
     *) return 1 ;;
   esac
 }
@@ -26,7 +27,7 @@ image_key() {
     gcc --version
     ld --version
     fragments_of "$1" | (cd "$KERNEL_CONFIG" && xargs cat)
-    cd "$REPO/kernel" && sources_of "$1" | xargs -0 sha256sum
+    cd "$KERNEL_DIR" && sources_of "$1" | xargs -0 sha256sum
   } | hash_of
 }
 
@@ -76,7 +77,7 @@ make_image() (
   done
   KERNEL_PLAIN=1
   build=$KERNEL_WORK/build-$1
-  lay_kernel &&
+  lay_kernel "$KERNEL_DIR" &&
     configure_kernel "$1" "$KERNEL_WORK/src" "${fragments[@]}" &&
     kernel_make "$1" "$KERNEL_WORK/src" bzImage &&
     kernel_make "$1" "$KERNEL_WORK/src" headers || exit 1

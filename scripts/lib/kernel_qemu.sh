@@ -79,14 +79,14 @@ END
   "$IMAGE/gen_init_cpio" "$scratch/cpio_list"
 }
 
-# prepare_machines CONFIG: an initramfs for each program and need of the list on
+# prepare_machines: an initramfs for each program and need of the list on
 # standard input.
 prepare_machines() {
-  local config=$1 program needs kernel=$IMAGE without
+  local program needs kernel=$IMAGE without
   sort -u -k1,1 -k5,5 | while read -r program _ _ _ needs _; do
     without=''
     if [ "$needs" = no-option ]; then
-      build_image "$config-off"
+      build_image lean-off
       without=$IMAGE
       IMAGE=$kernel
     fi

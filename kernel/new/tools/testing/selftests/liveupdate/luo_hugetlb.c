@@ -346,12 +346,19 @@ static void missing_size_2(void)
 static void preserved_twice_1(void)
 {
 	int first = new_session("first"), second = new_session("second");
-	int fd = preserve_full(first, 10, SZ_2M, 4, 0), again;
+	int fd = preserve_full(first, 10, SZ_2M, 4, 0), again, reopened;
+	char path[32];
 
 	again = dup(fd);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	reopened = open(path, O_RDWR);
+	if (reopened < 0)
+		fail_exit("%s", path);
 	check_eq("again", luo_session_preserve_fd(first, fd, 11), -EBUSY);
 	check_eq("duplicate", luo_session_preserve_fd(first, again, 11),
 		 -EBUSY);
+	check_eq("another opening",
+		 luo_session_preserve_fd(first, reopened, 11), -EBUSY);
 	check_eq("second session", luo_session_preserve_fd(second, again, 10),
 		 -EBUSY);
 	check_eq("same token", luo_session_preserve_fd(first, again, 10),
