@@ -32,11 +32,15 @@ run_docs() {
   return $status
 }
 
+# The names of the checks that could not be made.
+SKIPPED=''
+
 # check_docs: the check's line.
 check_docs() {
   local log=$KERNEL_WORK/docs.log status=0 note
   need_sphinx >"$log" || {
     progress_end
+    SKIPPED="$SKIPPED docs"
     printf 'SKIP %-10s  %s\n' docs \
       "no Sphinx ($(tail -n 1 "$log")); kernel-doc alone looked at comments"
     return 0
