@@ -440,4 +440,3 @@ int chain_main(int argc, char *argv[], const struct chain_test *tests,
 
 	return 0;
 }
-

@@ -86,8 +86,10 @@ void *map_any_page(int fd, __u64 page_size, __u64 index);
 int create_file(struct file_state *f, __u64 token, __u64 page_size,
 		__u64 nr_pages);
 struct file_state *new_file_state(void);
+__u64 page_seed(const struct file_state *f, __u64 index);
 int fill_page(struct file_state *f, int fd, __u64 index, int nid);
 void fill_pages(struct file_state *f, int fd, __u64 first, __u64 nr, int nid);
+void note_page(struct file_state *f, int fd, __u64 index, __u64 seed);
 void check_file(const struct file_state *f, int fd);
 void print_file(const char *what, const struct file_state *f);
 
