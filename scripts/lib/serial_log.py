@@ -66,11 +66,15 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--name', required=True)
   parser.add_argument('--stages', type=int, required=True)
+  parser.add_argument('--brief', action='store_true',
+                      help='of a test that passed, only what it did in all')
   parser.add_argument('log')
   args = parser.parse_args()
   lines = read_log(args.log)
   reasons = list(judge(lines, args.name, args.stages))
   for line in lines:
+    if args.brief and not reasons and ' did: ' not in line:
+      continue
     if line.startswith('# ') and not line.startswith('# Totals') and \
         not line.startswith('# FAILURE'):
       print(line)

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/kexec.h>
 #include <linux/reboot.h>
 #include <linux/unistd.h>
 
@@ -45,6 +46,7 @@ const struct chain_test *test;
 int luo_fd = -1;
 int stage;
 int nr_failures;
+const char *chain_id = "";
 
 static int state_session = -1;
 
@@ -292,6 +294,14 @@ void load_kernel_image(const char *image, const char *args)
 void load_kernel(const char *args)
 {
 	load_kernel_image(KERNEL_IMAGE, args);
+}
+
+/* What it takes is free again. */
+void unload_kernel(void)
+{
+	if (syscall(__NR_kexec_file_load, -1, -1, 0, NULL, KEXEC_FILE_UNLOAD))
+		fail_exit("unloading the kernel");
+	unlink(INITRAMFS_IMAGE);
 }
 
 /* Only returns if the reboot fails, with the reason. */

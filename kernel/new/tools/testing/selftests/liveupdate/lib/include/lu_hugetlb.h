@@ -27,6 +27,7 @@
 /* A huge page of a file. */
 struct page_state {
 	__u64 index;
+	/* 0 for one that may have been moved. */
 	__u64 pfn;
 	__u64 seed;
 	__s64 nid;
@@ -59,6 +60,7 @@ struct pool {
 	long surplus;
 };
 
+extern const unsigned long page_sizes[NR_SIZES];
 extern struct state state;
 
 void bind_to_node(int nid);
