@@ -108,6 +108,7 @@ class Stepper {
   void LoseEverything();
   void Import(const Observation& o, const std::vector<int>& published,
               bool corrupted);
+  TableView TableOf(const std::vector<int>& published) const;
   void SettleTable();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);
@@ -121,6 +122,7 @@ class Stepper {
   // --- judge_check.cc
   void CheckFiles();
   void CheckFile(int id, const FileView& view);
+  void CheckRegions(int id, const FileView& view);
   void CheckPages(int id, const FileView& view);
   void CheckPools();
   void CheckDuplicates();

@@ -749,6 +749,94 @@ TEST_F(JudgeTest, AWriteThatWasCompletedComesAlong) {
   w.Breaks("no-lost-write", "p1 read m0 0 at=8");
 }
 
+// --- what a real machine does not show
+
+TEST_F(JudgeTest, ReservationMapsNeedNotBeKnown) {
+  w.MakeFile();
+  w.files[0].regions.clear();
+  w.o.after.regions_known = false;
+  w.Holds("p0 write m0 0 8 at=8");
+  // They are still what they should be.
+  w.o.after.regions_known = true;
+  w.Breaks("metadata", "p0 write m0 0 9 at=8");
+}
+
+TEST_F(JudgeTest, QuarantineNeedNotBeKnown) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantine_known = false;
+  w.o.after.reported = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+  w.o.after.quarantine_known = true;
+  w.Breaks("quarantine", "agent open");
+}
+
+TEST_F(JudgeTest, WhatIsRefusedIsReportedThoughNobodySawTheTable) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantined = {{16 << 10, 0, 1}};
+  w.Breaks("quarantine", "agent reboot");
+}
+
+TEST_F(JudgeTest, AMissingPageSizeIsNamedThoughNobodySawTheTable) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantined = w.o.after.reported = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.Holds("agent retrieve s0 5 f0", -EOPNOTSUPP);
+  w.Breaks("refusal", "agent retrieve s0 5 f0", -EIO);
+}
+
+// A late page moves out of scratch when it is frozen, which nobody sees who
+// looks before.
+TEST_F(JudgeTest, ALatePageMayMoveAfterTheLastLook) {
+  for (bool exact : {false, true}) {
+    World other(kFourPages);
+    other.MakeFile();
+    other.Preserve();
+    other.files[0].pages.push_back({1, 200, 1});
+    other.files[0].regions = {{0, 2}};
+    other.Set(1, 2, 1);
+    other.o.outcome.frame = 200;
+    other.o.outcome.node = 1;
+    other.Holds("p0 write m0 1 9");
+    SeenFile saved = other.files[0];
+    other.Reboot();
+    other.o.before_exact = exact;
+    other.Set(0, 2, 1);
+    other.Set(1, 2, 1);
+    other.Holds("agent reboot");
+    other.Holds("agent open");
+    other.sessions = {{0, true}};
+    other.Holds("agent take s0");
+    saved.pages[1].frame = 300;
+    other.files = {saved};
+    if (exact) {
+      other.Breaks("identity", "agent retrieve s0 5 f0");
+    } else {
+      other.Holds("agent retrieve s0 5 f0");
+    }
+  }
+}
+
 TEST_F(JudgeTest, Warnings) {
   w.MakeFile();
   w.o.warned = true;
