@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/judge_test_world.h"
 
@@ -747,6 +748,68 @@ TEST_F(JudgeTest, AWriteThatWasCompletedComesAlong) {
   w.Holds("p1 map f0 m0 0 2 ro noreserve");
   w.o.outcome.value = 7;
   w.Breaks("no-lost-write", "p1 read m0 0 at=8");
+}
+
+// Two private copies of a hole, one of them a surplus page, are taken away by a
+// hole punch. As seen on Linux: props/histories/private-copies-*.
+TEST_F(JudgeTest, CopiesOfOneMappingAreFreedTogether) {
+  World one("hugepagesz=16K hugepages=0:1");
+  one.Set(0, 1, 1);
+  EXPECT_TRUE(one.Boot().empty());
+  one.files.emplace_back();
+  one.files[0].seals = kSealSeal;
+  one.Holds("p0 memfd f0 16K");
+  one.files[0].size = 2 * 16384;
+  one.Holds("p0 truncate f0 2");
+  one.o.after.pool[0].overcommit = 4;
+  one.Holds("admin overcommit 16K 4");
+  one.Set(0, 2, 2, 1);
+  one.resv() = 2;
+  one.Holds("p0 map f0 m0 0 2 private");
+  for (int page : {0, 1}) {
+    one.Set(0, 2, 1 - page, 1);
+    one.resv() = 1 - page;
+    one.o.outcome.frame = 100 + 4 * page;
+    one.o.outcome.node = 0;
+    one.Holds(absl::StrCat("p0 write m0 ", page, " 1"));
+  }
+  one.Set(0, 1, 1);
+  one.resv() = 1;
+  one.Breaks("counters", "p0 punch f0 0 2");
+}
+
+TEST_F(JudgeTest, CopiesOfTwoMappingsAreFreedOneAfterTheOther) {
+  World two("hugepagesz=16K hugepages=0:1");
+  two.Set(0, 1, 1);
+  EXPECT_TRUE(two.Boot().empty());
+  two.files.emplace_back();
+  two.files[0].seals = kSealSeal;
+  two.Holds("p0 memfd f0 16K");
+  two.files[0].size = 2 * 16384;
+  two.Holds("p0 truncate f0 2");
+  two.o.after.pool[0].overcommit = 4;
+  two.Holds("admin overcommit 16K 4");
+  two.resv() = 1;
+  two.Holds("p0 map f0 m0 0 1 private");
+  two.Set(0, 2, 2, 1);
+  two.resv() = 2;
+  two.Holds("p0 map f0 m1 0 1 private");
+  for (int mapping : {0, 1}) {
+    two.Set(0, 2, 1 - mapping, 1);
+    two.resv() = 1 - mapping;
+    two.o.outcome.frame = 100 + 4 * mapping;
+    two.o.outcome.node = 0;
+    two.Holds(absl::StrCat("p0 write m", mapping, " 0 1"));
+  }
+  two.Set(0, 1, 1);
+  two.resv() = 1;
+  two.Holds("p0 punch f0 0 2");
+  // The one that was freed last has its reservation again.
+  two.Set(0, 1, 0);
+  two.resv() = 0;
+  two.o.outcome.frame = 100;
+  two.o.outcome.node = 0;
+  two.Holds("p0 write m1 0 3");
 }
 
 // --- what a real machine does not show

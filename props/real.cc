@@ -96,6 +96,7 @@ History GenerateReal(uint64_t seed, bool gigantic) {
   options.machine = gigantic ? GeneratorOptions::Machine::kX86
                              : GeneratorOptions::Machine::kSmall;
   options.nodes = 2;
+  options.real = true;
   return ForRealMachine(Generate(seed, options), gigantic);
 }
 

@@ -25,8 +25,9 @@ using model::Command;
 using model::Outcome;
 using model::Verb;
 
-// Filling a page of 1 GiB takes an emulated machine some ten seconds.
-constexpr int kPatienceMs = 100 * 1000;
+// Filling a page of 1 GiB takes an emulated machine some ten seconds, on a busy
+// host minutes.
+constexpr int kPatienceMs = 240 * 1000;
 
 constexpr unsigned kNoExecSeal = 0x0008;  // MFD_NOEXEC_SEAL
 constexpr unsigned kExec = 0x0010;        // MFD_EXEC
