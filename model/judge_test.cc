@@ -751,7 +751,7 @@ TEST_F(JudgeTest, AWriteThatWasCompletedComesAlong) {
 }
 
 // Two private copies of a hole, one of them a surplus page, are taken away by a
-// hole punch. As seen on Linux: props/histories/private-copies-*.
+// hole punch. As seen on Linux: props/histories/linux.
 TEST_F(JudgeTest, CopiesOfOneMappingAreFreedTogether) {
   World one("hugepagesz=16K hugepages=0:1");
   one.Set(0, 1, 1);

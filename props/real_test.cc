@@ -1,6 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "props/real.h"
 
+#include <filesystem>
+#include <fstream>
+#include <sstream>
+
 #include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "sim/exec/replay.h"
@@ -50,6 +54,26 @@ TEST(Real, WithoutGiganticPagesAllAreOfOneSize) {
   EXPECT_TRUE(IsGigantic(ForRealMachine(Read(kSmallHistory), true)));
   EXPECT_EQ(history.command_line, "default_hugepagesz=2M hugepages=4 kho=on");
   EXPECT_EQ(history.commands[1].page_size, 2u << 20);
+}
+
+// What Linux was seen to do where the simulator did something else, without a
+// live update. Calls that fail by plan are not tried there (sweep_test.cc does
+// that with the others), since Linux itself may then lose a reserved page.
+TEST(Real, WhatLinuxDoes) {
+  int histories = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           HANDOVER_SOURCE_DIR "/props/histories/linux")) {
+    std::ifstream file(entry.path());
+    std::ostringstream text;
+    text << file.rdbuf();
+    EXPECT_EQ(text.str().rfind("# ", 0), 0u) << entry.path();
+    const model::History history = Read(text.str());
+    const sim::HistoryResult result = sim::RunHistory(history);
+    EXPECT_TRUE(result.ok())
+        << entry.path() << ": " << sim::Print(result.findings[0], history);
+    ++histories;
+  }
+  EXPECT_GE(histories, 3);
 }
 
 TEST(Real, RandomOnesHoldInTheSimulator) {
