@@ -18,8 +18,17 @@ make_scratch() {
   mkdir -p "$LOGS"
   scratch=$(mktemp -d) || die 'no temporary folder; does $TMPDIR exist?'
   trap 'rm -rf "$scratch"' EXIT
-  trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT
-  trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
+  trap 'stop_machines; exit 130' INT
+  trap 'stop_machines; exit 143' TERM
+}
+
+# stop_machines: a job is a shell that waits for the one that QEMU runs under.
+stop_machines() {
+  local job
+  for job in $(jobs -p); do
+    pkill -P "$job"
+    kill "$job" 2>/dev/null
+  done
 }
 
 # build_program NAME ARGUMENT...: as the kernel's own vmtest.sh builds its tests.

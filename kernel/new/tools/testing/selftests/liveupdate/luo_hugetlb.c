@@ -743,6 +743,16 @@ static void failing_freeze_2(void)
 	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
 	close_all(fds);
 	check_pools_free(SZ_2M, 32, 32);
+
+	/* More announced than came would be in quarantine, and this refused. */
+	forget_files();
+	live_update(FAILING_FREEZE_ARGS);
+}
+
+static void failing_freeze_3(void)
+{
+	load_state();
+	check_pools_free(SZ_2M, 32, 32);
 }
 
 /* --- three_kernels: on from the second, with more pages, to a third --- */
@@ -1216,9 +1226,9 @@ static const struct chain_test tests[] = {
 	{ "aborted_update", 4096, 2,
 	  ABORTED_UPDATE_ARGS,
 	  { aborted_update_1, aborted_update_2 } },
-	{ "failing_freeze", 1024, 2,
+	{ "failing_freeze", 1024, 3,
 	  FAILING_FREEZE_ARGS,
-	  { failing_freeze_1, failing_freeze_2 } },
+	  { failing_freeze_1, failing_freeze_2, failing_freeze_3 } },
 	{ "three_kernels", 4096, 3,
 	  THREE_KERNELS_ARGS,
 	  { three_kernels_1, three_kernels_2, three_kernels_3 } },
