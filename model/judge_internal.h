@@ -86,7 +86,7 @@ class Stepper {
   void ZapCopies(int id, int64_t from, int64_t to);
   static bool CopyIn(const Mapping& m, int64_t from, int64_t to);
   std::vector<int64_t> Zap(Pool pool, const std::vector<size_t>& order,
-                                 int64_t from, int64_t to, bool surplus);
+                           int64_t from, int64_t to, bool surplus);
   int64_t SeenReservations(uint64_t page_size) const;
   void DropMapping(size_t mapping);
   void FreePage(uint64_t page_size, const Page& page);
