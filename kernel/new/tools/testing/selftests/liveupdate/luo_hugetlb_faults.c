@@ -223,7 +223,7 @@ static void check_leaks(void)
  */
 
 /* Where the kernel lies has an effect on how much memory there is. */
-#define FAULTS_ARGS	"nokaslr hugepages=64"
+#define FAULTS_ARGS	"nokaslr kmemleak=on hugepages=64"
 
 /*
  * What the next kernel has in all when everything is finished. Keys of KHO that

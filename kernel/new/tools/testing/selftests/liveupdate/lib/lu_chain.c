@@ -276,6 +276,15 @@ static int make_initramfs(void)
 	return open(INITRAMFS_IMAGE, O_RDONLY);
 }
 
+/*
+ * A kernel with CONFIG_PAGE_POISONING is to make use of it. Where there is much
+ * memory that takes longer than all the rest.
+ */
+static const char *poison_arg(const struct chain_test *test)
+{
+	return test->mib > 1024 ? "" : " page_poison=1";
+}
+
 /* Load the next kernel from @image, with @args on its command line. */
 void load_kernel_image(const char *image, const char *args)
 {
@@ -283,8 +292,8 @@ void load_kernel_image(const char *image, const char *args)
 	int kernel, initramfs, len;
 
 	len = snprintf(cmdline, sizeof(cmdline),
-		       COMMON_ARGS " luo_test=%s luo_stage=%d %s", test->name,
-		       stage + 1, args);
+		       COMMON_ARGS "%s luo_test=%s luo_stage=%d %s",
+		       poison_arg(test), test->name, stage + 1, args);
 	kernel = open(image, O_RDONLY);
 	if (kernel < 0)
 		fail_exit("%s", image);
@@ -331,10 +340,10 @@ static void list_tests(const struct chain_test *tests, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		printf("%s %u %d %s " COMMON_ARGS " luo_test=%s luo_stage=1 %s\n",
+		printf("%s %u %d %s " COMMON_ARGS "%s luo_test=%s luo_stage=1 %s\n",
 		       tests[i].name, tests[i].mib, tests[i].nr_stages,
-		       tests[i].needs ? tests[i].needs : "-", tests[i].name,
-		       tests[i].args);
+		       tests[i].needs ? tests[i].needs : "-",
+		       poison_arg(&tests[i]), tests[i].name, tests[i].args);
 }
 
 /* The value of a "NAME=VALUE" word of the kernel's command line. */
