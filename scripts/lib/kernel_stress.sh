@@ -24,7 +24,7 @@ print_did() {
       END {
         printf "# %d chains did: ", chains
         for (i = 1; i <= kinds; i++)
-          printf "%s%d %s", i > 1 ? ", " : "", sum[order[i]], order[i]
+          printf("%s%d %s", (i > 1 ? ", " : ""), sum[order[i]], order[i])
         print ""
       }'
 }

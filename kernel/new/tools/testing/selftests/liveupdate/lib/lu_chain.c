@@ -34,9 +34,14 @@
 #define KERNEL_IMAGE	"/kernel"
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
-/* What all kernels of all tests are booted with. */
+/*
+ * What all kernels of all tests are booted with. On a host that is busy, emulated
+ * CPUs may stand still for longer than RCU takes for a stall, or than a timer
+ * that works.
+ */
 #define COMMON_ARGS							\
-	"console=ttyS0 loglevel=6 panic=-1 oops=panic kho=on liveupdate=on"
+	"console=ttyS0 loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
+	"no_timer_check rcupdate.rcu_cpu_stall_timeout=300"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1
