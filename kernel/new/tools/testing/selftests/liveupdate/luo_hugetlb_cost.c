@@ -66,8 +66,8 @@ struct plan {
 	const char *next_args;
 };
 
-/* What the kernel asks of clock and timer may fail if the host is busy. */
-#define ARGS	"tsc=reliable no_timer_check "
+/* The kernel would mistrust its best clock if the host is busy. */
+#define ARGS	"tsc=reliable "
 #define ARGS_2M	ARGS "hugepages=0:1320,1:1320"
 #define ARGS_1G	ARGS "hugepagesz=1G hugepages=0:3,1:4 "			\
 		"hugepagesz=2M hugepages=64"
