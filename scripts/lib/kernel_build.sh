@@ -7,6 +7,36 @@
 
 LIB=$REPO/scripts/lib
 
+# What is built of a kernel goes by a name: the variant or configuration. That of
+# one for another architecture than x86_64 begins with the architecture.
+
+# arch_of VARIANT: its architecture, as the kernel's ARCH has it.
+arch_of() {
+  case $1 in
+    arm64*) echo arm64 ;;
+    *) echo x86_64 ;;
+  esac
+}
+
+# cross_of VARIANT: what the names of its compiler and binutils begin with.
+cross_of() {
+  case $(arch_of "$1") in
+    arm64) echo aarch64-linux-gnu- ;;
+  esac
+}
+
+# build_packages VARIANT...: the Debian packages it takes to build these.
+build_packages() {
+  local variant
+  printf '%s\n' bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
+    patch perl python3 xz-utils
+  for variant; do
+    case $(arch_of "$variant") in
+      arm64) printf '%s\n' gcc-aarch64-linux-gnu ;;
+    esac
+  done
+}
+
 # Compiler and sparse run through wrappers that leave their complaints beside
 # the object: an object that make finds up to date says nothing, and yet its
 # warnings count.
@@ -15,7 +45,7 @@ write_wrappers() {
   mkdir -p "$bin"
   cat >"$bin/cc" <<'END'
 #!/bin/sh
-# Runs gcc through ccache; keeps the warnings of -c in kcheck/OBJECT.cc.
+# Runs $KCHECK_CC through ccache; keeps the warnings of -c in kcheck/OBJECT.cc.
 out='' previous='' compile=''
 for word; do
   [ "$previous" = -o ] && out=$word
@@ -23,14 +53,14 @@ for word; do
   previous=$word
 done
 case $compile$out in
-1/*) exec ccache gcc "$@" ;;
+1/*) exec ccache "$KCHECK_CC" "$@" ;;
 1*.o) ;;
-*) exec ccache gcc "$@" ;;
+*) exec ccache "$KCHECK_CC" "$@" ;;
 esac
 log=kcheck/$out.cc
 mkdir -p "${log%/*}"
 rm -f "kcheck/$out.objtool"
-ccache gcc "$@" 2>"$log"
+ccache "$KCHECK_CC" "$@" 2>"$log"
 status=$?
 cat "$log" >&2
 [ $status = 0 ] || rm -f "$log"
@@ -67,17 +97,21 @@ END
 # kernel_make VARIANT SOURCE ARGUMENT...: make in that variant's build folder.
 # With KERNEL_PLAIN set it makes what is to be booted, and asks no checkers.
 kernel_make() {
-  local build=$KERNEL_WORK/build-$1 source=$2 flags
+  local build=$KERNEL_WORK/build-$1 source=$2 arch cross flags
+  arch=$(arch_of "$1")
+  cross=$(cross_of "$1")
   shift 2
   flags=(W=1 CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check")
-  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC='ccache gcc')
+  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC="ccache ${cross}gcc")
   # Nothing of the caller's environment, such as ARCH or CFLAGS, gets in.
   env -u ARCH -u CROSS_COMPILE -u KCFLAGS -u MAKEFLAGS -u KBUILD_OUTPUT \
     -u KCONFIG_CONFIG CCACHE_DIR="${CCACHE_DIR:-$HANDOVER_CACHE/ccache}" \
     CCACHE_MAXSIZE=2G LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
     KBUILD_BUILD_TIMESTAMP='2026-01-01' KBUILD_BUILD_USER=handover \
     KBUILD_BUILD_HOST=handover KCHECK_SOURCE="$source" \
-    make -s -j"$(nproc)" -C "$source" O="$build" ARCH=x86_64 "${flags[@]}" "$@"
+    KCHECK_CC="${cross}gcc" \
+    make -s -j"$(nproc)" -C "$source" O="$build" ARCH="$arch" \
+    CROSS_COMPILE="$cross" "${flags[@]}" "$@"
 }
 
 # configure_kernel VARIANT SOURCE FRAGMENT...: .config from tinyconfig and the
@@ -86,6 +120,7 @@ configure_kernel() {
   local variant=$1 source=$2 build=$KERNEL_WORK/build-$1 want
   shift 2
   want=$({
+    "$(cross_of "$variant")gcc" --version
     cat "$@"
     grep Kconfig "$KERNEL_WORK/touched" | while read -r name; do
       cat "$source/$name"

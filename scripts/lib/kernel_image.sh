@@ -53,8 +53,7 @@ build_image() {
     touch "$IMAGE"
     return 0
   fi
-  need_packages bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
-    patch perl python3 xz-utils
+  need_packages $(build_packages "$config")
   mkdir -p "$HANDOVER_CACHE/kernel-test" "$images"
   exec 9>"$HANDOVER_CACHE/kernel-test/$KERNEL_KEY.lock"
   flock -n 9 || {
