@@ -135,6 +135,14 @@ class Usage(unittest.TestCase):
                 ('series --author=me one', "'me' is no 'NAME <ADDRESS>'"),
                 (f'series {__file__}', 'is no folder'),
                 (f'series {LIB}', 'is not empty; --force'),
+                ('kernel-test --bogus', "unknown argument '--bogus'"),
+                ('kernel-test --config=bogus', "no configuration 'bogus'"),
+                ('kernel-test --limit=0', 'no number of seconds'),
+                ('kernel-test --jobs=x', 'no number of machines'),
+                ('kernel-test --defect=bogus', "no defect 'bogus'"),
+                ('kernel-test no_such', "no test 'no_such'"),
+                ('kernel-mutants --bogus', "'--bogus'"),
+                ('kernel-mutants hole no-such', "'no-such'"),
                 ('mutants --bogus', "'--bogus'"),
                 ('mutants no-such', "'no-such'")):
             with self.subTest(command):
@@ -190,10 +198,60 @@ class Usage(unittest.TestCase):
 
     def test_help(self):
         for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
-                     'kernel-check', 'mutants', 'series'):
+                     'kernel-check', 'kernel-test', 'kernel-mutants',
+                     'mutants', 'series'):
             status, output = run(f'{SCRIPTS}/{name}', '--help')
             self.assertEqual(status, 0, output)
             self.assertIn(f'usage: scripts/{name}', output)
+
+
+class SerialLog(unittest.TestCase):
+    """What serial_log.py makes of two kernels that did as they should."""
+
+    LOG = ['Linux version 7.3.4', 'Kernel command line: luo_stage=1',
+           '# stage 1 of t begins', '# stage 1 of t done, rebooting',
+           'Linux version 7.3.4', 'Kernel command line: luo_stage=2',
+           '# stage 2 of t begins', 'ok 1 t']
+
+    def judge(self, lines, stages=2):
+        with tempfile.NamedTemporaryFile('w', suffix='.log') as log:
+            log.write('\r\n'.join(f'[    1.234567] {line}' if i % 2 else line
+                                  for i, line in enumerate(lines)) + '\r\n')
+            log.flush()
+            status, output = run(sys.executable, f'{LIB}/serial_log.py',
+                                 '--name', 't', '--stages', str(stages),
+                                 log.name)
+        failed = [line for line in output.splitlines() if 'FAILED' in line]
+        self.assertEqual(status, bool(failed), output)
+        return failed
+
+    def test_a_chain_that_passed(self):
+        self.assertEqual(self.judge(self.LOG), [])
+
+    def test_each_line_is_needed(self):
+        for line in range(len(self.LOG)):
+            with self.subTest(self.LOG[line]):
+                self.assertTrue(self.judge(self.LOG[:line] +
+                                           self.LOG[line + 1:]))
+
+    def test_a_cold_boot_in_between(self):
+        # The first kernel's command line once more: nothing came by kexec.
+        self.assertTrue(self.judge(self.LOG[:4] + self.LOG[:2] + self.LOG[6:]))
+        self.assertTrue(self.judge(self.LOG, stages=3))
+
+    def test_what_the_kernel_complains_of(self):
+        for line in ('WARNING: mm/hugetlb.c:1 at f+0x1/0x2',
+                     'BUG: KASAN: use-after-free in f', 'BUG: Bad page state',
+                     'WARNING: possible circular locking dependency detected',
+                     'INFO: task a:1 blocked for more than 122 seconds.',
+                     'BUG: sleeping function called from invalid context',
+                     'list_add corruption. prev->next should be next',
+                     'not ok 1 t', '# FAILURE [f:1] a is 1, should be 2',
+                     'Kernel panic - not syncing: no'):
+            with self.subTest(line):
+                found = self.judge(self.LOG[:3] + [line] + self.LOG[3:])
+                self.assertEqual(len(found), 1, found)
+                self.assertIn(line.lstrip('# '), found[0])
 
 
 class Series(unittest.TestCase):
