@@ -25,16 +25,21 @@ cross_of() {
   esac
 }
 
-# build_packages VARIANT...: the Debian packages it takes to build these.
-build_packages() {
+# cross_packages VARIANT...: the Debian packages of these compilers.
+cross_packages() {
   local variant
-  printf '%s\n' bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
-    patch perl python3 xz-utils
   for variant; do
     case $(arch_of "$variant") in
-      arm64) printf '%s\n' gcc-aarch64-linux-gnu ;;
+      arm64) echo gcc-aarch64-linux-gnu ;;
     esac
   done
+}
+
+# build_packages VARIANT...: all Debian packages it takes to build these.
+build_packages() {
+  printf '%s\n' bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
+    patch perl python3 xz-utils
+  cross_packages "$@"
 }
 
 # Compiler and sparse run through wrappers that leave their complaints beside
@@ -250,37 +255,45 @@ candidates() {
   done
 }
 
-# run_build BASE VARIANT FRAGMENT...: builds the objects in the pristine tree
-# (as BASE, with the last fragment left out) and in ours (as VARIANT), and
-# prints the warnings that only ours has. The variant "off" is the one that may do
-# without the C files of NEW.
-run_build() {
-  local base=$1 variant=$2 objects names=() object status=0 done_file want
-  shift 2
-  local base_fragments=("${@:1:$#-1}") src=$KERNEL_WORK/src
-  configure_kernel "$base" "$KERNEL_TREE" "${base_fragments[@]}" || return 1
-  configure_kernel "$variant" "$src" "$@" || return 1
+# build_pristine BASE FRAGMENT...: the same objects of the pristine tree. That does
+# not change: once is enough.
+build_pristine() {
+  local base=$1 objects done_file=$KERNEL_WORK/build-$1/kcheck/done want
+  shift
+  configure_kernel "$base" "$KERNEL_TREE" "$@" || return 1
   mapfile -t objects < <(objects_of "$base" "$KERNEL_TREE" \
     $(candidates "$KERNEL_TREE"))
-  # The pristine tree does not change: once is enough.
-  done_file=$KERNEL_WORK/build-$base/kcheck/done
   want=$(cat "$KERNEL_WORK/build-$base/kcheck/config" && echo "${objects[*]}")
-  if [ "$(cat "$done_file" 2>/dev/null)" != "$want" ]; then
-    build_objects "$base" "$KERNEL_TREE" "${objects[@]}" || {
-      echo 'the pristine tree does not build; run with --clean'
-      return 1
-    }
-    printf '%s\n' "$want" >"$done_file"
-  fi
+  [ "$(cat "$done_file" 2>/dev/null)" != "$want" ] || return 0
+  build_objects "$base" "$KERNEL_TREE" "${objects[@]}" || {
+    echo 'the pristine tree does not build; run with --clean'
+    return 1
+  }
+  printf '%s\n' "$want" >"$done_file"
+}
+
+# run_build BASE VARIANT FRAGMENT...: builds the objects as VARIANT and prints the
+# warnings that those of the pristine tree (as BASE, with the last fragment left
+# out) do not have. The variant "off" is the one that may do without the C files of
+# NEW.
+run_build() {
+  local base=$1 variant=$2 objects names=() object status=0
+  local src=$KERNEL_WORK/src logs=$KERNEL_WORK/build-$2/kcheck
+  shift 2
+  configure_kernel "$variant" "$src" "$@" || return 1
   mapfile -t objects < <(objects_of "$variant" "$src" $(candidates "$src"))
   printf '%s\n' "${objects[@]}" >"$KERNEL_WORK/objects-$variant"
   build_objects "$variant" "$src" "${objects[@]}" || return 1
   for object in "${objects[@]}"; do
     names+=("$object.cc" "${object%.o}.c.sparse" "$object.objtool")
   done
-  python3 "$LIB/new_warnings.py" --base "$KERNEL_WORK/build-$base/kcheck" \
-    --base-tree "$KERNEL_TREE" --tree "$src" \
-    --logs "$KERNEL_WORK/build-$variant/kcheck" "${names[@]}" || status=1
+  # Mostly there is not a word, and then the pristine tree need not be built.
+  if (cd "$logs" && cat "${names[@]}" 2>/dev/null) | grep -q .; then
+    build_pristine "$base" "${@:1:$#-1}" || return 1
+    python3 "$LIB/new_warnings.py" --base "$KERNEL_WORK/build-$base/kcheck" \
+      --base-tree "$KERNEL_TREE" --tree "$src" --logs "$logs" "${names[@]}" ||
+      status=1
+  fi
   if [ "$variant" != off ]; then
     # The option is on: then every C file of kernel/new was compiled.
     for object in "${NEW[@]}"; do

@@ -33,8 +33,14 @@
 #define KERNEL_IMAGE	"/kernel"
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
+/* The first serial port of QEMU's machine. */
+#ifdef __aarch64__
+#define CONSOLE		"ttyAMA0"
+#else
+#define CONSOLE		"ttyS0"
+#endif
 /* What all kernels of all tests are booted with. */
-#define COMMON_ARGS	"console=ttyS0 panic=-1 oops=panic kho=on liveupdate=on"
+#define COMMON_ARGS	"console=" CONSOLE " panic=-1 oops=panic kho=on liveupdate=on"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1

@@ -30,7 +30,10 @@
 /* The kernel's, which C libraries for 64 bits may define as 0. */
 #define LINUX_O_LARGEFILE 0100000
 
-static const unsigned long page_sizes[NR_SIZES] = { SZ_2M, SZ_1G };
+/* No machine has to have them all. */
+static const unsigned long page_sizes[NR_SIZES] = {
+	SZ_64K, SZ_2M, SZ_32M, SZ_1G,
+};
 
 struct state state;
 
@@ -289,7 +292,8 @@ int create_file(struct file_state *f, __u64 token, __u64 page_size,
 	unsigned int flags = MFD_HUGETLB | MFD_ALLOW_SEALING;
 	int fd;
 
-	flags |= page_size == SZ_1G ? MFD_HUGE_1GB : MFD_HUGE_2MB;
+	/* The size is told as a power of two. */
+	flags |= (unsigned int)__builtin_ctzll(page_size) << MFD_HUGE_SHIFT;
 	fd = sys_memfd_create("luo-hugetlb", flags);
 	if (fd < 0)
 		fail_exit("memfd_create, %llu kB", page_size >> 10);
@@ -560,7 +564,7 @@ int preserve_sparse(int session, __u64 token, __u64 page_size, __u64 nr)
 
 	fill_page(f, fd, 1, 0);
 	fill_page(f, fd, nr - 2, 1);
-	if (page_size == SZ_2M) {
+	if (page_size < SZ_1G) {
 		fill_page(f, fd, 2, 0);
 		fill_page(f, fd, 4, 1);
 		fill_page(f, fd, 7, 0);

@@ -10,12 +10,14 @@
 
 #include <lu_chain.h>
 
+#define SZ_64K		0x00010000UL
 #define SZ_2M		0x00200000UL
+#define SZ_32M		0x02000000UL
 #define SZ_1G		0x40000000UL
 
 #define NR_NODES	2
 #define ANY_NODE	-1
-#define NR_SIZES	2
+#define NR_SIZES	4
 #define MAX_FILES	8
 #define MAX_PAGES	320
 
