@@ -26,9 +26,11 @@ void Snapshot::Clear() {
   files.clear();
   pages.clear();
   regions.clear();
+  regions_known = true;
   sessions.clear();
   quarantined.clear();
   unclaimed.clear();
+  quarantine_known = true;
   reported.clear();
 }
 
@@ -39,6 +41,7 @@ void Observation::Clear() {
   after.Clear();
   rebooted = false;
   before.Clear();
+  before_exact = true;
   handed_known = false;
   handed = TableView();
   fault_injected = false;

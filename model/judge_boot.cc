@@ -3,6 +3,7 @@
 // What a boot makes of the state: which files come over, and how large the
 // pools are afterwards.
 #include <algorithm>
+#include <map>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -75,6 +76,10 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
     f.names = 0;
     f.mappings = 0;
     f.preserved = false;
+    for (int64_t index : f.late) {
+      Page* page = o.before_exact ? nullptr : FindPage(&f.pages, index);
+      if (page) page->frame = kNoFrame;
+    }
     f.late.clear();
     for (Page& page : f.pages) page.pinned = false;
   }
@@ -152,25 +157,21 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
 // was announced, and looks when it is asked for the first file.
 void Stepper::Import(const Observation& o, const std::vector<int>& published,
                      bool corrupted) {
-  if (!o.handed_known) {
-    for (int id : published)
-      if (!state_->FindPool(file(id).page_size))
-        file(id).life = File::Life::kRefused;
-    return;
-  }
-  if (o.handed.original.size() != published.size()) {
-    Fail("metadata", absl::StrCat("the table lists ", o.handed.original.size(),
+  const TableView made = o.handed_known ? TableView() : TableOf(published);
+  const TableView& handed = o.handed_known ? o.handed : made;
+  if (handed.original.size() != published.size()) {
+    Fail("metadata", absl::StrCat("the table lists ", handed.original.size(),
                                   " files, there are ", published.size()));
     return;
   }
   // The file that was frozen last stands first.
   for (size_t i = 0; i < published.size(); ++i)
-    state_->records.emplace_back(o.handed.original[i],
+    state_->records.emplace_back(handed.original[i],
                                  published[published.size() - 1 - i]);
   std::vector<uint64_t> page_sizes;
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
   state_->corrupted = corrupted;
-  state_->table = JudgeTable(o.handed, page_sizes, state_->luo());
+  state_->table = JudgeTable(handed, page_sizes, state_->luo());
   if (!corrupted) {
     size_t usable = 0;
     for (int id : published)
@@ -200,6 +201,63 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   state_->table.quarantine = state_->table.distrusted = true;
   SettleTable();
   if (!ExplainsQuarantine()) *state_ = std::move(settled);
+}
+
+// The table that tells of these files, in the order in which they were frozen.
+TableView Stepper::TableOf(const std::vector<int>& published) const {
+  constexpr uint64_t kEndFrame = uint64_t{1} << 50;
+  TableView table;
+  table.found = table.placed = table.held = true;
+  table.magic = table.version = table.checksum = table.counts_fit = true;
+  table.end_frame = kEndFrame;
+  table.nodes = table.max_nodes = kMaxNodes;
+  table.nr_files = table.first = published.size();
+  uint64_t unseen = kEndFrame / 2;
+  std::map<std::pair<uint32_t, uint32_t>, uint64_t> counts;
+  for (uint64_t at = table.first; at > 0; --at) {
+    const File& f = state_->files[static_cast<size_t>(
+        published[static_cast<size_t>(at - 1)])];
+    TableView::File record;
+    record.held = record.magic = record.version = record.checksum = true;
+    record.counts_fit = true;
+    record.at = at;
+    record.next = at - 1;
+    while (kSmallPage << record.order < f.page_size) ++record.order;
+    record.size = static_cast<uint64_t>(f.size);
+    record.position = static_cast<uint64_t>(f.position);
+    record.seals = f.seals;
+    record.mode = f.mode;
+    record.nr_pages = f.pages.size();
+    TableView::Block block;
+    block.held = block.magic = block.checksum = true;
+    std::map<uint32_t, uint64_t> on;
+    for (const Page& page : f.pages) {
+      TableView::Run run;
+      run.index = static_cast<uint64_t>(page.index);
+      run.pages = 1;
+      run.frame = static_cast<uint64_t>(page.frame);
+      if (page.frame == kNoFrame) {
+        run.frame = unseen;
+        unseen += uint64_t{1} << record.order;
+      }
+      run.held = true;
+      const int node = std::max(page.node, 0);
+      run.node.push_back(node);
+      ++on[static_cast<uint32_t>(node)];
+      block.runs.push_back(std::move(run));
+    }
+    block.nr_runs = block.runs.size();
+    if (block.nr_runs > 0) record.runs.blocks.push_back(std::move(block));
+    for (const auto& [node, pages] : on) {
+      record.counts.push_back({record.order, node, pages});
+      counts[{record.order, node}] += pages;
+    }
+    table.original.push_back(at);
+    table.files.push_back(std::move(record));
+  }
+  for (const auto& [key, pages] : counts)
+    table.counts.push_back({key.first, key.second, pages});
+  return table;
 }
 
 bool Stepper::ExplainsQuarantine() const {

@@ -179,7 +179,12 @@ void Stepper::CheckFile(int id, const FileView& view) {
   f.seals = view.seals;
   f.mode = view.mode;
   if (f.shmem) return;
+  if (snapshot_.regions_known) CheckRegions(id, view);
+  CheckPages(id, view);
+}
 
+void Stepper::CheckRegions(int id, const FileView& view) {
+  File& f = file(id);
   Regions regions;
   regions.Assign(snapshot_.regions.data() + view.regions_begin,
                  snapshot_.regions.data() + view.regions_end);
@@ -193,7 +198,6 @@ void Stepper::CheckFile(int id, const FileView& view) {
          absl::StrCat(Name(view), ": reserved regions are ", Print(regions),
                       ", should be ", Print(f.regions)));
   if (!same && !IsCut(id)) f.regions = std::move(regions);
-  CheckPages(id, view);
 }
 
 void Stepper::CheckPages(int id, const FileView& view) {
@@ -373,7 +377,8 @@ void Stepper::CheckSessions() {
 
 void Stepper::CheckQuarantine() {
   std::vector<Reserved> expected = Quarantined();
-  if (!SameReserved(snapshot_.quarantined, expected))
+  if (snapshot_.quarantine_known &&
+      !SameReserved(snapshot_.quarantined, expected))
     Fail("quarantine",
          absl::StrCat("quarantined is ", Print(Sum(snapshot_.quarantined)),
                       ", should be ", Print(Sum(expected))));

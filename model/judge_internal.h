@@ -84,6 +84,10 @@ class Stepper {
   Page* NewPage(int id, int64_t index, int bind, const Outcome* outcome);
   void RemovePages(int id, int64_t from, int64_t to);
   void ZapCopies(int id, int64_t from, int64_t to);
+  static bool CopyIn(const Mapping& m, int64_t from, int64_t to);
+  std::vector<int64_t> Zap(Pool pool, const std::vector<size_t>& order,
+                           int64_t from, int64_t to, bool surplus);
+  int64_t SeenReservations(uint64_t page_size) const;
   void DropMapping(size_t mapping);
   void FreePage(uint64_t page_size, const Page& page);
   void PutFile(int id);  // evicts it if nothing holds it
@@ -108,6 +112,7 @@ class Stepper {
   void LoseEverything();
   void Import(const Observation& o, const std::vector<int>& published,
               bool corrupted);
+  TableView TableOf(const std::vector<int>& published) const;
   void SettleTable();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);
@@ -121,6 +126,7 @@ class Stepper {
   // --- judge_check.cc
   void CheckFiles();
   void CheckFile(int id, const FileView& view);
+  void CheckRegions(int id, const FileView& view);
   void CheckPages(int id, const FileView& view);
   void CheckPools();
   void CheckDuplicates();

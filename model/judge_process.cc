@@ -4,6 +4,7 @@
 // fs/hugetlbfs/inode.c, mm/memfd.c and, for shmem files in outline, mm/shmem.c.
 #include <algorithm>
 #include <cerrno>
+#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -14,6 +15,8 @@ namespace {
 
 constexpr uint32_t kWriteSeals = kSealWrite | kSealFutureWrite;
 constexpr uint64_t kSmallPage = 4096;
+// Mappings whose copies are zapped in any order: 120 of them.
+constexpr size_t kMaxZapped = 5;
 
 bool Contains(const std::vector<int64_t>& list, int64_t value) {
   return std::binary_search(list.begin(), list.end(), value);
@@ -660,21 +663,57 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
 
 // Removing pages from a file takes them out of all page tables, private copies
 // of them included. A copy that had used up a reservation gives it back while
-// the pool has no surplus (__unmap_hugepage_range()).
+// the pool has no surplus (__unmap_hugepage_range()). Mapping after mapping is
+// looked at and then freed, in an order that the kernel picks: the first one
+// that leads to what was seen is taken.
 void Stepper::ZapCopies(int id, int64_t from, int64_t to) {
-  for (Mapping& m : state_->mappings) {
-    if (m.file != id || !m.is_private) continue;
+  std::vector<size_t> order;
+  for (size_t i = 0; i < state_->mappings.size(); ++i) {
+    const Mapping& m = state_->mappings[i];
+    if (m.file == id && m.is_private && CopyIn(m, from, to)) order.push_back(i);
+  }
+  File& f = file(id);
+  const Pool* pool = f.shmem ? nullptr : state_->FindPool(f.page_size);
+  std::vector<int64_t> zapped;
+  if (pool) zapped = Zap(*pool, order, from, to, false);
+  if (pool && pool->Surplus() > 0 && order.size() > 1) {
+    const std::vector<size_t> first = order;
+    int64_t back =
+        SeenReservations(f.page_size) - ExpectedReservations(f.page_size) -
+        state_->resv_off[static_cast<size_t>(pool - state_->pools.data())];
+    // A truncation is going to drop what is reserved and not there.
+    if (to == INT64_MAX) {
+      back += f.regions.CountIn(from, to);
+      for (const Page& page : f.pages) back -= page.index >= from;
+    }
+    auto fits = [&back](const std::vector<int64_t>& counts) {
+      return std::accumulate(counts.begin(), counts.end(), int64_t{0}) == back;
+    };
+    bool found = fits(zapped);
+    for (bool surplus : {false, true}) {
+      while (!found) {
+        const std::vector<int64_t> other = Zap(*pool, order, from, to, surplus);
+        found = fits(other);
+        if (found) zapped = other;
+        if (found || order.size() > kMaxZapped ||
+            !std::next_permutation(order.begin(), order.end()))
+          break;
+      }
+    }
+    if (!found) order = first;
+  }
+  for (size_t k = 0; k < order.size(); ++k) {
+    Mapping& m = state_->mappings[order[k]];
+    const bool gives_back = pool && zapped[k] > 0;
     for (size_t i = 0; i < m.copies.size();) {
-      int64_t index = m.copies[i].index;
+      const int64_t index = m.copies[i].index;
       if (index < from || index >= to) {
         ++i;
         continue;
       }
-      File& f = file(id);
-      Pool* pool = state_->FindPool(f.page_size);
       if (!f.shmem) {
         FreePage(f.page_size, m.copies[i]);
-        if (m.owner && pool && pool->Surplus() == 0) {
+        if (gives_back) {
           Erase(&m.consumed, index);
           if (PoolEvent* event =
                   Event(f.page_size, PoolEvent::Kind::kUnreserve))
@@ -684,6 +723,47 @@ void Stepper::ZapCopies(int id, int64_t from, int64_t to) {
       m.copies.erase(m.copies.begin() + static_cast<std::ptrdiff_t>(i));
     }
   }
+}
+
+bool Stepper::CopyIn(const Mapping& m, int64_t from, int64_t to) {
+  return std::any_of(m.copies.begin(), m.copies.end(), [=](const Page& copy) {
+    return copy.index >= from && copy.index < to;
+  });
+}
+
+// How many reservations each of these mappings gets back for the copies that it
+// loses in [from, to), in this order. `surplus`: a copy whose node is not known
+// was on one that has surplus pages.
+std::vector<int64_t> Stepper::Zap(Pool pool, const std::vector<size_t>& order,
+                                  int64_t from, int64_t to, bool surplus) {
+  std::vector<int64_t> zapped;
+  for (size_t i : order) {
+    const Mapping& m = state_->mappings[i];
+    int64_t back = 0;
+    const bool gives_back = m.owner && pool.Surplus() == 0;
+    for (const Page& copy : m.copies) {
+      if (copy.index < from || copy.index >= to) continue;
+      back += gives_back;
+      auto* on = pool.surplus.data();
+      if (copy.node >= 0) {
+        on += copy.node;
+      } else if (surplus) {
+        on = std::max_element(pool.surplus.begin(), pool.surplus.end());
+      } else {
+        continue;
+      }
+      *on = std::max<int64_t>(0, *on - 1);
+    }
+    zapped.push_back(back);
+  }
+  return zapped;
+}
+
+int64_t Stepper::SeenReservations(uint64_t page_size) const {
+  for (int i = 0; i < snapshot_.nr_pools; ++i)
+    if (snapshot_.pool[static_cast<size_t>(i)].page_size == page_size)
+      return snapshot_.pool[static_cast<size_t>(i)].resv;
+  return 0;
 }
 
 void Stepper::PutFile(int id) {

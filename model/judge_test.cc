@@ -6,6 +6,7 @@
 
 #include <cerrno>
 
+#include "absl/strings/str_cat.h"
 #include "gtest/gtest.h"
 #include "model/judge_test_world.h"
 
@@ -747,6 +748,156 @@ TEST_F(JudgeTest, AWriteThatWasCompletedComesAlong) {
   w.Holds("p1 map f0 m0 0 2 ro noreserve");
   w.o.outcome.value = 7;
   w.Breaks("no-lost-write", "p1 read m0 0 at=8");
+}
+
+// Two private copies of a hole, one of them a surplus page, are taken away by a
+// hole punch. As seen on Linux: props/histories/linux.
+TEST_F(JudgeTest, CopiesOfOneMappingAreFreedTogether) {
+  World one("hugepagesz=16K hugepages=0:1");
+  one.Set(0, 1, 1);
+  EXPECT_TRUE(one.Boot().empty());
+  one.files.emplace_back();
+  one.files[0].seals = kSealSeal;
+  one.Holds("p0 memfd f0 16K");
+  one.files[0].size = 2 * 16384;
+  one.Holds("p0 truncate f0 2");
+  one.o.after.pool[0].overcommit = 4;
+  one.Holds("admin overcommit 16K 4");
+  one.Set(0, 2, 2, 1);
+  one.resv() = 2;
+  one.Holds("p0 map f0 m0 0 2 private");
+  for (int page : {0, 1}) {
+    one.Set(0, 2, 1 - page, 1);
+    one.resv() = 1 - page;
+    one.o.outcome.frame = 100 + 4 * page;
+    one.o.outcome.node = 0;
+    one.Holds(absl::StrCat("p0 write m0 ", page, " 1"));
+  }
+  one.Set(0, 1, 1);
+  one.resv() = 1;
+  one.Breaks("counters", "p0 punch f0 0 2");
+}
+
+TEST_F(JudgeTest, CopiesOfTwoMappingsAreFreedOneAfterTheOther) {
+  World two("hugepagesz=16K hugepages=0:1");
+  two.Set(0, 1, 1);
+  EXPECT_TRUE(two.Boot().empty());
+  two.files.emplace_back();
+  two.files[0].seals = kSealSeal;
+  two.Holds("p0 memfd f0 16K");
+  two.files[0].size = 2 * 16384;
+  two.Holds("p0 truncate f0 2");
+  two.o.after.pool[0].overcommit = 4;
+  two.Holds("admin overcommit 16K 4");
+  two.resv() = 1;
+  two.Holds("p0 map f0 m0 0 1 private");
+  two.Set(0, 2, 2, 1);
+  two.resv() = 2;
+  two.Holds("p0 map f0 m1 0 1 private");
+  for (int mapping : {0, 1}) {
+    two.Set(0, 2, 1 - mapping, 1);
+    two.resv() = 1 - mapping;
+    two.o.outcome.frame = 100 + 4 * mapping;
+    two.o.outcome.node = 0;
+    two.Holds(absl::StrCat("p0 write m", mapping, " 0 1"));
+  }
+  two.Set(0, 1, 1);
+  two.resv() = 1;
+  two.Holds("p0 punch f0 0 2");
+  // The one that was freed last has its reservation again.
+  two.Set(0, 1, 0);
+  two.resv() = 0;
+  two.o.outcome.frame = 100;
+  two.o.outcome.node = 0;
+  two.Holds("p0 write m1 0 3");
+}
+
+// --- what a real machine does not show
+
+TEST_F(JudgeTest, ReservationMapsNeedNotBeKnown) {
+  w.MakeFile();
+  w.files[0].regions.clear();
+  w.o.after.regions_known = false;
+  w.Holds("p0 write m0 0 8 at=8");
+  // They are still what they should be.
+  w.o.after.regions_known = true;
+  w.Breaks("metadata", "p0 write m0 0 9 at=8");
+}
+
+TEST_F(JudgeTest, QuarantineNeedNotBeKnown) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantine_known = false;
+  w.o.after.reported = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+  w.o.after.quarantine_known = true;
+  w.Breaks("quarantine", "agent open");
+}
+
+TEST_F(JudgeTest, WhatIsRefusedIsReportedThoughNobodySawTheTable) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantined = {{16 << 10, 0, 1}};
+  w.Breaks("quarantine", "agent reboot");
+}
+
+TEST_F(JudgeTest, AMissingPageSizeIsNamedThoughNobodySawTheTable) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("loader load no-size=16K hugepagesz=64K");
+  w.Reboot();
+  w.o.after.nr_pools = 2;
+  w.o.after.pool[0] = w.o.after.pool[1];
+  w.o.after.pool[1] = w.o.after.pool[2];
+  w.o.after.quarantined = w.o.after.reported = {{16 << 10, 0, 1}};
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.Holds("agent retrieve s0 5 f0", -EOPNOTSUPP);
+  w.Breaks("refusal", "agent retrieve s0 5 f0", -EIO);
+}
+
+// A late page moves out of scratch when it is frozen, which nobody sees who
+// looks before.
+TEST_F(JudgeTest, ALatePageMayMoveAfterTheLastLook) {
+  for (bool exact : {false, true}) {
+    World other(kFourPages);
+    other.MakeFile();
+    other.Preserve();
+    other.files[0].pages.push_back({1, 200, 1});
+    other.files[0].regions = {{0, 2}};
+    other.Set(1, 2, 1);
+    other.o.outcome.frame = 200;
+    other.o.outcome.node = 1;
+    other.Holds("p0 write m0 1 9");
+    SeenFile saved = other.files[0];
+    other.Reboot();
+    other.o.before_exact = exact;
+    other.Set(0, 2, 1);
+    other.Set(1, 2, 1);
+    other.Holds("agent reboot");
+    other.Holds("agent open");
+    other.sessions = {{0, true}};
+    other.Holds("agent take s0");
+    saved.pages[1].frame = 300;
+    other.files = {saved};
+    if (exact) {
+      other.Breaks("identity", "agent retrieve s0 5 f0");
+    } else {
+      other.Holds("agent retrieve s0 5 f0");
+    }
+  }
 }
 
 TEST_F(JudgeTest, Warnings) {

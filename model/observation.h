@@ -112,6 +112,8 @@ struct Snapshot {
   std::vector<FileView> files;
   std::vector<PageView> pages;
   std::vector<Region> regions;
+  // Else nobody can look at reservation maps, and `regions` says nothing.
+  bool regions_known = true;
   // Sessions whose descriptor the agent holds.
   std::vector<SessionView> sessions;
   // What KHO holds, nobody claimed and no counter counts: as the machine knows
@@ -121,6 +123,8 @@ struct Snapshot {
   std::vector<Reserved> reported;
   // Of what was handed over, the huge pages that KHO still holds, ascending.
   std::vector<Frame> unclaimed;
+  // Else nobody can ask KHO, and `quarantined` and `unclaimed` say nothing.
+  bool quarantine_known = true;
 
   void Clear();
 };
@@ -156,6 +160,9 @@ struct Observation {
   // snapshot after its last instruction (unused for a power cut).
   bool rebooted = false;
   Snapshot before;
+  // Else `before` is from before the reboot call: nobody could look later, when
+  // late pages had been moved out of scratch.
+  bool before_exact = true;
   // reboot: what the old kernel left of HugeTLB for the new one, after `sim
   // corrupt`. Not `known`: nobody looked, then it is as it should be.
   bool handed_known = false;

@@ -53,6 +53,11 @@ class Scenario {
     updates_left_ = 1 + random_.Weighted({55, 33, 12});
     target_ =
         random_.Percent(80) ? random_.Between(30, 36) : random_.Between(37, 56);
+    real_ = options.real;
+    if (!real_) return;
+    faults_left_ = 0;
+    corrupts_ = interleaves_ = false;
+    target_ *= 3;
   }
 
   History Make() {
@@ -242,7 +247,7 @@ class Scenario {
 
   // The loader's image, what goes wrong, and the call.
   void Reboot() {
-    bool odd = random_.Percent(updates_left_ > 1 ? 5 : 9);
+    bool odd = random_.Percent(real_ ? 25 : updates_left_ > 1 ? 5 : 9);
     KernelPlan next = NextKernel(&random_, history_.geometry, history_.nodes,
                                  sketch_.kernel, odd);
     if (random_.Percent(2)) RebootCall();  // nothing is loaded
@@ -397,6 +402,7 @@ class Scenario {
   Sketch sketch_;
   bool large_ = false;
   int faults_left_ = 0;
+  bool real_ = false;
   bool corrupts_ = false;
   bool interleaves_ = false;
   int updates_left_ = 1;

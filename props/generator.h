@@ -22,6 +22,9 @@ struct GeneratorOptions {
   };
   Machine machine = Machine::kMixed;
   int nodes = 0;  // 0: mostly two, sometimes one, three or four
+  // For real kernels, where a command costs little beside a boot: longer, with
+  // more kernels that differ, and nothing of what only a simulator can do.
+  bool real = false;
 };
 
 // The same seed and options give the same history everywhere and for ever, or

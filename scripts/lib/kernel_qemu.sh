@@ -11,13 +11,24 @@ LOGS=$REPO/build/kernel-test
 LIMIT=300
 # Machines at a time. A machine has two processors and keeps one of ours busy.
 JOBS=$(nproc)
+# Seconds for which random chains are begun; empty: the other tests run.
+STRESS=''
 
 make_scratch() {
   mkdir -p "$LOGS"
   scratch=$(mktemp -d) || die 'no temporary folder; does $TMPDIR exist?'
   trap 'rm -rf "$scratch"' EXIT
-  trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT
-  trap 'kill $(jobs -p) 2>/dev/null; exit 143' TERM
+  trap 'stop_machines; exit 130' INT
+  trap 'stop_machines; exit 143' TERM
+}
+
+# stop_machines: a job is a shell that waits for the one that QEMU runs under.
+stop_machines() {
+  local job
+  for job in $(jobs -p); do
+    pkill -P "$job"
+    kill "$job" 2>/dev/null
+  done
 }
 
 # use_machine CONFIG: sets MACHINE, the command of its machine; RUN, the one that
@@ -64,8 +75,8 @@ build_programs() {
 
 # list_tests CONFIG [NAME...]: the tests that such a kernel can run, or those
 # named, a line each: the program, and what its --list says. A test needs "-"
-# (nothing), "no-option" (a second kernel that lacks it), a configuration, or an
-# architecture.
+# (nothing), "no-option" (a second kernel that lacks it), a configuration, an
+# architecture, or "stress" (to be asked for by --stress).
 list_tests() {
   local config=$1 arch source program name mib stages needs append
   arch=$(arch_of "$config")
@@ -76,7 +87,8 @@ list_tests() {
     while read -r name mib stages needs append; do
       [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
       case $needs in
-        - | no-option | "$config" | "$arch") ;;
+        - | no-option | "$config" | "$arch") [ -z "$STRESS" ] || continue ;;
+        stress) [ -n "$STRESS" ] || continue ;;
         *) continue ;;
       esac
       printf '%s %s %s %s %s %s\n' "$program" "$name" "$mib" "$stages" \
@@ -135,16 +147,24 @@ run_qemu() {
     -kernel "$IMAGE/kernel" -initrd "$initramfs" -append "$append"
 }
 
-# run_test NUMBER CONFIG PROGRAM NAME MIB STAGES NEEDS COMMAND_LINE: prints what
-# KTAP has for it. Fails if the test does.
+# run_test NUMBER CONFIG PROGRAM NAME MIB STAGES NEEDS COMMAND_LINE [SEED]: prints
+# what KTAP has for it. Fails if the test does. There are many with a SEED: only
+# what went wrong with them is kept.
 run_test() {
   local number=$1 config=$2 program=$3 name=$4 mib=$5 stages=$6 needs=$7
-  local append=$8 log=$LOGS/$2-$4.log start=$SECONDS status verdict=0
+  local append=$8 seed=${9:-} label=$4 start=$SECONDS status verdict=0 log
+  local brief=()
+  if [ -n "$seed" ]; then
+    label="$name seed $seed"
+    append="$append luo_seed=$seed"
+    brief=(--brief)
+  fi
+  log=$LOGS/$config-${label// /-}.log
   run_qemu "$log" "$mib" "$scratch/initramfs-$program-$needs" "$append" \
     >"$scratch/qemu-$number" 2>&1
   status=$?
-  python3 "$REPO/scripts/lib/serial_log.py" --name "$name" --stages "$stages" \
-    "$log" || verdict=1
+  python3 "$LIB/serial_log.py" "${brief[@]}" --name "$name" \
+    --stages "$stages" "$log" || verdict=1
   if [ $status != 0 ]; then
     verdict=1
     sed 's/^/# qemu: /' "$scratch/qemu-$number"
@@ -152,12 +172,24 @@ run_test() {
       echo "# FAILED: it hung; ended after $LIMIT s"
   fi
   if [ $verdict = 0 ]; then
-    echo "ok $number $name # $config kernel, $((SECONDS - start)) s"
+    echo "ok $number $label # $config kernel, $((SECONDS - start)) s"
+    [ -z "$seed" ] || rm "$log"
   else
     echo "# serial log: $log"
-    echo "not ok $number $name # $config kernel"
+    [ -z "$seed" ] || echo "# to repeat it: scripts/kernel-test" \
+      "--config=$config --stress=1 --seed=$seed $name"
+    echo "not ok $number $label # $config kernel, $((SECONDS - start)) s"
   fi
   return $verdict
+}
+
+# start_test NUMBER ...: run_test in the background.
+start_test() {
+  {
+    run_test "$@" >"$scratch/out-$1" 2>&1
+    echo $? >"$scratch/status-$1.new"
+    mv "$scratch/status-$1.new" "$scratch/status-$1"
+  } &
 }
 
 # print_done: what the tests said, in their order, as far as they are through.
@@ -185,12 +217,8 @@ run_tests() {
       print_done
     done
     progress "$config kernel: $name ($number of ${#lines[@]})"
-    {
-      run_test $number "$config" "$program" "$name" "$mib" "$stages" \
-        "$needs" "$append" >"$scratch/out-$number" 2>&1
-      echo $? >"$scratch/status-$number.new"
-      mv "$scratch/status-$number.new" "$scratch/status-$number"
-    } &
+    start_test $number "$config" "$program" "$name" "$mib" "$stages" \
+      "$needs" "$append"
   done
   wait
   print_done

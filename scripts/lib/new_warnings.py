@@ -37,6 +37,22 @@ def warnings(logs, tree):
   return found
 
 
+def counted(logs, tree):
+  """How often each warning is in the logs of that tree."""
+  return collections.Counter(key for key, _ in warnings(logs, str(tree)))
+
+
+def beyond(known, logs, tree):
+  """The lines of the logs with warnings that are not in known, each once."""
+  known, new = known.copy(), []
+  for key, line in warnings(logs, str(tree)):
+    if known[key] > 0:
+      known[key] -= 1
+    elif line not in new:
+      new.append(line)
+  return new
+
+
 def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--base', required=True, help='folder of pristine logs')
@@ -45,16 +61,10 @@ def main():
   parser.add_argument('--tree', required=True)
   parser.add_argument('names', nargs='+', help='logs, relative to a folder')
   args = parser.parse_args()
-  base = warnings([pathlib.Path(args.base, n) for n in args.names],
+  known = counted([pathlib.Path(args.base, n) for n in args.names],
                   args.base_tree)
-  known = collections.Counter(key for key, _ in base)
-  new = []
-  for key, line in warnings([pathlib.Path(args.logs, n) for n in args.names],
-                            args.tree):
-    if known[key] > 0:
-      known[key] -= 1
-    elif line not in new:
-      new.append(line)
+  new = beyond(known, [pathlib.Path(args.logs, n) for n in args.names],
+               args.tree)
   for line in new:
     print(line)
   return 1 if new else 0

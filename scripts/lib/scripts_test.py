@@ -128,6 +128,13 @@ class Usage(unittest.TestCase):
                 ('kernel-check --only=build', "no check 'build'"),
                 ('kernel-check --only=twins,', "no check ''"),
                 ('kernel-check --only=', "no check ''"),
+                ('kernel-history', 'no history to run'),
+                ('kernel-history --bogus', "unknown argument --bogus"),
+                ('kernel-history --random=0', '--random=0 is no number'),
+                ('kernel-history --random=1 --seed=x', '--seed=x is no seed'),
+                ('kernel-history --config=x', "no configuration 'x'"),
+                ('kernel-history --limit=0 x', '--limit=0 is no number'),
+                ('kernel-history nosuch', 'no history nosuch to be read'),
                 ('series', 'no DIR'),
                 ('series --bogus', "unknown argument '--bogus'"),
                 ('series one two', "'two' is a second DIR"),
@@ -140,6 +147,11 @@ class Usage(unittest.TestCase):
                 ('kernel-test --limit=0', 'no number of seconds'),
                 ('kernel-test --jobs=x', 'no number of machines'),
                 ('kernel-test --defect=bogus', "no defect 'bogus'"),
+                ('kernel-test --stress=x', 'no number of seconds'),
+                ('kernel-test --stress=9 --seed=-1', 'no seed'),
+                ('kernel-test --seed=1', '--seed is for --stress'),
+                ('kernel-test --stress=9 sparse', 'not for --stress'),
+                ('kernel-test stress_2m', 'for --stress=SECONDS'),
                 ('kernel-test no_such', "no test 'no_such'"),
                 ('kernel-mutants --bogus', "'--bogus'"),
                 ('kernel-mutants hole no-such', "'no-such'"),
@@ -307,6 +319,13 @@ class Series(unittest.TestCase):
             self.assertEqual(self.read(f'one/{name}'),
                              self.read(f'two/{name}'))
 
+    def test_modes_are_those_of_the_kernel(self):
+        os.chmod(f'{self.folder}/linux/mm/a.c', 0o755)
+        self.assertEqual(self.write('out'), (0, ''))
+        patch = self.read('out/0001-mm-make-a-long.patch')
+        self.assertRegex(patch, r'\nindex \w+\.\.\w+ 100755\n--- a/mm/a.c\n')
+        self.assertIn('\nnew file mode 100644\n', patch)
+
     def test_mistakes_are_named(self):
         for name, text, says in (
                 ('new/c.c', 'int c;\n',
@@ -323,6 +342,102 @@ class Series(unittest.TestCase):
                 self.assertEqual(status, 1, output)
                 self.assertIn(says, output)
                 self.assertEqual(len(output.splitlines()), 1, output)
+
+
+class Documentation(unittest.TestCase):
+    """kernel_docs.py with a Sphinx that warns of what stands in its pages."""
+
+    SPHINX = r'''
+import os, re, sys
+words = sys.argv[1:]
+trees, html = words[words.index('-d') + 1], words[-1]
+os.makedirs(html, exist_ok=True)
+every = ''
+pattern = [w for w in words if w.startswith('include_patterns=')][0]
+for page in pattern.partition('=')[2].split(','):
+    tree = f'{trees}/{page[:-4]}.doctree'
+    if not os.path.exists(page) or os.path.exists(tree):
+        continue
+    os.makedirs(os.path.dirname(tree), exist_ok=True)
+    open(tree, 'w').close()
+    print('read', page, file=open(f'{os.environ["srctree"]}/read', 'a'))
+    text = open(page).read()
+    for shown in re.findall('kernel-doc:: (.*)', text):
+        text += open(f'../{shown}').read()
+    for warning in re.findall('SAYS (.*)', text):
+        print(warning.replace('HERE', os.environ['srctree']))
+    every += text
+sys.exit('FAILS' in every)
+'''
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+        self.put('bin/sphinx-build', f'#!{sys.executable}\n{self.SPHINX}')
+        os.chmod(f'{self.folder}/bin/sphinx-build', 0o755)
+        for tree in ('pristine', 'tree'):
+            self.put(f'{tree}/Documentation/index.rst', '')
+            self.put(f'{tree}/Documentation/mm/old.rst',
+                     '.. kernel-doc:: mm/a.c\n')
+            self.put(f'{tree}/Documentation/mm/index.rst', '')
+            self.put(f'{tree}/Documentation/net/other.rst', '')
+            self.put(f'{tree}/Documentation/core/there.rst', '')
+            self.put(f'{tree}/mm/a.c', 'SAYS HERE/Documentation/mm/old:1: '
+                     'HERE/mm/a.c:7: WARNING: known\n')
+        self.put('tree/Documentation/mm/new.rst', ':doc:`/core/there`\n')
+
+    put = Series.put
+    read = Series.read
+
+    def check(self):
+        environment = dict(os.environ,
+                           PATH=f'{self.folder}/bin:{os.environ["PATH"]}')
+        self.put('tree/read', '')
+        return run(sys.executable, f'{LIB}/kernel_docs.py',
+                   f'--pristine={self.folder}/pristine',
+                   f'--tree={self.folder}/tree', f'--out={self.folder}/out',
+                   f'--known={self.folder}/known', 'mm/a.c',
+                   'Documentation/mm/new.rst', env=environment)
+
+    def test_pages_are_read_once(self):
+        status, output = self.check()
+        self.assertEqual(status, 0, output)
+        self.assertIn('2 pages, 2 of them read', output)
+        self.assertEqual(sorted(self.read('tree/read').split()[1::2]),
+                         ['core/there.rst', 'index.rst', 'mm/index.rst',
+                          'mm/new.rst', 'mm/old.rst'])
+        self.assertEqual(self.check(), (0, '2 pages, none of them changed\n'))
+        self.assertEqual(self.read('tree/read'), '')
+        self.put('tree/mm/a.c', 'int a;\n')
+        self.assertIn('2 pages, 1 of them read', self.check()[1])
+        self.assertEqual(self.read('tree/read'), 'read mm/old.rst\n')
+
+    def test_what_is_new_is_said_until_it_is_mended(self):
+        for says, printed in (
+                ('HERE/Documentation/mm/new.rst:1: WARNING: no such page',
+                 'Documentation/mm/new.rst:1: WARNING: no such page'),
+                ('HERE/Documentation/mm/new:5: HERE/mm/b.c:9: WARNING: no end',
+                 'mm/b.c:9: WARNING: no end'),
+                ('WARNING: HERE/mm/b.c:95 struct member not described',
+                 'mm/b.c:95: WARNING: struct member not described'),
+                ('ERROR: Cannot find file x',
+                 'Sphinx: ERROR: Cannot find file x'),
+                ('HERE/Documentation/mm/new.rst:2: CRITICAL: title',
+                 'Documentation/mm/new.rst:2: ERROR: title')):
+            with self.subTest(printed):
+                self.put('tree/Documentation/mm/new.rst', f'SAYS {says}\n')
+                for _ in range(2):
+                    self.assertEqual(self.check(), (1, printed + '\n'))
+                self.put('tree/Documentation/mm/new.rst', f'{printed}\n')
+                self.assertEqual(self.check()[0], 0)
+
+    def test_a_sphinx_that_fails(self):
+        self.put('tree/Documentation/mm/new.rst', 'FAILS\n')
+        for _ in range(2):
+            status, output = self.check()
+            self.assertEqual(status, 1, output)
+            self.assertIn('Sphinx failed in', output)
 
 
 if __name__ == '__main__':

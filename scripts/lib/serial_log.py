@@ -18,14 +18,20 @@ TROUBLE = re.compile(
     r'held lock freed|lock held when returning|bad unlock balance|'
     r'blocked for more than|self-detected stall|detected stalls|soft lockup|'
     r'hard LOCKUP|Call Trace:|Bad page|bad: scheduling|list_(add|del) corrupt|'
-    r'memory leak|segfault at|Out of memory')
+    r'suspected memory leak|segfault at|Out of memory')
 
 
 def read_log(path):
   with open(path, errors='replace') as log:
     lines = [re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', line.rstrip('\r\n'))
              for line in log]
-  return [re.sub(r'^\[\s*\d+\.\d+\]\s?', '', line) for line in lines]
+  lines = [re.sub(r'^\[\s*\d+\.\d+\]\s?', '', line) for line in lines]
+  # The kernel's log once more, after a failure: for people only.
+  if '--- the kernel\'s log:' in lines:
+    start = lines.index('--- the kernel\'s log:')
+    end = lines.index('--- its end') if '--- its end' in lines else len(lines)
+    del lines[start:end + 1]
+  return lines
 
 
 def judge(lines, name, stages):
@@ -60,11 +66,15 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--name', required=True)
   parser.add_argument('--stages', type=int, required=True)
+  parser.add_argument('--brief', action='store_true',
+                      help='of a test that passed, only what it did in all')
   parser.add_argument('log')
   args = parser.parse_args()
   lines = read_log(args.log)
   reasons = list(judge(lines, args.name, args.stages))
   for line in lines:
+    if args.brief and not reasons and ' did: ' not in line:
+      continue
     if line.startswith('# ') and not line.startswith('# Totals') and \
         not line.startswith('# FAILURE'):
       print(line)

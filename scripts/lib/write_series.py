@@ -102,7 +102,8 @@ def files_of(patch):
 def copy(source, target):
   target.parent.mkdir(parents=True, exist_ok=True)
   shutil.copyfile(source, target)
-  target.chmod(0o644)
+  # git knows no more of a mode than this.
+  target.chmod(0o755 if source.stat().st_mode & 0o100 else 0o644)
 
 
 def commit_all(args, git, series):

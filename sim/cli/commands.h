@@ -16,6 +16,8 @@ extern const Subcommand kRun;
 extern const Subcommand kReplay;
 extern const Subcommand kDraw;
 extern const Subcommand kInspect;
+extern const Subcommand kJudge;
+extern const Subcommand kGenerate;
 
 }  // namespace sim::cli
 

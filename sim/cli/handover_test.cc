@@ -86,7 +86,8 @@ class HandoverTest : public ::testing::Test {
 TEST_F(HandoverTest, HelpNamesEverySubcommandAndFlag) {
   Ended ended = Handover("--help");
   EXPECT_EQ(ended.status, 0);
-  for (const char* name : {"run", "replay", "draw", "inspect"}) {
+  for (const char* name :
+       {"run", "replay", "draw", "inspect", "judge", "generate"}) {
     EXPECT_TRUE(Contains(ended.output, name)) << ended.output;
     Ended help = Handover(std::string(name) + " --help");
     EXPECT_EQ(help.status, 0);
@@ -102,7 +103,7 @@ TEST_F(HandoverTest, BadUsageIsStatusTwoAndSaysWhatIsRight) {
     const char* says;
   };
   for (const Case& c : {
-           Case{"frobnicate", "run, replay, draw and inspect"},
+           Case{"frobnicate", "run, replay, draw, inspect, judge and generate"},
            Case{"run --sed=1", "--seed"},
            Case{"run --seed=one", "--seed is a number"},
            Case{"run --nodes=5", "from 1 to 4"},
@@ -307,6 +308,86 @@ TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
 }
 
 // A value that begins with - is one after a =.
+TEST_F(HandoverTest, GenerateMakesHistoriesForRealKernels) {
+  Ended ended = Handover("generate --seed=3");
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_TRUE(Contains(ended.output, "geometry x86 nodes=2\n"));
+  EXPECT_FALSE(Contains(ended.output, "\nsim "));
+  EXPECT_EQ(Handover("generate --seed=3").output, ended.output);
+  EXPECT_NE(Handover("generate --seed=4").output, ended.output);
+  ended = Handover("generate --from=" + Plain());
+  EXPECT_EQ(ended.status, 0);
+  EXPECT_TRUE(Contains(ended.output, "boot hugepagesz=2M hugepages=0:4,1:2\n"));
+  EXPECT_EQ(Handover("generate --seed=1 --from=" + Plain()).status, 2);
+}
+
+// A log as scripts/kernel-history gets it.
+class JudgeCommandTest : public HandoverTest {
+ protected:
+  void SetUp() override {
+    HandoverTest::SetUp();
+    std::ofstream(Path("a.history"))
+        << "history 1\ngeometry x86 nodes=2\nboot hugepages=0:2,1:1\n"
+           "p0 memfd f0 2M\np0 fallocate f0 0 1\n";
+  }
+  Ended Judge(const std::string& log) {
+    std::ofstream(Path("a.log")) << log;
+    return Handover("judge " + Path("a.history") + " " + Path("a.log"));
+  }
+  const std::string pools =
+      "handover: pool 2097152 0 0 2,2,0,90 1,1,0,90\r\n"
+      "handover: pool 1073741824 0 0 0,0,0,-1 0,0,0,-1\n"
+      "handover: words 0\n";
+  const std::string file = "handover: file 0 7 2097152 ";
+  const std::string first =
+      "SeaBIOS\n[    0.0] Linux version 7.3\n"
+      "[    1.234567] handover: guest 1 kernel=1 next=0\n" +
+      pools + "handover: seen -1\nhandover: outcome 0 done 0 0 -1 -1\n" +
+      pools + file + "0 0 1 511\nhandover: seen 0\n";
+  std::string Second(const std::string& counts) {
+    return "handover: outcome 1 done 0 0 -1 -1\nhandover: pool 2097152 0 0 " +
+           counts +
+           "\nhandover: pool 1073741824 0 0 0,0,0,-1 0,0,0,-1\n"
+           "handover: words 0\n" +
+           file + "2097152 0 1 511\nhandover: page 0 512 0\nhandover: seen 1\n";
+  }
+};
+
+TEST_F(JudgeCommandTest, WhatHeld) {
+  const Ended ended =
+      Judge(first + Second("2,1,0,90 1,1,0,90") + "handover: end\n");
+  EXPECT_EQ(ended.status, 0) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "1: p0 fallocate f0 0 1\n"));
+  EXPECT_TRUE(Contains(ended.output, "f0[0]: frame 512 on node 0"));
+  EXPECT_EQ(LastLine(ended.output), "held commands=2");
+}
+
+TEST_F(JudgeCommandTest, WhatBroke) {
+  const Ended ended =
+      Judge(first + Second("2,2,0,90 1,1,0,90") + "handover: end\n");
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "BROKEN counters: ")) << ended.output;
+  EXPECT_EQ(LastLine(ended.output), "BROKEN commands=2");
+}
+
+TEST_F(JudgeCommandTest, AMachineThatStopped) {
+  Ended ended = Judge(first);
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "nothing was heard after command 0"));
+  ended = Judge(first + "handover: end\n");
+  EXPECT_EQ(ended.status, 1) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "it ends before command 1"));
+}
+
+TEST_F(JudgeCommandTest, ALogOfSomethingElse) {
+  Ended ended = Judge("handover: guest 1 kernel=1 next=0\nhandover: seen 5\n");
+  EXPECT_EQ(ended.status, 2) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "is of another history"));
+  ended = Judge("handover: guest 99 kernel=1 next=0\n");
+  EXPECT_EQ(ended.status, 2) << ended.output;
+  EXPECT_TRUE(Contains(ended.output, "line 1 is not what a guest's agent"));
+}
+
 TEST_F(HandoverTest, DashedValues) {
   Ended ended = Handover("run --seed=-1");
   EXPECT_EQ(ended.status, 2);

@@ -9,7 +9,8 @@
 namespace sim::cli {
 namespace {
 
-const Subcommand* const kSubcommands[] = {&kRun, &kReplay, &kDraw, &kInspect};
+const Subcommand* const kSubcommands[] = {&kRun,     &kReplay, &kDraw,
+                                          &kInspect, &kJudge,  &kGenerate};
 
 void PrintOverview(std::FILE* to) {
   std::fputs(
@@ -44,8 +45,8 @@ int Main(const std::vector<std::string>& words) {
     if (known->name == words[0]) command = known;
   if (command == nullptr) {
     std::fprintf(stderr,
-                 "handover: '%s' is no subcommand: there are run, replay, draw "
-                 "and inspect (handover --help)\n",
+                 "handover: '%s' is no subcommand: there are run, replay, "
+                 "draw, inspect, judge and generate (handover --help)\n",
                  words[0].c_str());
     return kBadUsage;
   }

@@ -6,7 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
-#include "absl/strings/numbers.h"
+#include "model/kernel_log.h"
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/machine.h"
@@ -28,18 +28,6 @@ int SortedHstates(int (&order)[HUGE_MAX_HSTATE]) {
     order[at] = i;
   }
   return hugetlb_max_hstate;
-}
-
-// Takes a number that follows `before` in the text.
-bool NumberAfter(std::string_view text, std::string_view before,
-                 uint64_t* number) {
-  const size_t at = text.find(before);
-  if (at == std::string_view::npos) return false;
-  size_t end = at + before.size();
-  const size_t begin = end;
-  while (end < text.size() && text[end] >= '0' && text[end] <= '9') ++end;
-  return absl::SimpleAtoi(absl::string_view(text.data() + begin, end - begin),
-                          number);
 }
 
 bool HasInode(const model::Snapshot& snapshot, uint64_t inode) {
@@ -107,35 +95,9 @@ void Snapshooter::Booted(bool cold) {
 }
 
 void Snapshooter::ReadLogLine(std::string_view line, bool* shortage) {
-  if (line.find("Only allocated") != std::string_view::npos) {
-    *shortage = true;
-    return;
-  }
-  const size_t at = line.find("hugetlb_luo: ");
-  trouble_ |= at != std::string_view::npos && line.starts_with("<3>");
-  if (line.find("hugetlb_luo: table of preserved pages refused") !=
-          std::string_view::npos ||
-      line.find("hugetlb_luo: table of preserved pages is not") !=
-          std::string_view::npos ||
-      line.find("hugetlb_luo: fewer pages announced than preserved") !=
-          std::string_view::npos) {
-    // Nobody can tell what was in a table that is not to be trusted.
-    reported_.push_back({0, -1, -1});
-    return;
-  }
-  if (at == std::string_view::npos ||
-      line.find("cannot be claimed and stay reserved") ==
-          std::string_view::npos) {
-    return;
-  }
-  uint64_t count, order, node;
-  if (!NumberAfter(line, "hugetlb_luo: ", &count) ||
-      !NumberAfter(line, " of order ", &order) ||
-      !NumberAfter(line, " on node ", &node)) {
-    return;
-  }
-  reported_.push_back({order < 52 ? PAGE_SIZE << order : 0,
-                       static_cast<int>(node), static_cast<int64_t>(count)});
+  trouble_ |= line.find("hugetlb_luo: ") != std::string_view::npos &&
+              line.starts_with("<3>");
+  model::ReadKernelMessage(line, shortage, &reported_);
 }
 
 void Snapshooter::FillPools(model::Snapshot* out) const {

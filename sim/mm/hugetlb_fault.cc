@@ -4,6 +4,8 @@
 // mm/hugetlb.c does. Left out: userfaultfd, fork (so a private page has one
 // mapping, and no copy is ever made of an anonymous page), unsharing.
 
+#include <iterator>
+
 #include "sim/mm/filemap.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/mapping.h"
@@ -241,14 +243,24 @@ unsigned HugetlbFault(struct vm_area_struct* vma, unsigned long address,
   return ret;
 }
 
-// Follows __unmap_hugepage_range(). References are dropped entry by entry, not
-// in one batch at the end.
+// Follows __unmap_hugepage_range() between tlb_gather_mmu() and
+// tlb_finish_mmu(): references are dropped at the end, so that a surplus page
+// of the range keeps all the others from giving their reservation back. As in
+// Linux they are dropped earlier when there are too many. An exit does that
+// mapping by mapping, not once for all of them.
 void UnmapHugepageRange(struct vm_area_struct* vma, unsigned long start,
                         unsigned long end) {
   struct hstate* h = HstateVma(vma);
   spinlock_t* lock = &vma->vm_mm->page_table_lock;
   lockdep_assert_held(&vma->vm_file->f_mapping->i_mmap_rwsem);
 
+  // On the stack: a kernel may stop halfway.
+  struct folio* gathered[128];
+  size_t nr = 0;
+  auto drop = [&gathered, &nr] {
+    for (size_t i = 0; i < nr; ++i) folio_put(gathered[i]);
+    nr = 0;
+  };
   for (unsigned long addr = start; PteNext(vma, &addr, end);
        addr += huge_page_size(h)) {
     spin_lock(lock);
@@ -276,8 +288,10 @@ void UnmapHugepageRange(struct vm_area_struct* vma, unsigned long start,
       else if (chg)
         VmaAddReservation(h, vma, addr);
     }
-    folio_put(folio);
+    gathered[nr++] = folio;
+    if (nr == std::size(gathered)) drop();
   }
+  drop();
 }
 
 }  // namespace sim

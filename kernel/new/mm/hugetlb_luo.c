@@ -40,8 +40,8 @@
  * memory errors, pages beyond the end of the file. So are descriptors that are
  * not writable, since what comes back is.
  *
- * A file that is being preserved
- * ==============================
+ * Files Being Preserved
+ * =====================
  *
  * From preserve() on the size of the file is fixed and no page can be taken out
  * of it; attempts fail with %EPERM. Reserving a hole by mmap() fails, too. But
@@ -55,7 +55,7 @@
  * lets it go on or the CPU is stopped. In the latter case the write has never
  * happened, so that nothing which a program saw completed is lost.
  *
- * The next kernel
+ * The Next Kernel
  * ===============
  *
  * All records are validated at once at boot before anything is taken from them.

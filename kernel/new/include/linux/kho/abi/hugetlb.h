@@ -78,7 +78,7 @@ struct hugetlb_luo_count_ser {
  * struct hugetlb_luo_root_ser - what the next kernel reads early in boot
  * @magic:     %HUGETLB_LUO_ROOT_MAGIC
  * @version:   %HUGETLB_LUO_VERSION
- * @csum:      Checksum of the root up to its last count, with this field zero.
+ * @csum:      Checksum of the root up to its last count, without this field.
  * @nr_counts: Number of entries in @counts.
  * @files:     Physical address of the first &struct hugetlb_luo_file_ser, or 0.
  * @nr_files:  Number of files.
@@ -99,7 +99,7 @@ struct hugetlb_luo_root_ser {
  * struct hugetlb_luo_file_ser - one preserved hugetlb memfd
  * @magic:     %HUGETLB_LUO_FILE_MAGIC
  * @version:   %HUGETLB_LUO_VERSION
- * @csum:      Checksum of the record up to its last count, with this field zero.
+ * @csum:      Checksum of the record up to its last count, without this field.
  * @order:     Page size, as an order of base pages.
  * @next:      Physical address of the next file's record, or 0.
  * @runs:      Physical address of the first &struct hugetlb_luo_block_ser, or 0
@@ -154,7 +154,7 @@ struct hugetlb_luo_run_ser {
  * struct hugetlb_luo_block_ser - one page full of runs
  * @next:    Physical address of the next block, or 0.
  * @magic:   %HUGETLB_LUO_BLOCK_MAGIC
- * @csum:    Checksum of the block up to its last run, with this field zero.
+ * @csum:    Checksum of the block up to its last run, without this field.
  * @nr_runs: Number of entries in @runs.
  * @runs:    Runs, ascending by index up to the end of the last block.
  */

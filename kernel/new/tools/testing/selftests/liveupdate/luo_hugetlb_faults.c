@@ -51,50 +51,71 @@ struct range {
 	unsigned long end;
 };
 
+/* All of /proc/kallsyms, read once. */
+static const char *kernel_symbols(void)
+{
+	static char *symbols;
+	size_t size = 16 << 20, len = 0;
+	ssize_t ret;
+	int fd;
+
+	if (symbols)
+		return symbols;
+	symbols = malloc(size);
+	fd = open("/proc/kallsyms", O_RDONLY);
+	if (!symbols || fd < 0)
+		fail_exit("/proc/kallsyms");
+	while ((ret = read(fd, symbols + len, size - 1 - len)) > 0)
+		len += ret;
+	close(fd);
+	symbols[len] = 0;
+
+	return symbols;
+}
+
 /*
- * The functions of the kernel that are called PREFIX... and lie within @bounds,
- * with all between them. What the compiler has moved elsewhere as not likely to
- * run is left out.
+ * The functions of the kernel whose names begin with @prefix and that lie within
+ * @bounds: where the first one begins, and the last one. What the compiler has
+ * moved elsewhere as not likely to run is left out.
  */
 static struct range find_functions(const char *prefix, struct range bounds)
 {
 	struct range found = { .start = ~0UL, .end = 0 };
-	static char line[512];
-	FILE *file;
+	size_t len = strlen(prefix);
+	const char *line, *end;
 
-	file = fopen("/proc/kallsyms", "r");
-	if (!file)
-		fail_exit("/proc/kallsyms");
-	while (fgets(line, sizeof(line), file)) {
+	for (line = kernel_symbols(); (end = strchr(line, '\n')); line = end + 1) {
 		unsigned long addr;
 		char *name;
 
 		addr = strtoul(line, &name, 16);
 		/* A space, the type, a space. */
+		name += 3;
 		if (addr < bounds.start || addr >= bounds.end ||
-		    strlen(name) < 4 || strncmp(name + 3, prefix, strlen(prefix)) ||
-		    strstr(name, ".cold"))
+		    name + len > end || strncmp(name, prefix, len) ||
+		    (end - name > 5 && !strncmp(end - 5, ".cold", 5)))
 			continue;
 		if (addr < found.start)
 			found.start = addr;
 		if (addr > found.end)
 			found.end = addr;
 	}
-	fclose(file);
 	if (!found.end)
 		ksft_exit_fail_msg("no %s in /proc/kallsyms\n", prefix);
 
 	return found;
 }
 
-/* The code of hugetlb_luo.c. What frees itself after boot lies elsewhere. */
-static struct range find_handler(void)
-{
-	struct range all = { .end = ~0UL }, text, found;
+static const struct range all_functions = { .end = ~0UL };
 
-	text.start = find_functions("_stext\n", all).start;
-	text.end = find_functions("_etext\n", all).end;
-	found = find_functions("hugetlb_luo_", text);
+/* The code of a file. What frees itself after boot lies elsewhere. */
+static struct range find_code(const char *prefix)
+{
+	struct range text, found;
+
+	text.start = find_functions("_stext", all_functions).start;
+	text.end = find_functions("_etext", all_functions).end;
+	found = find_functions(prefix, text);
 	/* Those that follow the last one begin behind it. */
 	text.start = found.end + 1;
 	found.end = find_functions("", text).start;
@@ -102,34 +123,60 @@ static struct range find_handler(void)
 	return found;
 }
 
-/*
- * Which allocations can fail: all, or those that the handler asks for, in
- * whatever function. Nothing is said about them: it is meant to happen.
- */
-static void choose_faults(bool handler_only)
+static struct range find_handler(void)
 {
-	static const char * const kinds[] = { "failslab", "fail_page_alloc" };
-	struct range range = { .end = ~0UL };
-	char path[64], number[32];
-	unsigned int i;
+	return find_code("hugetlb_luo_");
+}
 
-	if (handler_only)
-		range = find_handler();
-	for (i = 0; i < ARRAY_SIZE(kinds); i++) {
-		snprintf(path, sizeof(path), "/debugfs/%s/ignore-gfp-wait",
-			 kinds[i]);
-		write_text(path, "N");
-		snprintf(path, sizeof(path), "/debugfs/%s/verbose", kinds[i]);
-		write_text(path, "0");
-		snprintf(path, sizeof(path), "/debugfs/%s/require-start",
-			 kinds[i]);
-		snprintf(number, sizeof(number), "0x%lx", range.start);
-		write_text(path, number);
-		snprintf(path, sizeof(path), "/debugfs/%s/require-end",
-			 kinds[i]);
-		snprintf(number, sizeof(number), "0x%lx", range.end);
-		write_text(path, number);
-	}
+/* What kmemleak itself does at every allocation: most of its file. */
+static struct range find_kmemleak(void)
+{
+	return (struct range){
+		.start = find_code("kmemleak_open").start,
+		.end = find_code("kmemleak_write").end,
+	};
+}
+
+/* What can fail. */
+enum { SLAB = 1, PAGES = 2 };
+
+static void write_address(const char *kind, const char *what,
+			  unsigned long addr)
+{
+	char path[64], number[32];
+
+	snprintf(path, sizeof(path), "/debugfs/%s/%s", kind, what);
+	snprintf(number, sizeof(number), "0x%lx", addr);
+	write_text(path, number);
+}
+
+/*
+ * Those asked for by functions in @range, whoever they call in between. What
+ * kmemleak asks for at every allocation can fail, and that has no effect.
+ */
+static void choose_fault(const char *kind, struct range range)
+{
+	struct range kmemleak = find_kmemleak();
+	char path[64];
+
+	snprintf(path, sizeof(path), "/debugfs/%s/ignore-gfp-wait", kind);
+	write_text(path, "N");
+	/* It is meant to happen. */
+	snprintf(path, sizeof(path), "/debugfs/%s/verbose", kind);
+	write_text(path, "0");
+	write_address(kind, "require-start", range.start);
+	write_address(kind, "require-end", range.end);
+	write_address(kind, "reject-start", kmemleak.start);
+	write_address(kind, "reject-end", kmemleak.end);
+}
+
+/* Which allocations count, and can fail: of these kinds, in @range. */
+static void choose_faults(unsigned int kinds, struct range range)
+{
+	static const struct range none = { .start = 1, .end = 1 };
+
+	choose_fault("failslab", kinds & SLAB ? range : none);
+	choose_fault("fail_page_alloc", kinds & PAGES ? range : none);
 	write_text("/debugfs/fail_page_alloc/min-order", "0");
 }
 
@@ -175,7 +222,8 @@ static void check_leaks(void)
  * Preserving and freezing
  */
 
-#define FAULTS_ARGS	"hugepages=64"
+/* Where the kernel lies has an effect on how much memory there is. */
+#define FAULTS_ARGS	"nokaslr kmemleak=on hugepages=64"
 
 /*
  * What the next kernel has in all when everything is finished. Keys of KHO that
@@ -200,18 +248,22 @@ static const char *faults_args(void)
 	return args;
 }
 
-/* One file in few runs, and one in many. */
+/* One file in one run, and some that are alike, in more. */
+#define NR_FAULTS_FILES	7
+
 static void create_files(int *fds)
 {
 	struct file_state *f = new_file_state();
-	__u64 i;
+	__u64 token, i;
 
 	fds[0] = create_file(f, 10, SZ_2M, 8);
 	fill_pages(f, fds[0], 0, 8, 0);
-	f = new_file_state();
-	fds[1] = create_file(f, 11, SZ_2M, 40);
-	for (i = 1; i < 39; i += 3)
-		fill_page(f, fds[1], i, i % 2);
+	for (token = 11; token < 10 + NR_FAULTS_FILES; token++) {
+		f = new_file_state();
+		fds[token - 10] = create_file(f, token, SZ_2M, 12);
+		for (i = 1; i < 12; i += 3)
+			fill_page(f, fds[token - 10], i, i % 2);
+	}
 }
 
 static void check_unchanged(const int *fds)
@@ -261,7 +313,8 @@ static int preserve_with_faults(const int *fds)
 	int session, nth;
 	__u32 i;
 
-	for (i = 0; i < state.nr_files; i++) {
+	/* The others are alike. */
+	for (i = 0; i < 2; i++) {
 		const struct file_state *f = &state.files[i];
 		bool clean;
 
@@ -285,14 +338,22 @@ static int preserve_with_faults(const int *fds)
 	return session;
 }
 
-/* Return only if it never works. */
+/*
+ * Have allocations of freeze fail that do not fail kexec as well: those of the
+ * handler. The first page; then whatever slab is asked for in turn, until it
+ * works, which is the end of this kernel.
+ */
 static void reboot_with_faults(const int *fds)
 {
 	int nth, err;
 
-	for (nth = 1; nth < MAX_ATTEMPTS; nth++) {
-		ksft_print_msg("allocation %d of freeze is to fail\n", nth);
-		arm(nth);
+	choose_faults(PAGES, find_handler());
+	for (nth = 0; nth < MAX_ATTEMPTS; nth++) {
+		if (nth == 1)
+			choose_faults(SLAB, find_handler());
+		ksft_print_msg("%s allocation of freeze is to fail\n",
+			       nth ? "the next slab" : "the first page");
+		arm(nth ? nth : 1);
 		err = try_reboot();
 		if (!check(disarm() && err == -ENOMEM,
 			   "freeze, allocation %d: %s", nth, strerror(-err)))
@@ -325,49 +386,67 @@ static void faults_2(void)
 	retrieve_all(session, fds);
 	finish(session);
 
-	choose_faults(false);
+	choose_faults(SLAB | PAGES, all_functions);
 	preserve_with_faults(fds);
 	/* For freeze to take care of. */
 	fill_page(&state.files[1], fds[1], 0, 1);
 	fill_page(&state.files[1], fds[1], 5, 0);
-	fill_page(&state.files[1], fds[1], 39, 1);
+	fill_page(&state.files[1], fds[1], 11, 1);
 	check_leaks();
 	save_state();
 	load_kernel(faults_args());
-	/* Of the handler only: others would fail kexec itself. */
-	choose_faults(true);
 	reboot_with_faults(fds);
+}
+
+/*
+ * Retrieve files from @i on downwards, with each allocation in turn failing. The
+ * page cache tries a second time, and then the file is there: the next one goes
+ * on with the next allocation.
+ *
+ * Return: the first file that is left, once one came to the end without a failure.
+ */
+static int retrieve_with_faults(int session, int i, int *fds)
+{
+	int nth = 1, nr_failures = 0;
+	bool failed = true;
+
+	choose_faults(SLAB, find_handler());
+	for (; failed && i > 0; i--) {
+		const struct file_state *f = &state.files[i];
+
+		for (fds[i] = -EAGAIN; fds[i] < 0; nth++) {
+			arm(nth);
+			fds[i] = luo_session_retrieve_fd(session, f->token);
+			failed = disarm();
+			if (fds[i] < 0 && failed)
+				nr_failures++;
+			if (!check(fds[i] >= 0 || (failed && fds[i] == -EAGAIN),
+				   "retrieve, allocation %d: %s", nth,
+				   strerror(-fds[i])))
+				return i;
+			check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+		}
+		check_file(f, fds[i]);
+	}
+	ksft_print_msg("%d of %d slab allocations of retrieve could not fail\n",
+		       nr_failures, nth - 2);
+	check(nr_failures > 3, "that is not much");
+	check(!failed, "there are more");
+
+	return i;
 }
 
 static void faults_3(void)
 {
-	int session, fds[MAX_FILES], nth, i;
+	int session, fds[MAX_FILES], i;
 
 	load_state();
 	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
 	session = take_session("faults");
 	/* Of the handler only: LUO warns if it lacks memory afterwards. */
-	choose_faults(true);
-	for (i = state.nr_files - 1; i >= 0; i--) {
-		const struct file_state *f = &state.files[i];
-		bool failed;
-
-		for (nth = 1; nth < MAX_ATTEMPTS; nth++) {
-			arm(nth);
-			fds[i] = luo_session_retrieve_fd(session, f->token);
-			failed = disarm();
-			if (fds[i] >= 0)
-				break;
-			check(failed && fds[i] == -EAGAIN,
-			      "retrieve, allocation %d: %s", nth,
-			      strerror(-fds[i]));
-			check_pools_in_use(SZ_2M, 32, 32, 0, 0);
-		}
-		ksft_print_msg("file %llu: %d allocations of retrieve failed\n",
-			       f->token, nth - 1);
-		check(nth > 1, "there was none");
-		check_file(f, fds[i]);
-	}
+	i = retrieve_with_faults(session, state.nr_files - 1, fds);
+	for (; i >= 0; i--)
+		fds[i] = retrieve(session, &state.files[i]);
 	check_unchanged(fds);
 	finish(session);
 	check_unchanged(fds);
@@ -381,17 +460,22 @@ static void faults_3(void)
 
 static void faults_unretrieved_2(void)
 {
-	int session, err;
+	int session, nth, fd, nr_failures = 0, i;
 
 	load_state();
 	session = take_session("faults");
-	choose_faults(true);
+	choose_faults(SLAB, find_handler());
 	/* When some pages are back from KHO, and more are to come. */
-	arm(16);
-	err = luo_session_retrieve_fd(session, state.files[1].token);
-	check(disarm(), "there are no 16 allocations");
-	check_eq("retrieving", err, -EAGAIN);
-	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+	for (i = state.nr_files - 1, nth = 5; i > 0; i--, nth++) {
+		arm(nth);
+		fd = luo_session_retrieve_fd(session, state.files[i].token);
+		if (disarm() && fd == -EAGAIN)
+			nr_failures++;
+		else if (check(fd >= 0, "retrieve: %s", strerror(-fd)))
+			close(fd);
+	}
+	ksft_print_msg("%d files failed half-way\n", nr_failures);
+	check(nr_failures, "no file failed");
 	/* Nothing that finish needs can fail. */
 	arm(1);
 	finish(session);

@@ -22,6 +22,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <linux/kexec.h>
 #include <linux/reboot.h>
 #include <linux/unistd.h>
 
@@ -33,14 +34,20 @@
 #define KERNEL_IMAGE	"/kernel"
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
-/* The first serial port of QEMU's machine. */
+/*
+ * The first serial port of QEMU's machine. On a host that is busy, emulated CPUs
+ * may stand still for longer than a timer takes that works.
+ */
 #ifdef __aarch64__
-#define CONSOLE		"ttyAMA0"
+#define MACHINE_ARGS	"console=ttyAMA0"
 #else
-#define CONSOLE		"ttyS0"
+#define MACHINE_ARGS	"console=ttyS0 no_timer_check"
 #endif
-/* What all kernels of all tests are booted with. */
-#define COMMON_ARGS	"console=" CONSOLE " panic=-1 oops=panic kho=on liveupdate=on"
+
+/* What all kernels of all tests are booted with. RCU may see no stall, either. */
+#define COMMON_ARGS							\
+	MACHINE_ARGS " loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
+	"rcupdate.rcu_cpu_stall_timeout=300"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1
@@ -50,6 +57,7 @@ const struct chain_test *test;
 int luo_fd = -1;
 int stage;
 int nr_failures;
+const char *chain_id = "";
 
 static int state_session = -1;
 
@@ -274,6 +282,15 @@ static int make_initramfs(void)
 	return open(INITRAMFS_IMAGE, O_RDONLY);
 }
 
+/*
+ * A kernel with CONFIG_PAGE_POISONING is to make use of it. Where there is much
+ * memory that takes longer than all the rest.
+ */
+static const char *poison_arg(const struct chain_test *test)
+{
+	return test->mib > 1024 ? "" : " page_poison=1";
+}
+
 /* Load the next kernel from @image, with @args on its command line. */
 void load_kernel_image(const char *image, const char *args)
 {
@@ -281,8 +298,8 @@ void load_kernel_image(const char *image, const char *args)
 	int kernel, initramfs, len;
 
 	len = snprintf(cmdline, sizeof(cmdline),
-		       COMMON_ARGS " luo_test=%s luo_stage=%d %s", test->name,
-		       stage + 1, args);
+		       COMMON_ARGS "%s luo_test=%s luo_stage=%d %s",
+		       poison_arg(test), test->name, stage + 1, args);
 	kernel = open(image, O_RDONLY);
 	if (kernel < 0)
 		fail_exit("%s", image);
@@ -297,6 +314,14 @@ void load_kernel_image(const char *image, const char *args)
 void load_kernel(const char *args)
 {
 	load_kernel_image(KERNEL_IMAGE, args);
+}
+
+/* What it takes is free again. */
+void unload_kernel(void)
+{
+	if (syscall(__NR_kexec_file_load, -1, -1, 0, NULL, KEXEC_FILE_UNLOAD))
+		fail_exit("unloading the kernel");
+	unlink(INITRAMFS_IMAGE);
 }
 
 /* Only returns if the reboot fails, with the reason. */
@@ -321,10 +346,10 @@ static void list_tests(const struct chain_test *tests, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		printf("%s %u %d %s " COMMON_ARGS " luo_test=%s luo_stage=1 %s\n",
+		printf("%s %u %d %s " COMMON_ARGS "%s luo_test=%s luo_stage=1 %s\n",
 		       tests[i].name, tests[i].mib, tests[i].nr_stages,
-		       tests[i].needs ? tests[i].needs : "-", tests[i].name,
-		       tests[i].args);
+		       tests[i].needs ? tests[i].needs : "-",
+		       poison_arg(&tests[i]), tests[i].name, tests[i].args);
 }
 
 /* The value of a "NAME=VALUE" word of the kernel's command line. */
@@ -395,6 +420,22 @@ static void mount_all(void)
 		fail_exit("mounting /debugfs");
 }
 
+/* What the console is spared, for somebody who has to find out. */
+static void print_kernel_log(void)
+{
+	static char log[1 << 17];
+	int len;
+
+	len = syscall(__NR_syslog, 3 /* SYSLOG_ACTION_READ_ALL */, log,
+		      sizeof(log));
+	if (len <= 0)
+		return;
+	printf("--- the kernel's log:\n");
+	fflush(stdout);
+	write_all(STDOUT_FILENO, log, len);
+	printf("--- its end\n");
+}
+
 static void be_init(const struct chain_test *tests, unsigned int nr)
 {
 	pid_t pid = fork();
@@ -412,6 +453,8 @@ static void be_init(const struct chain_test *tests, unsigned int nr)
 	if (WTERMSIG(status))
 		ksft_print_msg("FAILURE: ended by signal %d\n",
 			       WTERMSIG(status));
+	if (status)
+		print_kernel_log();
 	reboot(RB_AUTOBOOT);
 }
 
@@ -427,4 +470,3 @@ int chain_main(int argc, char *argv[], const struct chain_test *tests,
 
 	return 0;
 }
-

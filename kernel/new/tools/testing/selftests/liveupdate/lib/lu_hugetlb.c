@@ -30,10 +30,10 @@
 /* The kernel's, which C libraries for 64 bits may define as 0. */
 #define LINUX_O_LARGEFILE 0100000
 
-/* No machine has to have them all. */
-static const unsigned long page_sizes[NR_SIZES] = {
-	SZ_64K, SZ_2M, SZ_32M, SZ_1G,
-};
+const unsigned long page_sizes[NR_SIZES] = { SZ_2M, SZ_1G };
+
+/* Pools are printed of those that there are. */
+static const unsigned long printed_sizes[] = { SZ_64K, SZ_2M, SZ_32M, SZ_1G };
 
 struct state state;
 
@@ -120,16 +120,17 @@ struct pool read_pool(unsigned long size, int nid)
 
 void print_pools(const char *when)
 {
-	int i, nid;
+	unsigned int i;
+	int nid;
 
-	for (i = 0; i < NR_SIZES; i++) {
+	for (i = 0; i < ARRAY_SIZE(printed_sizes); i++) {
 		for (nid = -1; nid < NR_NODES; nid++) {
-			struct pool pool = read_pool(page_sizes[i], nid);
+			struct pool pool = read_pool(printed_sizes[i], nid);
 
 			if (pool.nr < 0)
 				continue;
 			ksft_print_msg("pool %lukB node %d: nr %ld free %ld surplus %ld (%s)\n",
-				       page_sizes[i] >> 10, nid, pool.nr,
+				       printed_sizes[i] >> 10, nid, pool.nr,
 				       pool.free, pool.surplus, when);
 		}
 	}
@@ -317,29 +318,39 @@ struct file_state *new_file_state(void)
 	return &state.files[state.nr_files++];
 }
 
-/* Write to the page at @index, which is taken from @nid if there is none. */
-int fill_page(struct file_state *f, int fd, __u64 index, int nid)
+/* What is known of the page at @index, which may be new. */
+static struct page_state *page_at(struct file_state *f, __u64 index)
 {
-	struct page_state *page = NULL;
-	void *addr;
 	__u32 i;
 
 	for (i = 0; i < f->nr; i++)
 		if (f->pages[i].index == index)
-			page = &f->pages[i];
-	if (!page) {
-		if (f->nr == MAX_PAGES)
-			ksft_exit_fail_msg("too many pages\n");
-		page = &f->pages[f->nr++];
-		page->index = index;
-	}
+			return &f->pages[i];
+	if (f->nr == MAX_PAGES)
+		ksft_exit_fail_msg("too many pages\n");
+	f->pages[f->nr].index = index;
+
+	return &f->pages[f->nr++];
+}
+
+/* What fill_page() writes there. */
+__u64 page_seed(const struct file_state *f, __u64 index)
+{
+	return (f->token << 32 | (index + 1) << 4 | stage) *
+		0x9e3779b97f4a7c15ULL;
+}
+
+/* Write to the page at @index, which is taken from @nid if there is none. */
+int fill_page(struct file_state *f, int fd, __u64 index, int nid)
+{
+	struct page_state *page = page_at(f, index);
+	void *addr;
 
 	bind_to_node(nid);
 	addr = map_any_page(fd, f->page_size, index);
 	if (!addr)
 		fail_exit("mmap of page %llu", index);
-	page->seed = (f->token << 32 | (index + 1) << 4 | stage) *
-		0x9e3779b97f4a7c15ULL;
+	page->seed = page_seed(f, index);
 	write_pattern(addr, f->page_size, page->seed);
 	page->pfn = frame_of(addr);
 	page->nid = node_of(addr);
@@ -350,6 +361,27 @@ int fill_page(struct file_state *f, int fd, __u64 index, int nid)
 		check_eq("node of a new page", page->nid, nid);
 
 	return page->pfn ? 0 : -EFAULT;
+}
+
+/*
+ * Take note of the page at @index, which another process has written @seed's
+ * pattern to; that of 0 is zero.
+ */
+void note_page(struct file_state *f, int fd, __u64 index, __u64 seed)
+{
+	struct page_state *page = page_at(f, index);
+	void *addr = map_page(fd, f->page_size, index);
+	long diff;
+
+	if (!addr)
+		fail_exit("mmap of page %llu", index);
+	page->seed = seed;
+	diff = compare_pattern(addr, f->page_size, seed);
+	check(diff < 0, "file %llu, page %llu differs at %ld", f->token, index,
+	      diff);
+	page->pfn = frame_of(addr);
+	page->nid = node_of(addr);
+	munmap(addr, f->page_size);
 }
 
 void fill_pages(struct file_state *f, int fd, __u64 first, __u64 nr,
@@ -402,7 +434,7 @@ void check_file(const struct file_state *f, int fd)
 		diff = compare_pattern(addr, f->page_size, page->seed);
 		check(diff < 0, "file %llu, page %llu differs at %ld",
 		      f->token, page->index, diff);
-		check(frame_of(addr) == page->pfn,
+		check(!page->pfn || frame_of(addr) == page->pfn,
 		      "file %llu, page %llu: frame %llx, should be %llx",
 		      f->token, page->index, frame_of(addr), page->pfn);
 		check_eq("node", node_of(addr), page->nid);

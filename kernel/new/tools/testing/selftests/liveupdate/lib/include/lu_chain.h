@@ -49,6 +49,8 @@ extern const struct chain_test *test;
 extern int stage;
 extern int luo_fd;
 extern int nr_failures;
+/* What a failure names besides its place, with a space at the end. */
+extern const char *chain_id;
 
 /* Files of the initramfs, up to NULL, that go to the next kernel if they exist. */
 extern const char * const chain_files[];
@@ -59,8 +61,9 @@ extern const char * const chain_files[];
 									\
 	if (!ok_) {							\
 		nr_failures++;						\
-		ksft_print_msg("FAILURE [%s:%d] " fmt "\n", __func__,	\
-			       __LINE__, ##__VA_ARGS__);		\
+		ksft_print_msg("FAILURE %sstage %d [%s:%d] " fmt "\n",	\
+			       chain_id, stage, __func__, __LINE__,	\
+			       ##__VA_ARGS__);				\
 	}								\
 	ok_;								\
 })
@@ -113,6 +116,7 @@ void load_chain_state(void *data, size_t len);
 
 void load_kernel_image(const char *image, const char *args);
 void load_kernel(const char *args);
+void unload_kernel(void);
 int try_reboot(void);
 
 long memory_number(const char *name);

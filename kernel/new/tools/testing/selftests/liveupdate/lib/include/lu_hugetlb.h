@@ -17,7 +17,7 @@
 
 #define NR_NODES	2
 #define ANY_NODE	-1
-#define NR_SIZES	4
+#define NR_SIZES	2
 #define MAX_FILES	8
 #define MAX_PAGES	320
 
@@ -29,6 +29,7 @@
 /* A huge page of a file. */
 struct page_state {
 	__u64 index;
+	/* 0 for one that may have been moved. */
 	__u64 pfn;
 	__u64 seed;
 	__s64 nid;
@@ -61,6 +62,7 @@ struct pool {
 	long surplus;
 };
 
+extern const unsigned long page_sizes[NR_SIZES];
 extern struct state state;
 
 void bind_to_node(int nid);
@@ -88,8 +90,10 @@ void *map_any_page(int fd, __u64 page_size, __u64 index);
 int create_file(struct file_state *f, __u64 token, __u64 page_size,
 		__u64 nr_pages);
 struct file_state *new_file_state(void);
+__u64 page_seed(const struct file_state *f, __u64 index);
 int fill_page(struct file_state *f, int fd, __u64 index, int nid);
 void fill_pages(struct file_state *f, int fd, __u64 first, __u64 nr, int nid);
+void note_page(struct file_state *f, int fd, __u64 index, __u64 seed);
 void check_file(const struct file_state *f, int fd);
 void print_file(const char *what, const struct file_state *f);
 
