@@ -28,7 +28,11 @@
 #include <lu_hugetlb.h>
 
 /* The kernel's, which C libraries for 64 bits may define as 0. */
+#ifdef __aarch64__
+#define LINUX_O_LARGEFILE 0400000
+#else
 #define LINUX_O_LARGEFILE 0100000
+#endif
 
 const unsigned long page_sizes[NR_SIZES] = { SZ_2M, SZ_1G };
 
