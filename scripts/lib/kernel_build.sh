@@ -7,6 +7,41 @@
 
 LIB=$REPO/scripts/lib
 
+# What is built of a kernel goes by a name: the variant or configuration. That of
+# one for another architecture than x86_64 begins with the architecture.
+
+# arch_of VARIANT: its architecture, as the kernel's ARCH has it.
+arch_of() {
+  case $1 in
+    arm64*) echo arm64 ;;
+    *) echo x86_64 ;;
+  esac
+}
+
+# cross_of VARIANT: what the names of its compiler and binutils begin with.
+cross_of() {
+  case $(arch_of "$1") in
+    arm64) echo aarch64-linux-gnu- ;;
+  esac
+}
+
+# cross_packages VARIANT...: the Debian packages of these compilers.
+cross_packages() {
+  local variant
+  for variant; do
+    case $(arch_of "$variant") in
+      arm64) echo gcc-aarch64-linux-gnu ;;
+    esac
+  done
+}
+
+# build_packages VARIANT...: all Debian packages it takes to build these.
+build_packages() {
+  printf '%s\n' bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
+    patch perl python3 xz-utils
+  cross_packages "$@"
+}
+
 # Compiler and sparse run through wrappers that leave their complaints beside
 # the object: an object that make finds up to date says nothing, and yet its
 # warnings count.
@@ -15,7 +50,7 @@ write_wrappers() {
   mkdir -p "$bin"
   cat >"$bin/cc" <<'END'
 #!/bin/sh
-# Runs gcc through ccache; keeps the warnings of -c in kcheck/OBJECT.cc.
+# Runs $KCHECK_CC through ccache; keeps the warnings of -c in kcheck/OBJECT.cc.
 out='' previous='' compile=''
 for word; do
   [ "$previous" = -o ] && out=$word
@@ -23,14 +58,14 @@ for word; do
   previous=$word
 done
 case $compile$out in
-1/*) exec ccache gcc "$@" ;;
+1/*) exec ccache "$KCHECK_CC" "$@" ;;
 1*.o) ;;
-*) exec ccache gcc "$@" ;;
+*) exec ccache "$KCHECK_CC" "$@" ;;
 esac
 log=kcheck/$out.cc
 mkdir -p "${log%/*}"
 rm -f "kcheck/$out.objtool"
-ccache gcc "$@" 2>"$log"
+ccache "$KCHECK_CC" "$@" 2>"$log"
 status=$?
 cat "$log" >&2
 [ $status = 0 ] || rm -f "$log"
@@ -67,17 +102,21 @@ END
 # kernel_make VARIANT SOURCE ARGUMENT...: make in that variant's build folder.
 # With KERNEL_PLAIN set it makes what is to be booted, and asks no checkers.
 kernel_make() {
-  local build=$KERNEL_WORK/build-$1 source=$2 flags
+  local build=$KERNEL_WORK/build-$1 source=$2 arch cross flags
+  arch=$(arch_of "$1")
+  cross=$(cross_of "$1")
   shift 2
   flags=(W=1 CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check")
-  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC='ccache gcc')
+  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC="ccache ${cross}gcc")
   # Nothing of the caller's environment, such as ARCH or CFLAGS, gets in.
   env -u ARCH -u CROSS_COMPILE -u KCFLAGS -u MAKEFLAGS -u KBUILD_OUTPUT \
     -u KCONFIG_CONFIG CCACHE_DIR="${CCACHE_DIR:-$HANDOVER_CACHE/ccache}" \
     CCACHE_MAXSIZE=2G LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
     KBUILD_BUILD_TIMESTAMP='2026-01-01' KBUILD_BUILD_USER=handover \
     KBUILD_BUILD_HOST=handover KCHECK_SOURCE="$source" \
-    make -s -j"$(nproc)" -C "$source" O="$build" ARCH=x86_64 "${flags[@]}" "$@"
+    KCHECK_CC="${cross}gcc" \
+    make -s -j"$(nproc)" -C "$source" O="$build" ARCH="$arch" \
+    CROSS_COMPILE="$cross" "${flags[@]}" "$@"
 }
 
 # configure_kernel VARIANT SOURCE FRAGMENT...: .config from tinyconfig and the
@@ -86,6 +125,7 @@ configure_kernel() {
   local variant=$1 source=$2 build=$KERNEL_WORK/build-$1 want
   shift 2
   want=$({
+    "$(cross_of "$variant")gcc" --version
     cat "$@"
     grep Kconfig "$KERNEL_WORK/touched" | while read -r name; do
       cat "$source/$name"
@@ -215,37 +255,45 @@ candidates() {
   done
 }
 
-# run_build BASE VARIANT FRAGMENT...: builds the objects in the pristine tree
-# (as BASE, with the last fragment left out) and in ours (as VARIANT), and
-# prints the warnings that only ours has. The variant "off" is the one that may do
-# without the C files of NEW.
-run_build() {
-  local base=$1 variant=$2 objects names=() object status=0 done_file want
-  shift 2
-  local base_fragments=("${@:1:$#-1}") src=$KERNEL_WORK/src
-  configure_kernel "$base" "$KERNEL_TREE" "${base_fragments[@]}" || return 1
-  configure_kernel "$variant" "$src" "$@" || return 1
+# build_pristine BASE FRAGMENT...: the same objects of the pristine tree. That does
+# not change: once is enough.
+build_pristine() {
+  local base=$1 objects done_file=$KERNEL_WORK/build-$1/kcheck/done want
+  shift
+  configure_kernel "$base" "$KERNEL_TREE" "$@" || return 1
   mapfile -t objects < <(objects_of "$base" "$KERNEL_TREE" \
     $(candidates "$KERNEL_TREE"))
-  # The pristine tree does not change: once is enough.
-  done_file=$KERNEL_WORK/build-$base/kcheck/done
   want=$(cat "$KERNEL_WORK/build-$base/kcheck/config" && echo "${objects[*]}")
-  if [ "$(cat "$done_file" 2>/dev/null)" != "$want" ]; then
-    build_objects "$base" "$KERNEL_TREE" "${objects[@]}" || {
-      echo 'the pristine tree does not build; run with --clean'
-      return 1
-    }
-    printf '%s\n' "$want" >"$done_file"
-  fi
+  [ "$(cat "$done_file" 2>/dev/null)" != "$want" ] || return 0
+  build_objects "$base" "$KERNEL_TREE" "${objects[@]}" || {
+    echo 'the pristine tree does not build; run with --clean'
+    return 1
+  }
+  printf '%s\n' "$want" >"$done_file"
+}
+
+# run_build BASE VARIANT FRAGMENT...: builds the objects as VARIANT and prints the
+# warnings that those of the pristine tree (as BASE, with the last fragment left
+# out) do not have. The variant "off" is the one that may do without the C files of
+# NEW.
+run_build() {
+  local base=$1 variant=$2 objects names=() object status=0
+  local src=$KERNEL_WORK/src logs=$KERNEL_WORK/build-$2/kcheck
+  shift 2
+  configure_kernel "$variant" "$src" "$@" || return 1
   mapfile -t objects < <(objects_of "$variant" "$src" $(candidates "$src"))
   printf '%s\n' "${objects[@]}" >"$KERNEL_WORK/objects-$variant"
   build_objects "$variant" "$src" "${objects[@]}" || return 1
   for object in "${objects[@]}"; do
     names+=("$object.cc" "${object%.o}.c.sparse" "$object.objtool")
   done
-  python3 "$LIB/new_warnings.py" --base "$KERNEL_WORK/build-$base/kcheck" \
-    --base-tree "$KERNEL_TREE" --tree "$src" \
-    --logs "$KERNEL_WORK/build-$variant/kcheck" "${names[@]}" || status=1
+  # Mostly there is not a word, and then the pristine tree need not be built.
+  if (cd "$logs" && cat "${names[@]}" 2>/dev/null) | grep -q .; then
+    build_pristine "$base" "${@:1:$#-1}" || return 1
+    python3 "$LIB/new_warnings.py" --base "$KERNEL_WORK/build-$base/kcheck" \
+      --base-tree "$KERNEL_TREE" --tree "$src" --logs "$logs" "${names[@]}" ||
+      status=1
+  fi
   if [ "$variant" != off ]; then
     # The option is on: then every C file of kernel/new was compiled.
     for object in "${NEW[@]}"; do

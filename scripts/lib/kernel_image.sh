@@ -14,8 +14,10 @@ fragments_of() {
     lean) printf '%s\n' lean.config hugetlb-on.config ;;
     checking) printf '%s\n' lean.config checking.config hugetlb-on.config ;;
     cost) printf '%s\n' lean.config cost.config hugetlb-on.config ;;
+    arm64) printf '%s\n' lean.config arm64.config hugetlb-on.config ;;
     # The next kernel of a test, which lacks the option.
     lean-off) printf '%s\n' lean.config hugetlb-off.config ;;
+    arm64-off) printf '%s\n' lean.config arm64.config hugetlb-off.config ;;
     *) return 1 ;;
   esac
 }
@@ -23,10 +25,12 @@ fragments_of() {
 # image_key CONFIG: names all that goes into an image. The selftests and the
 # documentation do not.
 image_key() {
+  local cross
+  cross=$(cross_of "$1")
   {
     echo "$KERNEL_KEY" "$1"
-    gcc --version
-    ld --version
+    "${cross}gcc" --version
+    "${cross}ld" --version
     fragments_of "$1" | (cd "$KERNEL_CONFIG" && xargs cat)
     cd "$KERNEL_DIR" && sources_of "$1" | xargs -0 sha256sum
   } | hash_of
@@ -44,18 +48,26 @@ sources_of() {
   } | sort -z
 }
 
-# build_image CONFIG: sets IMAGE, a folder with bzImage, gen_init_cpio and the
+# built_image CONFIG: the image that can be booted, in the build folder.
+built_image() {
+  case $(arch_of "$1") in
+    arm64) echo arch/arm64/boot/Image ;;
+    *) echo arch/x86/boot/bzImage ;;
+  esac
+}
+
+# build_image CONFIG: sets IMAGE, a folder with the kernel, gen_init_cpio and the
 # headers for userspace in include/. What was built once stays in the cache.
 # With somebody's own tree (KERNEL_SRC), make decides what is new.
 build_image() {
   local config=$1 images=$HANDOVER_CACHE/images log
+  need_packages $(cross_packages "$config")
   IMAGE=$images/$(image_key "$config")
-  if [ -e "$IMAGE/bzImage" ] && [ -z "${KERNEL_SRC:-}" ]; then
+  if [ -e "$IMAGE/kernel" ] && [ -z "${KERNEL_SRC:-}" ]; then
     touch "$IMAGE"
     return 0
   fi
-  need_packages bc bison ccache flex gcc libc6-dev libelf-dev libssl-dev make \
-    patch perl python3 xz-utils
+  need_packages $(build_packages "$config")
   mkdir -p "$HANDOVER_CACHE/kernel-test" "$images"
   exec 9>"$HANDOVER_CACHE/kernel-test/$KERNEL_KEY.lock"
   flock -n 9 || {
@@ -80,13 +92,14 @@ make_image() (
   build=$KERNEL_WORK/build-$1
   lay_kernel "$KERNEL_DIR" &&
     configure_kernel "$1" "$KERNEL_WORK/src" "${fragments[@]}" &&
-    kernel_make "$1" "$KERNEL_WORK/src" bzImage &&
+    kernel_make "$1" "$KERNEL_WORK/src" "$(basename "$(built_image "$1")")" &&
     kernel_make "$1" "$KERNEL_WORK/src" headers || exit 1
   # Complete, or not there at all.
   rm -rf "$IMAGE" "$IMAGE.partial"
   mkdir -p "$IMAGE.partial"
-  cp "$build/arch/x86/boot/bzImage" "$build/usr/gen_init_cpio" \
-    "$build/System.map" "$build/.config" "$IMAGE.partial" &&
+  cp "$build/$(built_image "$1")" "$IMAGE.partial/kernel" &&
+    cp "$build/usr/gen_init_cpio" "$build/System.map" "$build/.config" \
+      "$IMAGE.partial" &&
     cp -a "$build/usr/include" "$IMAGE.partial/include" &&
     mv "$IMAGE.partial" "$IMAGE" || exit 1
   # Each takes 20 MB; a bisection wants a few.

@@ -33,12 +33,33 @@ stop_machines() {
   done
 }
 
+# use_machine CONFIG: sets MACHINE, the command of its machine; RUN, the one that
+# runs its programs here; CROSS, what its compiler's name begins with; WITHOUT, the
+# configuration of a next kernel that lacks the option. Installs what it takes.
+use_machine() {
+  CROSS=$(cross_of "$1")
+  case $(arch_of "$1") in
+    arm64)
+      need_packages qemu-system-arm qemu-user
+      MACHINE=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
+      RUN=(qemu-aarch64)
+      WITHOUT=arm64-off
+      ;;
+    *)
+      need_packages qemu-system-x86
+      MACHINE=(qemu-system-x86_64 -cpu max)
+      RUN=()
+      WITHOUT=lean-off
+      ;;
+  esac
+}
+
 # build_program NAME ARGUMENT...: as the kernel's own vmtest.sh builds its tests.
 build_program() {
   local name=$1
   shift
-  gcc -s -static -O2 -Wall -Wno-unused-function -Werror -nostdinc -nostdlib \
-    -fno-stack-protector -fno-asynchronous-unwind-tables -fno-ident \
+  "${CROSS}gcc" -s -static -O2 -Wall -Wno-unused-function -Werror \
+    -nostdinc -nostdlib -fno-stack-protector -fno-asynchronous-unwind-tables -fno-ident \
     -I "$IMAGE/include" -I "$KERNEL_TREE/tools/include/nolibc" \
     -o "$scratch/$name" "$@"
 }
@@ -56,18 +77,19 @@ build_programs() {
 
 # list_tests CONFIG [NAME...]: the tests that such a kernel can run, or those
 # named, a line each: the program, and what its --list says. A test needs "-"
-# (nothing), "no-option" (a second kernel that lacks it), a configuration, or
-# "stress" (to be asked for by --stress).
+# (nothing), "no-option" (a second kernel that lacks it), a configuration, an
+# architecture, or "stress" (to be asked for by --stress).
 list_tests() {
-  local config=$1 source program name mib stages needs append
+  local config=$1 arch source program name mib stages needs append
+  arch=$(arch_of "$config")
   shift
   for source in "${PROGRAM_SOURCES[@]}"; do
     program=$(basename "$source" .c)
-    "$scratch/$program" --list >"$scratch/listed" || return 1
+    "${RUN[@]}" "$scratch/$program" --list >"$scratch/listed" || return 1
     while read -r name mib stages needs append; do
       [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
       case $needs in
-        - | no-option | "$config") [ -z "$STRESS" ] || continue ;;
+        - | no-option | "$config" | "$arch") [ -z "$STRESS" ] || continue ;;
         stress) [ -n "$STRESS" ] || continue ;;
         *) continue ;;
       esac
@@ -88,8 +110,8 @@ dir /debugfs 0755 0 0
 nod /dev/console 0600 0 0 c 5 1
 file /init $scratch/$1 0755 0 0
 file /hugeverify $scratch/hugeverify 0755 0 0
-file /kernel $IMAGE/bzImage 0644 0 0
-${2:+file /kernel-no-option $2/bzImage 0644 0 0}
+file /kernel $IMAGE/kernel 0644 0 0
+${2:+file /kernel-no-option $2/kernel 0644 0 0}
 END
   "$IMAGE/gen_init_cpio" "$scratch/cpio_list"
 }
@@ -101,7 +123,7 @@ prepare_machines() {
   sort -u -k1,1 -k5,5 | while read -r program _ _ _ needs _; do
     without=''
     if [ "$needs" = no-option ]; then
-      build_image lean-off
+      build_image "$WITHOUT"
       without=$IMAGE
       IMAGE=$kernel
     fi
@@ -116,15 +138,15 @@ prepare_machines() {
 run_qemu() {
   local log=$1 mib=$2 initramfs=$3 append=$4
   : >"$log"
-  timeout --kill-after=10 "$LIMIT" qemu-system-x86_64 \
-    "${ACCEL[@]}" -cpu max -m "$((2 * mib))" \
+  timeout --kill-after=10 "$LIMIT" "${MACHINE[@]}" \
+    "${ACCEL[@]}" -m "$((2 * mib))" \
     -smp 2,sockets=2,cores=1,threads=1 \
     -object "memory-backend-ram,id=m0,size=${mib}M" \
     -object "memory-backend-ram,id=m1,size=${mib}M" \
     -numa node,nodeid=0,cpus=0,memdev=m0 \
     -numa node,nodeid=1,cpus=1,memdev=m1 \
     -nodefaults -display none -no-reboot -serial "file:$log" \
-    -kernel "$IMAGE/bzImage" -initrd "$initramfs" -append "$append"
+    -kernel "$IMAGE/kernel" -initrd "$initramfs" -append "$append"
 }
 
 # run_test NUMBER CONFIG PROGRAM NAME MIB STAGES NEEDS COMMAND_LINE [SEED]: prints

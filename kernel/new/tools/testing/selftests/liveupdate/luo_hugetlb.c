@@ -101,6 +101,56 @@ static void roundtrip_1g_2(void)
 	check_pools_free(SZ_2M, 32, 32);
 }
 
+/* --- roundtrip_64k_32m: all sizes that arm64 has with base pages of 4 KiB --- */
+
+#define ROUNDTRIP_64K_32M_ARGS						\
+	"hugepagesz=1G hugepages=2 hugepagesz=32M hugepages=0:6,1:3 "	\
+	"hugepagesz=2M hugepages=32 hugepagesz=64K hugepages=0:150,1:50"
+
+static void check_four_pools(void)
+{
+	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
+	check_pools_in_use(SZ_32M, 6, 3, 0, 0);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	check_pools_in_use(SZ_64K, 150, 50, 0, 0);
+}
+
+static void roundtrip_64k_32m_1(void)
+{
+	int session = new_session("roundtrip"), fds[6];
+
+	fds[0] = preserve_full(session, 10, SZ_64K, 100, 0);
+	fds[1] = preserve_sparse(session, 11, SZ_64K, 64);
+	fds[2] = preserve_sparse(session, 12, SZ_2M, 24);
+	fds[3] = preserve_full(session, 13, SZ_32M, 2, 0);
+	fds[4] = preserve_sparse(session, 14, SZ_32M, 12);
+	fds[5] = preserve_last(session, 15, SZ_1G, 2, 1);
+	check_four_pools();
+	record_files(RECORD_BEFORE, fds);
+	check_four_pools();
+	live_update(ROUNDTRIP_64K_32M_ARGS);
+}
+
+static void roundtrip_64k_32m_2(void)
+{
+	int session, fds[MAX_FILES];
+
+	print_pools("before retrieval");
+	load_state();
+	check_four_pools();
+	session = take_session("roundtrip");
+	retrieve_all(session, fds);
+	check_four_pools();
+	finish(session);
+	check_four_pools();
+	check_eq("hugeverify compare", compare_files(fds), 0);
+	close_all(fds);
+	check_pools_free(SZ_1G, 1, 1);
+	check_pools_free(SZ_32M, 6, 3);
+	check_pools_free(SZ_2M, 16, 16);
+	check_pools_free(SZ_64K, 150, 50);
+}
+
 /* --- pools_by_node: hugepages=0:A,1:B, with more pages from one node --- */
 
 #define POOLS_BY_NODE_ARGS	"hugepages=0:40,1:24"
@@ -1196,6 +1246,9 @@ static const struct chain_test tests[] = {
 	{ "roundtrip_1g", 4096, 2,
 	  ROUNDTRIP_1G_ARGS,
 	  { roundtrip_1g_1, roundtrip_1g_2 } },
+	{ "roundtrip_64k_32m", 4096, 2,
+	  ROUNDTRIP_64K_32M_ARGS,
+	  { roundtrip_64k_32m_1, roundtrip_64k_32m_2 }, "arm64" },
 	{ "pools_by_node", 1024, 2,
 	  POOLS_BY_NODE_ARGS,
 	  { pools_by_node_1, pools_by_node_2 } },
@@ -1216,7 +1269,7 @@ static const struct chain_test tests[] = {
 	  { fewer_pages_1, fewer_pages_2 } },
 	{ "missing_size", 4096, 2,
 	  "hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=32",
-	  { missing_size_1, missing_size_2 } },
+	  { missing_size_1, missing_size_2 }, "x86_64" },
 	{ "preserved_twice", 1024, 2,
 	  PRESERVED_TWICE_ARGS,
 	  { preserved_twice_1, preserved_twice_2 } },

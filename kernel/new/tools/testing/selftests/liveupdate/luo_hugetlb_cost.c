@@ -737,8 +737,8 @@ static void run_kernel(void)
 static const struct chain_test tests[] = {
 	{ "cost_2m", 4608, 2, ARGS_2M, { run_kernel }, "cost" },
 	{ "cost_2m_hvo", 4608, 2, ARGS_2M, { run_kernel }, "cost" },
-	{ "cost_1g", 7168, 2, ARGS_1G, { run_kernel }, "cost" },
-	{ "cost_1g_hvo", 7168, 2, ARGS_1G, { run_kernel }, "cost" },
+	{ "cost_1g", 8192, 2, ARGS_1G, { run_kernel }, "cost" },
+	{ "cost_1g_hvo", 8192, 2, ARGS_1G, { run_kernel }, "cost" },
 };
 
 int main(int argc, char *argv[])

@@ -35,13 +35,19 @@
 #define INIT_BINARY	"/init"
 #define INITRAMFS_IMAGE	"/initramfs"
 /*
- * What all kernels of all tests are booted with. On a host that is busy, emulated
- * CPUs may stand still for longer than RCU takes for a stall, or than a timer
- * that works.
+ * The first serial port of QEMU's machine. On a host that is busy, emulated CPUs
+ * may stand still for longer than a timer takes that works.
  */
+#ifdef __aarch64__
+#define MACHINE_ARGS	"console=ttyAMA0"
+#else
+#define MACHINE_ARGS	"console=ttyS0 no_timer_check"
+#endif
+
+/* What all kernels of all tests are booted with. RCU may see no stall, either. */
 #define COMMON_ARGS							\
-	"console=ttyS0 loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
-	"no_timer_check rcupdate.rcu_cpu_stall_timeout=300"
+	MACHINE_ARGS " loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
+	"rcupdate.rcu_cpu_stall_timeout=300"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1

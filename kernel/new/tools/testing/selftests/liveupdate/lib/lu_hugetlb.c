@@ -28,9 +28,16 @@
 #include <lu_hugetlb.h>
 
 /* The kernel's, which C libraries for 64 bits may define as 0. */
+#ifdef __aarch64__
+#define LINUX_O_LARGEFILE 0400000
+#else
 #define LINUX_O_LARGEFILE 0100000
+#endif
 
 const unsigned long page_sizes[NR_SIZES] = { SZ_2M, SZ_1G };
+
+/* Pools are printed of those that there are. */
+static const unsigned long printed_sizes[] = { SZ_64K, SZ_2M, SZ_32M, SZ_1G };
 
 struct state state;
 
@@ -117,16 +124,17 @@ struct pool read_pool(unsigned long size, int nid)
 
 void print_pools(const char *when)
 {
-	int i, nid;
+	unsigned int i;
+	int nid;
 
-	for (i = 0; i < NR_SIZES; i++) {
+	for (i = 0; i < ARRAY_SIZE(printed_sizes); i++) {
 		for (nid = -1; nid < NR_NODES; nid++) {
-			struct pool pool = read_pool(page_sizes[i], nid);
+			struct pool pool = read_pool(printed_sizes[i], nid);
 
 			if (pool.nr < 0)
 				continue;
 			ksft_print_msg("pool %lukB node %d: nr %ld free %ld surplus %ld (%s)\n",
-				       page_sizes[i] >> 10, nid, pool.nr,
+				       printed_sizes[i] >> 10, nid, pool.nr,
 				       pool.free, pool.surplus, when);
 		}
 	}
@@ -289,7 +297,8 @@ int create_file(struct file_state *f, __u64 token, __u64 page_size,
 	unsigned int flags = MFD_HUGETLB | MFD_ALLOW_SEALING;
 	int fd;
 
-	flags |= page_size == SZ_1G ? MFD_HUGE_1GB : MFD_HUGE_2MB;
+	/* The size is told as a power of two. */
+	flags |= (unsigned int)__builtin_ctzll(page_size) << MFD_HUGE_SHIFT;
 	fd = sys_memfd_create("luo-hugetlb", flags);
 	if (fd < 0)
 		fail_exit("memfd_create, %llu kB", page_size >> 10);
@@ -591,7 +600,7 @@ int preserve_sparse(int session, __u64 token, __u64 page_size, __u64 nr)
 
 	fill_page(f, fd, 1, 0);
 	fill_page(f, fd, nr - 2, 1);
-	if (page_size == SZ_2M) {
+	if (page_size < SZ_1G) {
 		fill_page(f, fd, 2, 0);
 		fill_page(f, fd, 4, 1);
 		fill_page(f, fd, 7, 0);

@@ -10,7 +10,9 @@
 
 #include <lu_chain.h>
 
+#define SZ_64K		0x00010000UL
 #define SZ_2M		0x00200000UL
+#define SZ_32M		0x02000000UL
 #define SZ_1G		0x40000000UL
 
 #define NR_NODES	2
