@@ -127,10 +127,11 @@ TEST_F(ExecutorTest, AFaultWaitsForAnAbortedUpdate) {
   MustDo("agent preserve s0 2 f1");
   MustDo("p1 write m0 0 1");  // a late page, which freeze has to pin
   MustDo("loader load");
-  // The second file cannot be frozen; the first one has been by then.
+  // The second file cannot be frozen: its late page is not pinned, nor was it by
+  // the attempt before that counts for nothing. The first one has been by then.
   bool waited = false;
   for (int step = 1; step < 60 && !waited; ++step) {
-    MustDo("sim fail 1 other");
+    MustDo("sim fail 2 other");
     MustDo("sim during " + std::to_string(step) + " p0 write m0 1 77");
     const model::Observation& seen = Do("agent reboot");
     ASSERT_FALSE(seen.rebooted);

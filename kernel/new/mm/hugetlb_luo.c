@@ -44,10 +44,22 @@
  * =====================
  *
  * From preserve() on the size of the file is fixed and no page can be taken out
- * of it; attempts fail with %EPERM. Reserving a hole by mmap() fails, too. But
- * touching a hole is nothing that a program could be told to avoid, and the
- * time to freeze() may be long. So faults and fallocate() go on filling holes,
- * the index is remembered, and freeze() picks those pages up.
+ * of it. But touching a hole is nothing that a program could be told to avoid, and
+ * the time to freeze() may be long. So faults and fallocate() go on filling
+ * holes, the index is remembered, and freeze() picks those pages up.
+ *
+ * What fails meanwhile, and with what:
+ *
+ * ===========================================  =======
+ * ftruncate(), also to the size that it has    %EPERM
+ * fallocate() beyond the end, punching a hole  %EPERM
+ * mmap() that would make the file larger       %EPERM
+ * mmap() that would reserve a hole             %ENOMEM
+ * pinning a hole for a device                  %EBUSY
+ * F_SEAL_WRITE, since the pages are pinned     %EBUSY
+ * any seal, once the file is frozen            %EBUSY
+ * preserving the file once more                %EBUSY
+ * ===========================================  =======
  *
  * The table is final when freeze() returns, but programs run on other CPUs until
  * these are stopped. Writes to pages that are in the file need no attention: the
@@ -597,6 +609,29 @@ static void hugetlb_luo_unpreserve_table(struct hugetlb_luo_file *f,
  */
 
 /*
+ * Move late pages that cannot stay where they are, those in CMA areas, while
+ * nobody has to wait for us. A page is not unmapped, and so not moved, as long as
+ * a fault elsewhere in the mapping waits. What cannot be moved now is left for
+ * hugetlb_luo_preserve_late() to fail.
+ */
+static void hugetlb_luo_move_late(struct hugetlb_luo_file *f)
+{
+	struct folio *folio;
+	unsigned long index;
+	void *entry;
+
+	xa_for_each(&f->late, index, entry) {
+		/* The index may be there before its page, but not for longer. */
+		mutex_lock(&f->lock);
+		entry = xa_load(&f->late, index);
+		mutex_unlock(&f->lock);
+
+		if (entry && !hugetlb_luo_pin(f, index, 1, &folio))
+			unpin_folio(folio);
+	}
+}
+
+/*
  * Preserve the late pages as well. This is the one part of freezing that is not
  * done in constant time for a file, but there are late pages only if holes were
  * filled while the update was under way.
@@ -735,7 +770,7 @@ int hugetlb_luo_may_seal(struct file *file)
 	srcu_idx = srcu_read_lock(&hugetlb_luo_srcu);
 	f = srcu_dereference(HUGETLBFS_I(file_inode(file))->luo_file,
 			     &hugetlb_luo_srcu);
-	if (f && f->frozen)
+	if (f && READ_ONCE(f->frozen))
 		err = -EBUSY;
 	srcu_read_unlock(&hugetlb_luo_srcu, srcu_idx);
 
@@ -956,6 +991,7 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	 */
 	if (!inode_trylock(inode))
 		return -EBUSY;
+	hugetlb_luo_move_late(f);
 	mutex_lock(&f->lock);
 
 	err = hugetlb_luo_preserve_late(f);
@@ -1167,7 +1203,9 @@ static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 				  u64 *node_pages)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
-	u64 end_index = DIV_ROUND_UP_ULL(ser->size, huge_page_size(in->h));
+	/* A division would take no more than 32 bits: not enough for 16 GiB. */
+	u64 end_index = (ser->size + huge_page_size(in->h) - 1) >>
+			huge_page_shift(in->h);
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_cursor cursor;
 	u64 nr_pages = 0, next_index = 0;
@@ -1695,6 +1733,8 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	for_each_online_node(nid)
 		coming += hugetlb_luo_coming(h, nid);
 	hugetlb_luo_in.counted = true;
+	/* Also if none comes after all, since the files were refused. */
+	h->max_huge_pages += plan->got;
 	if (!coming)
 		return;
 
@@ -1711,7 +1751,6 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 		hugetlb_luo_spread(h, coming - plan->want, false, plan->surplus);
 
 	spin_lock_irq(&hugetlb_lock);
-	h->max_huge_pages += plan->got;
 	for_each_online_node(nid) {
 		unsigned long nr = hugetlb_luo_coming(h, nid);
 

@@ -5,7 +5,9 @@
 #include <linux/types.h>
 
 #define DIV_ROUND_UP(n, d) (((n) + (d) - 1) / (d))
-#define DIV_ROUND_UP_ULL(n, d) DIV_ROUND_UP((unsigned long long)(n), (d))
+/* As do_div(): of the divisor no more than 32 bits count. */
+#define DIV_ROUND_UP_ULL(n, d) \
+  (((unsigned long long)(n) + (d) - 1) / (__u32)(d))
 #define round_up(x, y) ((((x) - 1) | ((__typeof__(x))((y) - 1))) + 1)
 #define round_down(x, y) ((x) & ~((__typeof__(x))((y) - 1)))
 
