@@ -108,10 +108,11 @@ kernel_make() {
   shift 2
   flags=(W=1 CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check")
   [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC="ccache ${cross}gcc")
+  # CCACHE_DEPEND: what is not in the cache yet is compiled as fast as without.
   # Nothing of the caller's environment, such as ARCH or CFLAGS, gets in.
   env -u ARCH -u CROSS_COMPILE -u KCFLAGS -u MAKEFLAGS -u KBUILD_OUTPUT \
     -u KCONFIG_CONFIG CCACHE_DIR="${CCACHE_DIR:-$HANDOVER_CACHE/ccache}" \
-    CCACHE_MAXSIZE=2G LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
+    CCACHE_DEPEND=1 CCACHE_MAXSIZE=2G LC_ALL=C PYTHONDONTWRITEBYTECODE=1 \
     KBUILD_BUILD_TIMESTAMP='2026-01-01' KBUILD_BUILD_USER=handover \
     KBUILD_BUILD_HOST=handover KCHECK_SOURCE="$source" \
     KCHECK_CC="${cross}gcc" \

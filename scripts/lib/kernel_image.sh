@@ -90,6 +90,13 @@ make_image() (
   done
   KERNEL_PLAIN=1
   build=$KERNEL_WORK/build-$1
+  base=$KERNEL_WORK/build-${1%-off}
+  # All but what depends on one option is built there already.
+  if [ ! -e "$build" ] && [ -e "$base/vmlinux" ]; then
+    rm -rf "$build.partial"
+    cp -a "$base" "$build.partial" && rm "$build.partial/kcheck/config" &&
+      mv "$build.partial" "$build" || exit 1
+  fi
   lay_kernel "$KERNEL_DIR" &&
     configure_kernel "$1" "$KERNEL_WORK/src" "${fragments[@]}" &&
     kernel_make "$1" "$KERNEL_WORK/src" "$(basename "$(built_image "$1")")" &&

@@ -96,7 +96,9 @@ list_tests() {
       printf '%s %s %s %s %s %s\n' "$program" "$name" "$mib" "$stages" \
         "$needs" "$append"
     done <"$scratch/listed"
-  done
+  done >"$scratch/tests"
+  # The longest ones first, or somebody waits for them alone at the end.
+  awk '{ print $3 * $4, $0 }' "$scratch/tests" | sort -s -k1,1nr | cut -d' ' -f2-
 }
 
 # make_initramfs PROGRAM [WITHOUT]: the test as init, what it runs, and the
