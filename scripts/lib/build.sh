@@ -26,8 +26,9 @@ build_sim() {
   need_packages "${SIM_PACKAGES[@]}"
   log=$folder/build.log
   export CCACHE_DIR=$HANDOVER_CACHE/ccache
-  # A compiler launcher that keys by content: a fresh clone is warm, too.
-  export CCACHE_BASEDIR=$REPO CCACHE_NOHASHDIR=1
+  # A compiler launcher that keys by content: a fresh clone is warm, too. And what
+  # is not there yet is not preprocessed twice.
+  export CCACHE_BASEDIR=$REPO CCACHE_NOHASHDIR=1 CCACHE_DEPEND=1
   if [ ! -f "$folder/build.ninja" ]; then
     run_logged "configuring ${folder##*/}" "$log" cmake -G Ninja -S "$REPO" \
       -B "$folder" -DCMAKE_C_COMPILER_LAUNCHER=ccache \
