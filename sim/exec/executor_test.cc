@@ -145,6 +145,34 @@ TEST_F(ExecutorTest, AFaultWaitsForAnAbortedUpdate) {
   EXPECT_EQ(ValueOf("p0 read m0 1"), 0x77u);
 }
 
+// A page of a mapping in which a fault waits cannot be moved, and one in CMA has
+// to be: not while others wait, then.
+TEST_F(ExecutorTest, ALatePageIsMovedBeforeOthersWait) {
+  bool moved = false;
+  for (int step = 1; step < 40; ++step) {
+    PowerOn("hugepagesz=16K");
+    MustDo("admin nr 16K 150 node=0");
+    MustDo("p0 bind 0");
+    MustDo("p0 memfd f0 16K");
+    MustDo("p0 map f0 m0 0 150 noreserve");
+    MustDo("p0 fallocate f0 0 141");
+    MustDo("agent open");
+    MustDo("agent session s0");
+    MustDo("agent preserve s0 1 f0");
+    const model::Frame frame = Do("p0 write m0 141 1").outcome.frame;
+    MustDo("loader load hugepagesz=16K hugepages=150");
+    MustDo("sim during " + std::to_string(step) + " p0 write m0 145 2");
+    MustDo("sim interleave 1");  // who spins for a lock gets it in the end
+    ASSERT_EQ(Do("agent reboot").outcome.result, 0) << "step " << step;
+    MustDo("agent open");
+    MustDo("agent take s0");
+    MustDo("agent retrieve s0 1 f0");
+    MustDo("p0 map f0 m0 0 150 ro noreserve");
+    moved |= Do("p0 read m0 141").outcome.frame != frame;
+  }
+  EXPECT_TRUE(moved);
+}
+
 TEST_F(ExecutorTest, WhatWaitsWhenTheKernelStopsIsKilled) {
   bool killed = false, done = false, late = false;
   for (int step = 1; step < 80; ++step) {

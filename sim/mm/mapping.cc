@@ -404,9 +404,16 @@ void sim_try_to_migrate(struct folio* folio) {
   const bool file_huge =
       folio_test_hugetlb(folio) && folio->mapping && !folio_test_anon(folio);
   if (file_huge && !sim::TryHold(folio)) return;
+  bool stopped = false;
   sim::RmapWalk(
       folio, folio->mapping, file_huge,
       [&](struct vm_area_struct* vma, unsigned long addr) {
+        // For huge_pmd_unshare(), which follows in the kernel.
+        if (stopped || (file_huge && !sim::HugetlbVmaTrylockWrite(vma))) {
+          stopped = true;
+          return;
+        }
+        if (file_huge) sim::HugetlbVmaUnlockWrite(vma);
         spin_lock(&vma->vm_mm->page_table_lock);
         const unsigned long pte = PteGet(vma, addr);
         const bool maps = (pte & kPtePresent) && PteFolio(pte) == folio;

@@ -23,7 +23,9 @@ struct mm_struct {
 // Follows try_to_migrate(): every entry that maps the folio becomes a
 // migration entry and gives up its reference and its share of the mapcount. A
 // huge page of a file whose i_mmap_rwsem is taken stays mapped; otherwise the
-// lock is held until sim_remap_folio(), which has to follow in any case.
+// lock is held until sim_remap_folio(), which has to follow in any case. It also
+// stays mapped where somebody holds the mapping's vma_lock, such as a fault into
+// another page of it that waits.
 void sim_try_to_migrate(struct folio* folio);
 // Follows remove_migration_ptes() from `old_folio` to `new_folio`, which may be
 // the same one (migration failed). Without an earlier sim_try_to_migrate(),

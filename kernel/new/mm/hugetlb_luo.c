@@ -616,17 +616,21 @@ static void hugetlb_luo_unpreserve_table(struct hugetlb_luo_file *f,
  */
 static void hugetlb_luo_move_late(struct hugetlb_luo_file *f)
 {
+	struct folio_batch fbatch;
 	struct folio *folio;
 	unsigned long index;
+	unsigned int nr;
+	pgoff_t next;
 	void *entry;
 
+	folio_batch_init(&fbatch);
 	xa_for_each(&f->late, index, entry) {
-		/* The index may be there before its page, but not for longer. */
-		mutex_lock(&f->lock);
-		entry = xa_load(&f->late, index);
-		mutex_unlock(&f->lock);
+		/* The index may be there before its page; a page stays. */
+		next = index << huge_page_order(f->h);
+		nr = filemap_get_folios(f->file->f_mapping, &next, next, &fbatch);
+		folio_batch_release(&fbatch);
 
-		if (entry && !hugetlb_luo_pin(f, index, 1, &folio))
+		if (nr && !hugetlb_luo_pin(f, index, 1, &folio))
 			unpin_folio(folio);
 	}
 }
