@@ -127,8 +127,9 @@ TEST_F(ExecutorTest, AFaultWaitsForAnAbortedUpdate) {
   MustDo("agent preserve s0 2 f1");
   MustDo("p1 write m0 0 1");  // a late page, which freeze has to pin
   MustDo("loader load");
-  // The second file cannot be frozen: its late page is not pinned, nor was it by
-  // the attempt before that counts for nothing. The first one has been by then.
+  // The second file cannot be frozen: its late page is not pinned, nor was it
+  // by the attempt before that counts for nothing. The first one has been by
+  // then.
   bool waited = false;
   for (int step = 1; step < 60 && !waited; ++step) {
     MustDo("sim fail 2 other");
@@ -145,8 +146,8 @@ TEST_F(ExecutorTest, AFaultWaitsForAnAbortedUpdate) {
   EXPECT_EQ(ValueOf("p0 read m0 1"), 0x77u);
 }
 
-// A page of a mapping in which a fault waits cannot be moved, and one in CMA has
-// to be: not while others wait, then.
+// A page of a mapping in which a fault waits cannot be moved, and one in CMA
+// has to be: not while others wait, then.
 TEST_F(ExecutorTest, ALatePageIsMovedBeforeOthersWait) {
   bool moved = false;
   for (int step = 1; step < 40; ++step) {

@@ -124,9 +124,9 @@ static const char * const finish_sets[NR_SETS][MAX_SET] = {
 	  "free_huge_folio" },
 };
 
-/* One function, which has two names. */
+/* One function, which has more than one name. */
 static const char * const calibration_set[MAX_SET] = {
-	"__x64_sys_ni_syscall", "__do_sys_ni_syscall"
+	"__x64_sys_ni_syscall", "__do_sys_ni_syscall", "__arm64_sys_ni_syscall"
 };
 
 /* What a round is about. */
@@ -328,7 +328,7 @@ static void calibrate_profile(void)
 	mount_at(TRACING, "tracefs");
 	start_profile(calibration_set);
 	for (i = 0; i < CALIBRATION_CALLS; i++)
-		syscall(__NR_get_kernel_syms);
+		syscall(__NR_nfsservctl);
 	end_profile("calibration", &load);
 }
 
