@@ -5,6 +5,7 @@
 usage: scripts_test.py --build=FOLDER [unittest's arguments]
 """
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -169,10 +170,9 @@ class Usage(unittest.TestCase):
                 self.assertIn('see --', output)
 
     def test_names_of_tests(self):
-        status, output = run('ctest', '-N', cwd=BUILD)
-        self.assertEqual(status, 0, output)
-        tests = [line.split()[-1] for line in output.splitlines()
-                 if line.lstrip().startswith('Test ') and '#' in line]
+        # Asking ctest would begin its log anew, which is being written.
+        with open(f'{BUILD}/CTestTestfile.cmake', encoding='utf-8') as file:
+            tests = re.findall(r'^add_test\((?:\[=*\[)?(\w+)', file.read(), re.M)
         self.assertGreater(len(tests), 20)
         for name in ('nosuchtest', '', '[', '.*', 'mm_slab|'):
             with self.subTest(name):
