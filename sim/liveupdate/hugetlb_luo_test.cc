@@ -424,6 +424,34 @@ TEST_F(HugetlbLuoTest, IndicesEndAt32Bits) {
   ExpectNothingLeft();
 }
 
+// Two come to a hole, as memfd_pin_folios() may that has seen it empty: the
+// page of the first is late, and stays so.
+TEST_F(HugetlbLuoTest, WhoComesSecondToAHole) {
+  Up();
+  struct file* file = MakeFile(4, {0});
+  struct file* other = MakeFile(4, {});
+  // So that there is a page for who comes second.
+  EXPECT_GE(
+      hugetlb_reserve_pages(file_inode(other), 0, 2, nullptr, EMPTY_VMA_FLAGS),
+      0);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Fill(file, 2), 0);
+  struct folio* second = memfd_alloc_folio(file, 2 << 2);
+  ASSERT_TRUE(IS_ERR(second));
+  EXPECT_EQ(PTR_ERR(second), -EEXIST);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 2);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  // memfd_alloc_folio() loses one of the other file's reservations.
+  EXPECT_EQ(Pool().resv, 1u);
+  ++hstate_file(other)->resv_huge_pages;
+  fput(other);
+  fput(file);
+  ExpectNothingLeft();
+}
+
 // --- A kernel that has no root
 
 // Which of the calls that may fail is the last of a boot.

@@ -664,6 +664,7 @@ static int hugetlb_luo_add_late(struct hugetlb_luo_file *f,
 				struct folio *folio, pgoff_t idx)
 {
 	unsigned long index = idx >> huge_page_order(f->h);
+	void *was = NULL;
 	bool late;
 	int err;
 
@@ -683,14 +684,15 @@ static int hugetlb_luo_add_late(struct hugetlb_luo_file *f,
 
 	late = index < f->next_index;
 	if (late) {
-		err = xa_err(xa_store(&f->late, index, xa_mk_value(0),
-				      GFP_KERNEL));
+		was = xa_store(&f->late, index, xa_mk_value(0), GFP_KERNEL);
+		err = xa_err(was);
 		if (err)
 			goto out_unlock;
 	}
 
 	err = __filemap_add_folio(mapping, folio, idx, GFP_KERNEL, NULL);
-	if (err && late)
+	/* There may be a late page already, if somebody else was faster. */
+	if (err && late && !was)
 		xa_erase(&f->late, index);
 
 out_unlock:
