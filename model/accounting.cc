@@ -156,7 +156,7 @@ class Replay {
   }
 
   bool Take(const PoolEvent& e) {
-    bool from_pool = (e.reserved || p_.Available() > 0) && FreeOn(e.bind) > 0;
+    bool from_pool = (e.reserved || p_.Unreserved()) && FreeOn(e.bind) > 0;
     NodeList nodes;
     for (int n = 0; n < p_.nodes; ++n) {
       if (!Allowed(n, e.bind) || (e.node != kAnyNode && e.node != n)) continue;
@@ -183,7 +183,7 @@ class Replay {
   }
 
   bool TakeFails(const PoolEvent& e) {
-    if ((e.reserved || p_.Available() > 0) && FreeOn(e.bind) > 0)
+    if ((e.reserved || p_.Unreserved()) && FreeOn(e.bind) > 0)
       return Wrong("no page was given though one was free");
     if (p_.Surplus() < p_.overcommit && !Short(e))
       return Wrong(
@@ -222,7 +222,7 @@ class Replay {
   bool Migrate(const PoolEvent& e) {
     size_t from = static_cast<size_t>(e.node);
     size_t to = static_cast<size_t>(e.to);
-    bool pool = p_.Available() > 0 && p_.free[to] > 0;
+    bool pool = p_.Unreserved() && p_.free[to] > 0;
     if (pool && chooser_->Pick(2) == 0) {
       --p_.free[to];
       Free(e.node);
@@ -279,7 +279,8 @@ class Replay {
     int64_t persistent_free = p_.Free();
     if (persistent_free > p_.Persistent())
       persistent_free = std::max<int64_t>(0, persistent_free - p_.Surplus());
-    int64_t keep = std::max(count, p_.resv + p_.Persistent() - persistent_free);
+    int64_t used = p_.resv + p_.Persistent() - persistent_free;
+    int64_t keep = std::max(count, used + Passing(e, count - used));
     while (keep < p_.Persistent()) {
       NodeList nodes;
       for (int n = 0; n < p_.nodes; ++n)
@@ -300,6 +301,17 @@ class Replay {
       ++p_.surplus[static_cast<size_t>(PickSurplus(nodes, +1))];
     }
     return true;
+  }
+
+  // How many of those that are on their way still counted as used: first what
+  // would explain how many pages are left.
+  int64_t Passing(const PoolEvent& e, int64_t room) {
+    if (e.passing == 0) return 0;
+    const int64_t likely = std::clamp<int64_t>(
+        target_.Nr() - p_.Surplus() - e.count + room, 0, e.passing);
+    const int64_t pick = chooser_->Pick(static_cast<int>(e.passing) + 1);
+    if (pick == 0) return likely;
+    return pick <= likely ? pick - 1 : pick;
   }
 
   int PickSurplus(NodeList nodes, int sign) {
@@ -369,6 +381,9 @@ class Replay {
         ++p_.resv;
         return true;
       }
+      case Kind::kMaybeUnreserve:
+        if (chooser_->Pick(2) == 1) p_.resv -= e.count;
+        return true;
       case Kind::kMaybeReserve: {
         int64_t needed = p_.resv + e.count - p_.Free();
         bool can = needed <= 0 || needed <= p_.overcommit - p_.Surplus();

@@ -30,6 +30,9 @@ struct Pool {
   int64_t Persistent() const { return Nr() - Surplus(); }
   // free pages that no reservation claims
   int64_t Available() const { return Free() - resv; }
+  // available_huge_pages() is unsigned: with more reserved than free, which a
+  // failed allocation may lead to, Linux takes all that are free for available.
+  bool Unreserved() const { return Available() != 0; }
 };
 
 Pool PoolOf(const PoolView& view, int nodes);
@@ -53,12 +56,18 @@ struct PoolEvent {
     kMaybeChurn,  // a page may have been taken and freed again
     kMaybeKeep,   // hugetlb_fix_reserve_counts(): +1, if there is a page for it
     kMaybeReserve,  // +count, then -count, may have happened
+    // Linux forgot that they were reserved, perhaps: memfd_alloc_folio().
+    kMaybeUnreserve,
   };
   Kind kind = Kind::kFree;
   int node = kAnyNode;
   int to = kAnyNode;
   int bind = kAnyNode;
   int64_t count = 0;
+  // kSetNr: so many pages that are freed, or reservations that are given back,
+  // at the same time may still have been in use when it looked first, and not
+  // when it looked again.
+  int64_t passing = 0;
   bool reserved = false;
   // An allocation may have failed for a reason that does not show: a fault
   // plan, or memory that the observation says is short.

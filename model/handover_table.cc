@@ -46,26 +46,56 @@ bool Plausible(const TableView& table) {
   return true;
 }
 
-// Appends the runs of a list of blocks. `left` is how many pages the file has
-// beyond those: never more. Returns 0 or an errno.
-int Collect(const TableView::Chain& chain, uint64_t* left,
-            std::vector<const TableView::Run*>* runs) {
+using Runs = std::vector<const TableView::Run*>;
+
+// The runs of a list of blocks. Returns 0 or an errno.
+int Collect(const TableView::Chain& chain, Runs* runs) {
   for (const TableView::Block& block : chain.blocks) {
     if (!block.held) return ENXIO;
     if (!block.magic || !block.checksum || block.nr_runs == 0 ||
         block.nr_runs != block.runs.size())
       return EINVAL;
     for (const TableView::Run& run : block.runs) {
-      if (run.pages == 0 || run.pages > *left) return EINVAL;
-      *left -= run.pages;
+      if (run.pages == 0) return EINVAL;
       runs->push_back(&run);
     }
   }
   return chain.circular ? EINVAL : 0;
 }
 
+uint64_t Sum(const Runs& runs) {
+  uint64_t sum = 0;
+  for (const TableView::Run* run : runs) sum += run->pages;
+  return sum;
+}
+
+// How many indices of `runs` are in `others`, too. Both ascend.
+uint64_t InBoth(const Runs& runs, const Runs& others) {
+  uint64_t both = 0;
+  size_t first = 0;  // of the others that may have something in common
+  for (const TableView::Run* run : runs) {
+    const uint64_t end = run->index + run->pages;
+    while (first < others.size() &&
+           others[first]->index + others[first]->pages <= run->index)
+      ++first;
+    for (size_t i = first; i < others.size() && others[i]->index < end; ++i)
+      both += std::min(end, others[i]->index + others[i]->pages) -
+              std::max(run->index, others[i]->index);
+  }
+  return both;
+}
+
+// What is reserved has no page, but for late ones, which took what they needed.
+bool ReservedRight(const TableView::File& file, const Runs& resv,
+                   const Runs& runs, const Runs& late) {
+  return InBoth(resv, runs) == 0 &&
+         Sum(resv) - InBoth(resv, late) == file.nr_resv &&
+         std::all_of(resv.begin(), resv.end(),
+                     [](const TableView::Run* run) { return run->frame == 0; });
+}
+
 // Both lists ascend; in the order of the file they do so together.
-bool Ascending(const std::vector<const TableView::Run*>& runs, uint64_t end) {
+bool Ascending(const Runs& runs, uint64_t end) {
   uint64_t next = 0;
   for (const TableView::Run* run : runs) {
     if (run->index < next) return false;
@@ -104,14 +134,19 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
     return {EOPNOTSUPP};
   if (file.nr_pages > table.end_frame >> file.order) return {EINVAL};
 
-  std::vector<const TableView::Run*> runs, late;
-  uint64_t left = file.nr_pages;
-  if (int error = Collect(file.runs, &left, &runs)) return {error};
-  if (int error = Collect(file.late, &left, &late)) return {error};
-  if (left != 0) return {EINVAL};
+  Runs runs, late, resv;
   const uint64_t end = file.size / page_size + (file.size % page_size != 0);
+  // Which one of several shows depends on what is looked at first.
   std::set<int> errors;
-  if (!Ascending(runs, end) || !Ascending(late, end)) errors.insert(EINVAL);
+  for (const auto& [chain, list] :
+       {std::pair(&file.runs, &runs), std::pair(&file.late, &late),
+        std::pair(&file.resv, &resv)}) {
+    if (int error = Collect(*chain, list)) errors.insert(error);
+    if (!Ascending(*list, end)) errors.insert(EINVAL);
+  }
+  if (!errors.empty()) return {errors.begin(), errors.end()};
+  if (Sum(runs) + Sum(late) != file.nr_pages) return {EINVAL};
+  if (!ReservedRight(file, resv, runs, late)) return {EINVAL};
   runs.insert(runs.end(), late.begin(), late.end());
   std::stable_sort(runs.begin(), runs.end(),
                    [](const TableView::Run* a, const TableView::Run* b) {
@@ -120,7 +155,6 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   if (!Ascending(runs, end)) errors.insert(EINVAL);
   for (const TableView::Run* run : runs)
     if (!run->held) errors.insert(ENXIO);
-  // Which one shows depends on which run is looked at first.
   if (!errors.empty()) return {errors.begin(), errors.end()};
 
   for (const TableView::Run* run : runs) {
@@ -129,6 +163,9 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
           {static_cast<int64_t>(run->index + n),
            static_cast<int64_t>(run->frame + (n << file.order)), run->node[n]});
   }
+  for (const TableView::Run* run : resv)
+    out->reserved.push_back({static_cast<int64_t>(run->index),
+                             static_cast<int64_t>(run->index + run->pages)});
   if (!SameCounts(table, file, out->pages)) return {EINVAL};
   out->at = file.at;
   out->page_size = page_size;

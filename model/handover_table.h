@@ -24,7 +24,7 @@ struct TableView {
   struct Run {
     uint64_t index = 0;
     uint64_t pages = 0;
-    uint64_t frame = 0;  // of the first page
+    uint64_t frame = 0;  // of the first page; of `resv`: what stands there
     bool held = false;   // KHO holds each page, as one of the file's page size
     // By page, if held: the node that it lies on.
     std::vector<int> node;
@@ -53,6 +53,7 @@ struct TableView {
     uint64_t size = 0;
     uint64_t position = 0;
     uint64_t nr_pages = 0;
+    uint64_t nr_resv = 0;
     uint32_t seals = 0;
     uint32_t mode = 0;
     uint32_t reserved = 0;
@@ -60,6 +61,7 @@ struct TableView {
     std::vector<Count> counts;
     Chain runs;
     Chain late;
+    Chain resv;
   };
 
   bool found = false;   // KHO has an entry for it
@@ -90,6 +92,12 @@ struct HandedPage {
   int node = 0;
 };
 
+// Indices from `from` on, up to `to` and without it.
+struct HandedRange {
+  int64_t from = 0;
+  int64_t to = 0;
+};
+
 // A file that the next kernel has to accept.
 struct HandedFile {
   uint64_t at = 0;
@@ -99,6 +107,8 @@ struct HandedFile {
   uint32_t seals = 0;
   uint32_t mode = 0;
   std::vector<HandedPage> pages;  // ascending by index
+  // Ascending. Where there is no page, that is promised to be had.
+  std::vector<HandedRange> reserved;
 };
 
 // One that it has to refuse: asking for it gives one of these errnos.

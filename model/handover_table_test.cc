@@ -10,7 +10,8 @@ namespace {
 
 const std::vector<uint64_t> kSizes = {16 << 10, 64 << 10, 256 << 10};
 
-// Two files of 16K pages: pages 0 and 2 of the first, page 1 of the second.
+// Two files of 16K pages: pages 0 and 2 of the first, page 1 of the second. Of
+// the first one pages 1 and 2 were reserved, and then came page 2.
 class TableTest : public ::testing::Test {
  protected:
   TableTest() {
@@ -28,6 +29,8 @@ class TableTest : public ::testing::Test {
     t_.files[0].counts = {{2, 0, 1}, {2, 1, 1}};
     t_.files[0].runs.blocks = {MakeBlock({{0, 1, 100, true, {0}}})};
     t_.files[0].late.blocks = {MakeBlock({{2, 1, 2000, true, {1}}})};
+    t_.files[0].resv.blocks = {MakeBlock({{1, 2, 0, false, {}}})};
+    t_.files[0].nr_resv = 1;
     t_.files[1].nr_pages = 1;
     t_.files[1].counts = {{2, 0, 1}};
     t_.files[1].runs.blocks = {MakeBlock({{1, 1, 104, true, {0}}})};
@@ -88,6 +91,10 @@ TEST_F(TableTest, WholeOneIsAccepted) {
   EXPECT_EQ(v.accepted[0].pages[1].index, 2);
   EXPECT_EQ(v.accepted[0].pages[1].frame, 2000);
   EXPECT_EQ(v.accepted[0].page_size, 16384u);
+  ASSERT_EQ(v.accepted[0].reserved.size(), 1u);
+  EXPECT_EQ(v.accepted[0].reserved[0].from, 1);
+  EXPECT_EQ(v.accepted[0].reserved[0].to, 3);
+  EXPECT_TRUE(v.accepted[1].reserved.empty());
 }
 
 TEST_F(TableTest, NoneIsNoReason) {
@@ -161,6 +168,38 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(ENXIO, [&] { f.runs.blocks[0].runs[0].held = false; });
   wrong(EINVAL, [&] { f.late.blocks[0].runs[0].index = 0; });
   wrong(EINVAL, [&] { f.late.blocks[0].runs[0].pages = 0; });
+  TableView::Block& resv = f.resv.blocks[0];
+  wrong(EINVAL, [&] { f.nr_resv = 0; });
+  wrong(EINVAL, [&] { f.nr_resv = 2; });
+  wrong(EINVAL, [&] { f.resv.blocks.clear(); });
+  wrong(ENXIO, [&] { resv.held = false; });
+  wrong(EINVAL, [&] { resv.magic = false; });
+  wrong(EINVAL, [&] { resv.checksum = false; });
+  wrong(EINVAL, [&] { resv.nr_runs = 0; });
+  wrong(EINVAL, [&] { f.resv.circular = true; });
+  wrong(EINVAL, [&] { resv.runs[0].frame = 1; });
+  wrong(EINVAL, [&] { resv.runs[0].pages = 0; });
+  wrong(EINVAL, [&] { resv.runs[0] = {0, 3, 0, false, {}}; });  // a page's
+  wrong(EINVAL, [&] { resv.runs[0] = {0, 1, 0, false, {}}; });
+  wrong(EINVAL, [&] { resv.runs[0] = {2, 2, 0, false, {}}; });  // the end
+  wrong(EINVAL, [&] {
+    resv = MakeBlock({{2, 1, 0, false, {}}, {1, 1, 0, false, {}}});
+  });
+}
+
+TEST_F(TableTest, ReservedInManyPieces) {
+  TableView::File& f = t_.files[0];
+  f.size = 40 * 16384;
+  f.resv.blocks = {MakeBlock({{1, 1, 0, false, {}}, {2, 1, 0, false, {}}}),
+                   MakeBlock({{3, 5, 0, false, {}}, {39, 1, 0, false, {}}})};
+  f.nr_resv = 7;
+  EXPECT_FALSE(Judge().quarantine);
+  f.late.blocks = {MakeBlock({{1, 3, 2000, true, {1, 1, 1}}})};
+  f.nr_pages = 4;
+  f.counts[1].pages = t_.counts[1].pages = 3;
+  EXPECT_TRUE(Judge().quarantine);
+  f.nr_resv = 5;
+  EXPECT_FALSE(Judge().quarantine);
 }
 
 TEST_F(TableTest, OverlapsAreRefusedOnBothSides) {

@@ -63,15 +63,16 @@ constexpr std::string_view kForms[kVerbs] = {
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
-    "root.address",  "root.bytes",       "root.magic",     "root.version",
-    "root.csum",     "root.nr_counts",   "root.files",     "root.nr_files",
-    "root.order",    "root.nid",         "root.count",     "file.magic",
-    "file.version",  "file.csum",        "file.order",     "file.next",
-    "file.runs",     "file.late",        "file.size",      "file.pos",
-    "file.nr_pages", "file.seals",       "file.mode",      "file.nr_counts",
-    "file.reserved", "file.count_order", "file.count_nid", "file.count",
-    "block.next",    "block.magic",      "block.csum",     "block.nr",
-    "run.index",     "run.nr",           "run.frame",
+    "root.address",   "root.bytes",     "root.magic",    "root.version",
+    "root.csum",      "root.nr_counts", "root.files",    "root.nr_files",
+    "root.order",     "root.nid",       "root.count",    "file.magic",
+    "file.version",   "file.csum",      "file.order",    "file.next",
+    "file.runs",      "file.late",      "file.resv",     "file.size",
+    "file.pos",       "file.nr_pages",  "file.nr_resv",  "file.seals",
+    "file.mode",      "file.nr_counts", "file.reserved", "file.count_order",
+    "file.count_nid", "file.count",     "block.next",    "block.magic",
+    "block.csum",     "block.nr",       "run.index",     "run.nr",
+    "run.frame",
 };
 
 constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other"};

@@ -12,6 +12,10 @@
 namespace handover::model {
 namespace {
 
+// Pages of memory that a command gives back may have been missing a moment ago,
+// when another one ran at the same time.
+constexpr int64_t kPassing = 2;
+
 // "EBUSY" of EBUSY.
 std::string ErrnoName(int error) {
   const char* name = strerrorname_np(error);
@@ -108,6 +112,16 @@ bool Stepper::MemoryIsShort(uint64_t page_size) const {
   return snapshot_.nr_pools == 0;
 }
 
+// Whether pages of another size went back to where new ones come from: too late
+// for somebody, perhaps.
+bool Stepper::ShrinksMeanwhile(size_t pool) const {
+  for (size_t i = 0; i < state_->pools.size(); ++i)
+    if (i != pool &&
+        PoolOf(snapshot_.pool[i], state_->nodes).Nr() < state_->pools[i].Nr())
+      return true;
+  return false;
+}
+
 PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
   for (size_t i = 0; i < state_->pools.size(); ++i) {
     if (state_->pools[i].page_size != page_size) continue;
@@ -118,7 +132,9 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
                         IsGigantic(state_->geometry, page_size);
     for (size_t n = 0; n < kMaxNodes; ++n)
       event.short_of_memory[n] =
-          fault_ || snapshot_.pool[i].node[n].allocatable <= 0;
+          fault_ ||
+          snapshot_.pool[i].node[n].allocatable <= (racing_ ? kPassing : 0) ||
+          (racing_ && ShrinksMeanwhile(i));
     events_[i].push_back(event);
     return &events_[i].back();
   }

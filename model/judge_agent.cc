@@ -121,19 +121,18 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     File& f = file(id);
     if (!f.shmem && !state_->handler()) Must(ENOENT);
     if (f.preserved || f.retrieved) Must(EBUSY);
-    if (!f.shmem && f.regions.Count() != static_cast<int64_t>(f.pages.size()))
-      Must(EOPNOTSUPP);
     int64_t page = static_cast<int64_t>(f.page_size);
-    if (!f.shmem && !f.pages.empty() && f.pages.back().index * page >= f.size)
-      Must(EOPNOTSUPP);
-    // A page may have its reservation and not yet be in the file.
-    if (racing_ && !f.shmem) May(EOPNOTSUPP);
+    int64_t end = (f.size + page - 1) / page;
+    bool beyond = (!f.pages.empty() && f.pages.back().index >= end) ||
+                  f.regions.CountIn(end, INT64_MAX) > 0;
+    if (!f.shmem && beyond) Must(EOPNOTSUPP);
     if (must_.empty() && MemoryIsShort(f.page_size))
       for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
     may_migrate_.push_back(id);
   }
   if (!Went(o) || id < 0 || !session) return;
   file(id).preserved = true;
+  file(id).raced = racing_;
   session->files.push_back({c.token, id, 0});
 }
 
@@ -174,28 +173,36 @@ void Stepper::KeepOut(uint64_t page_size, const Page& page) {
 // Nobody asked for the file: its pages become ordinary pages of the pool.
 void Stepper::Release(int id) {
   const uint64_t page_size = file(id).page_size;
+  const int64_t promised = file(id).promised ? file(id).Reserved() : 0;
   std::vector<Page> pages = std::move(file(id).pages);
   file(id).life = File::Life::kGone;
   file(id).pages.clear();
+  file(id).promised = false;
   frames_changed_ = true;
   if (file(id).shmem) return;
+  // KHO may have been made by plan to keep some, which shows before any is
+  // freed.
+  auto kept = [this](const Page& page) {
+    return fault_ && std::binary_search(snapshot_.unclaimed.begin(),
+                                        snapshot_.unclaimed.end(), page.frame);
+  };
   for (const Page& page : pages) {
-    // KHO may have been made by plan to keep it.
-    if (!fault_ || !std::binary_search(snapshot_.unclaimed.begin(),
-                                       snapshot_.unclaimed.end(), page.frame)) {
-      FreePage(page_size, page);
-      continue;
-    }
+    if (!kept(page)) continue;
     if (PoolEvent* event = Event(page_size, PoolEvent::Kind::kLose))
       event->node = page.node;
     KeepOut(page_size, page);
     state_->quarantine = true;
   }
+  for (const Page& page : pages)
+    if (!kept(page)) FreePage(page_size, page);
+  if (promised == 0) return;
+  if (PoolEvent* event = Event(page_size, PoolEvent::Kind::kUnreserve))
+    event->count = promised;
 }
 
 void Stepper::FinishSession(Session* session) {
   for (const SessionFile& f : session->files)
-    if (f.status <= 0 && !file(f.file).shmem) SettleLate();
+    if (f.status <= 0 && !file(f.file).shmem) SettleLate(/*went=*/true);
   while (!session->files.empty()) {
     SessionFile last = session->files.back();
     session->files.pop_back();
@@ -237,7 +244,7 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     return;
   }
   File& f = file(entry->file);
-  if (!f.shmem) SettleLate();
+  if (!f.shmem) SettleLate(o.ok());
   bool first = entry->status == 0;
   // A refused file is refused each time, with an errno that says why.
   bool refused = f.life == File::Life::kRefused;
@@ -253,6 +260,7 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     May(ENOMEM);
   }
   override_ = o.ok() ? "" : "atomic-import";
+  if (first && !f.shmem && !state_->unsettled) RetrievePromise(&f, o);
   if (!Went(o)) {
     // LUO remembers a failure, except the one that asks to try again.
     if (first && o.kind == Outcome::Kind::kDone && f.shmem)
@@ -263,6 +271,7 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     entry->status = 1;
     f.life = File::Life::kLive;
     f.retrieved = true;
+    f.promised = false;  // it is the file's own now
     f.inode = 0;
     frames_changed_ = true;
   }
@@ -271,6 +280,35 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   if (const FileView* view = ViewOf(entry->file)) {
     f.inode = view->inode;
   }
+}
+
+// What the file has reserved was not to be had at boot. Then that is what is
+// asked for first, and kept even if something else fails.
+void Stepper::RetrievePromise(File* f, const Outcome& o) {
+  const int64_t count = f->Reserved();
+  const Pool* pool = state_->FindPool(f->page_size);
+  if (f->promised || count == 0 || !pool) return;
+  const auto at = static_cast<size_t>(pool - state_->pools.data());
+  int64_t needed = count - pool->Available();
+  for (const PoolEvent& event : events_[at])
+    if (event.kind == PoolEvent::Kind::kReserve) needed += event.count;
+  if (needed > 0) {
+    // As surplus, if there is memory for it. Who runs at the same time may have
+    // changed the pool.
+    if (needed > pool->overcommit - pool->Surplus() && !racing_) Must(EAGAIN);
+    May(EAGAIN);
+  }
+  if (racing_) May(EAGAIN);
+  const int64_t before =
+      ExpectedReservations(f->page_size) + state_->resv_off[at];
+  f->promised = o.ok() || SeenReservations(f->page_size) == before + count;
+  PoolEvent::Kind kind = PoolEvent::Kind::kReserveFails;
+  if (f->promised) {
+    kind = PoolEvent::Kind::kReserve;
+  } else if (fault_) {
+    kind = PoolEvent::Kind::kMaybeReserve;
+  }
+  if (PoolEvent* event = Event(f->page_size, kind)) event->count = count;
 }
 
 void Stepper::Reboot(const Command&, const Outcome& o) {

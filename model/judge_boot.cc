@@ -13,6 +13,8 @@ namespace handover::model {
 namespace {
 
 constexpr uint64_t kSmallPage = 4096;
+// Files that are tried in every order.
+constexpr size_t kMostOrdered = 6;
 
 using NodeSums = std::array<int64_t, kMaxNodes>;
 
@@ -30,12 +32,23 @@ Frame FrameEnd(const Page& page, uint64_t page_size) {
   return page.frame + static_cast<Frame>(page_size / kSmallPage);
 }
 
+// The region map that a record tells of.
+Regions HandedRegions(const HandedFile& handed) {
+  Regions regions;
+  for (const HandedPage& page : handed.pages)
+    regions.Add(page.index, page.index + 1);
+  for (const HandedRange& range : handed.reserved)
+    regions.Add(range.from, range.to);
+  return regions;
+}
+
 }  // namespace
 
 void Stepper::LoseEverything() {
   for (File& f : state_->files) {
     f.life = File::Life::kGone;
     f.pages.clear();
+    f.promised = false;
   }
   state_->sessions.clear();
 }
@@ -66,6 +79,7 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
   state_->sessions = std::move(sessions);
   for (File& f : state_->files) {
     int id = static_cast<int>(&f - state_->files.data());
+    f.promised = false;
     if (std::find(coming.begin(), coming.end(), id) == coming.end()) {
       f.life = File::Life::kGone;
       f.pages.clear();
@@ -168,6 +182,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   for (size_t i = 0; i < published.size(); ++i)
     state_->records.emplace_back(handed.original[i],
                                  published[published.size() - 1 - i]);
+  state_->addresses_known = o.handed_known;
   std::vector<uint64_t> page_sizes;
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
   state_->corrupted = corrupted;
@@ -183,6 +198,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
            absl::StrCat("the old kernel left a table of ", usable,
                         " files of which the next one has to refuse ",
                         usable - state_->table.accepted.size()));
+    MatchRegions();
   }
   if (!fault_) {
     SettleTable();
@@ -190,7 +206,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   }
   const State before = *state_;
   SettleTable();
-  if (ExplainsQuarantine() && ExplainsReport()) return;
+  if (ExplainsQuarantine() && ExplainsReport() && ExplainsPromises()) return;
   State settled = std::move(*state_);
   *state_ = before;
   state_->unsettled = true;
@@ -248,6 +264,20 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
     }
     block.nr_runs = block.runs.size();
     if (block.nr_runs > 0) record.runs.blocks.push_back(std::move(block));
+    Regions without_page = f.regions;
+    for (const Page& page : f.pages)
+      without_page.Remove(page.index, page.index + 1);
+    TableView::Block resv;
+    resv.held = resv.magic = resv.checksum = true;
+    for (const Region& region : without_page.list()) {
+      TableView::Run run;
+      run.index = static_cast<uint64_t>(region.from);
+      run.pages = static_cast<uint64_t>(region.to - region.from);
+      resv.runs.push_back(std::move(run));
+    }
+    resv.nr_runs = resv.runs.size();
+    record.nr_resv = static_cast<uint64_t>(without_page.Count());
+    if (resv.nr_runs > 0) record.resv.blocks.push_back(std::move(resv));
     for (const auto& [node, pages] : on) {
       record.counts.push_back({record.order, node, pages});
       counts[{record.order, node}] += pages;
@@ -258,6 +288,31 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
   for (const auto& [key, pages] : counts)
     table.counts.push_back({key.first, key.second, pages});
   return table;
+}
+
+// What is reserved is handed over as it was. One thing can be too much: a fault
+// had its reservation when the file was preserved, and then failed.
+void Stepper::MatchRegions() {
+  for (const HandedFile& handed : state_->table.accepted) {
+    for (const auto& [at, id] : state_->records) {
+      if (at != handed.at) continue;
+      File& f = file(id);
+      const Regions regions = HandedRegions(handed);
+      const bool all_there =
+          std::all_of(f.regions.list().begin(), f.regions.list().end(),
+                      [&regions](const Region& r) {
+                        return regions.CountIn(r.from, r.to) == r.to - r.from;
+                      });
+      const int64_t more = regions.Count() - f.regions.Count();
+      if (!all_there || (more > 0 && !f.raced)) {
+        Fail("metadata",
+             absl::StrCat("of ", f.regions.Count(), " reserved indices ",
+                          regions.Count(), " were handed over",
+                          all_there ? "" : ", some of them others"));
+      }
+      f.regions = regions;
+    }
+  }
 }
 
 bool Stepper::ExplainsQuarantine() const {
@@ -340,10 +395,10 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
   f->position = handed.position;
   f->seals = handed.seals;
   f->mode = handed.mode;
+  f->regions = HandedRegions(handed);
   if (same) return;
   f->page_size = handed.page_size;
   f->pages.clear();
-  f->regions = Regions();
   for (const HandedPage& h : handed.pages) {
     Page page;
     page.frame = h.frame;
@@ -358,21 +413,106 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
     page.index = h.index;
     page.node = h.node;
     f->pages.push_back(std::move(page));
-    f->regions.Add(h.index, h.index + 1);
   }
 }
 
 // The check of the table that a boot had no memory for is made up for: what is
-// refused now leaves the counters that it was already in.
-void Stepper::SettleLate() {
+// refused now leaves the counters that it was already in. `went`: the command
+// that asked got what it wanted, and there is no doubt about it.
+void Stepper::SettleLate(bool went) {
   if (!state_->unsettled) return;
   const State before = *state_;
+  const auto events = events_;
   SettleTable();
-  if (fault_ && !(ExplainsQuarantine() && ExplainsReport())) {
+  PromiseLate();
+  bool reserved = true;
+  for (size_t i = 0; !went && i < state_->pools.size(); ++i)
+    reserved &=
+        SeenReservations(state_->pools[i].page_size) ==
+        ExpectedReservations(state_->pools[i].page_size) + state_->resv_off[i];
+  if (fault_ && !(ExplainsQuarantine() && ExplainsReport() && reserved)) {
     *state_ = before;  // there was no memory again
+    events_ = events;
     return;
   }
   late_import_ = true;
+}
+
+// The announced files of a page size that have something reserved, in the order
+// in which the kernel comes to them: that of their records' addresses.
+std::vector<int> Stepper::Claimants(uint64_t page_size) const {
+  std::vector<std::pair<uint64_t, int>> records = state_->records;
+  std::sort(records.begin(), records.end());
+  std::vector<int> ids;
+  for (const auto& [at, id] : records) {
+    const File& f = state_->files[static_cast<size_t>(id)];
+    if (f.life == File::Life::kAnnounced && f.page_size == page_size &&
+        f.Reserved() > 0)
+      ids.push_back(id);
+  }
+  return ids;
+}
+
+// Each file gets what it has reserved as a whole, as long as there is enough.
+// Returns how many pages that makes.
+int64_t Stepper::Promise(std::vector<File>* files, const std::vector<int>& ids,
+                         int64_t available) {
+  int64_t promised = 0;
+  for (int id : ids) {
+    File& f = (*files)[static_cast<size_t>(id)];
+    f.promised = f.Reserved() <= available - promised;
+    if (f.promised) promised += f.Reserved();
+  }
+  return promised;
+}
+
+// The pools are not made larger for it: it comes out of their free pages.
+int64_t Stepper::PromiseAtBoot(uint64_t page_size, const Pool& seen) {
+  if (state_->unsettled) return 0;
+  std::vector<int> ids = Claimants(page_size);
+  int64_t promised = Promise(&state_->files, ids, seen.Free());
+  if (state_->addresses_known || ids.size() > kMostOrdered) return promised;
+  std::sort(ids.begin(), ids.end());
+  do {
+    promised = Promise(&state_->files, ids, seen.Free());
+  } while (promised != seen.resv &&
+           std::next_permutation(ids.begin(), ids.end()));
+  return promised;
+}
+
+// Whether what is reserved after a boot is what the files of this state have.
+bool Stepper::ExplainsPromises() {
+  for (int i = 0; i < snapshot_.nr_pools; ++i) {
+    const Pool seen =
+        PoolOf(snapshot_.pool[static_cast<size_t>(i)], state_->nodes);
+    if (PromiseAtBoot(seen.page_size, seen) != seen.resv) return false;
+  }
+  return true;
+}
+
+// Meanwhile there may be pages to be had as surplus, and whether there is
+// memory for them is not known here; nor is when somebody else changed the
+// pool, who ran at the same time.
+void Stepper::PromiseLate() {
+  for (size_t i = 0; i < state_->pools.size(); ++i) {
+    const Pool& pool = state_->pools[i];
+    const std::vector<int> ids = Claimants(pool.page_size);
+    if (ids.empty()) continue;
+    const int64_t before =
+        ExpectedReservations(pool.page_size) + state_->resv_off[i];
+    const int64_t room = std::max<int64_t>(0, pool.overcommit - pool.Surplus());
+    int64_t promised = 0;
+    for (int64_t available = pool.Available() + room; available >= 0;
+         --available) {
+      promised = Promise(&state_->files, ids, available);
+      if (before + promised == SeenReservations(pool.page_size)) break;
+      if (!racing_ && available <= pool.Available()) break;
+    }
+    uncertain_resv_ |= room > 0 || racing_;
+    if (promised == 0) continue;
+    if (PoolEvent* event = Event(pool.page_size, PoolEvent::Kind::kReserve))
+      event->count = promised;
+  }
 }
 
 std::vector<Reserved> Stepper::Quarantined() const {
@@ -499,8 +639,10 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     wrong(absl::StrCat(missing, " pages are missing though there is memory"));
   if (missing > 0 && !shortage_reported && !fault_)
     wrong(absl::StrCat(missing, " pages are missing and nothing was said"));
-  if (seen.resv != 0 || seen.overcommit != 0)
-    wrong("reservations or overcommit outlive their kernel");
+  const int64_t promised = cold ? 0 : PromiseAtBoot(pool.page_size, seen);
+  if (seen.resv != promised)
+    wrong(absl::StrCat(promised, " pages should be reserved"));
+  if (seen.overcommit != 0) wrong("overcommit outlives its kernel");
   pool = seen;
 }
 

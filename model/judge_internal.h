@@ -59,6 +59,7 @@ class Stepper {
   int FileOf(const Command& command);  // -1 and Must(EBADF) if there is none
   File& file(int id) { return state_->files[static_cast<size_t>(id)]; }
   bool MemoryIsShort(uint64_t page_size) const;
+  bool ShrinksMeanwhile(size_t pool) const;
 
   // --- judge_process.cc
   void Memfd(const Command& c, const Outcome& o);
@@ -99,6 +100,7 @@ class Stepper {
   void Agent(const Command& c, const Outcome& o);
   void Preserve(const Command& c, const Outcome& o);
   void Retrieve(const Command& c, const Outcome& o);
+  void RetrievePromise(File* f, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
   void KeepOut(uint64_t page_size, const Page& page);
@@ -116,7 +118,14 @@ class Stepper {
   void SettleTable();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);
-  void SettleLate();
+  void SettleLate(bool went);
+  void MatchRegions();
+  std::vector<int> Claimants(uint64_t page_size) const;
+  static int64_t Promise(std::vector<File>* files, const std::vector<int>& ids,
+                         int64_t available);
+  int64_t PromiseAtBoot(uint64_t page_size, const Pool& seen);
+  bool ExplainsPromises();
+  void PromiseLate();
   bool ExplainsQuarantine() const;
   bool ExplainsReport() const;
   std::vector<Reserved> Due() const;  // to be reported, with numbers
@@ -128,6 +137,8 @@ class Stepper {
   void CheckFile(int id, const FileView& view);
   void CheckRegions(int id, const FileView& view);
   void CheckPages(int id, const FileView& view);
+  void PromiseUnnoticed(size_t pool, int64_t resv);
+  static void LetPass(std::vector<PoolEvent>* events);
   void CheckPools();
   void CheckDuplicates();
   void CheckSessions();

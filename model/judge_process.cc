@@ -475,7 +475,12 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
         event->count = charged ? 1 : 0;
         event->bind = bind;
       }
-      if (fault_) Event(f.page_size, PoolEvent::Kind::kMaybeChurn);
+      if (!fault_) return;
+      Event(f.page_size, PoolEvent::Kind::kMaybeChurn);
+      uncertain_resv_ = true;
+      if (PoolEvent* lost =
+              Event(f.page_size, PoolEvent::Kind::kMaybeUnreserve))
+        lost->count = 1;
       return;
     }
     if (charged) {

@@ -605,16 +605,164 @@ TEST_F(JudgeTest, RefusalWithoutReason) {
   ASSERT_FALSE(verdicts.empty());
 }
 
-TEST_F(JudgeTest, UnbackedReservationsAreRefused) {
+TEST_F(JudgeTest, ReservationsBeyondTheEndAreRefused) {
   w.MakeFile();
-  w.files[0].regions = {{0, 2}};
-  w.resv() = 1;
-  w.Holds("p1 map f0 m0 0 2");
+  w.files[0].regions = {{0, 3}};
+  w.resv() = 2;
+  w.Holds("p1 map f0 m0 0 3 ro");
   w.Holds("agent open");
   w.sessions = {{0, false}};
   w.Holds("agent session s0");
   w.Holds("agent preserve s0 5 f0", -EOPNOTSUPP);
   w.Breaks("refusal", "agent preserve s0 5 f0", 0);
+}
+
+// --- Reservations across an update
+
+// Page 1 is reserved and not there.
+class ReservedTest : public JudgeTest {
+ protected:
+  void SetUp() override {
+    w.MakeFile();
+    w.files[0].regions = {{0, 2}};
+    w.resv() = 1;
+    w.Holds("p1 map f0 m0 0 2");
+    w.Preserve();
+  }
+  // A next kernel with so many pages and as many of them promised.
+  void Update(int pages, int promised) {
+    SeenFile saved = w.files[0];
+    w.Holds("loader load hugepagesz=16K hugepages=" + std::to_string(pages));
+    w.Reboot();
+    w.Set(0, pages - pages / 2, pages - pages / 2 - 1);
+    w.Set(1, pages / 2, pages / 2);
+    w.resv() = promised;
+    w.Holds("agent reboot");
+    w.Holds("agent open");
+    w.sessions = {{0, true}};
+    w.Holds("agent take s0");
+    w.handed_over = saved;
+  }
+};
+
+TEST_F(ReservedTest, ArePromisedFromBootOn) {
+  w.Reboot();
+  w.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(ReservedTest, CannotBePromisedWithoutAPage) {
+  w.Holds("loader load hugepagesz=16K hugepages=1");
+  w.Reboot();
+  w.Set(0, 1, 0);
+  w.Set(1, 0, 0);
+  w.resv() = 1;
+  w.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(ReservedTest, AreTheFilesAfterRetrieve) {
+  Update(4, 1);
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+  w.Holds("agent finish s0");
+  w.files.clear();
+  w.Set(0, 2, 2);
+  w.resv() = 0;
+  w.Holds("p0 close f0");
+}
+
+TEST_F(ReservedTest, AreLostOrGivenTwice) {
+  for (const int resv : {0, 2}) {
+    World saved(kFourPages);
+    std::swap(w, saved);
+    SetUp();
+    Update(4, 1);
+    w.ShowRetrieved();
+    w.resv() = resv;
+    w.Breaks("counters", "agent retrieve s0 5 f0");
+  }
+}
+
+TEST_F(ReservedTest, RegionIsLost) {
+  Update(4, 1);
+  w.ShowRetrieved();
+  w.files[0].regions = {{0, 1}};
+  w.Breaks("metadata", "agent retrieve s0 5 f0");
+}
+
+TEST_F(ReservedTest, AreGivenBackByFinish) {
+  Update(4, 1);
+  w.Set(0, 2, 2);
+  w.resv() = 0;
+  w.Holds("agent finish s0");
+}
+
+TEST_F(ReservedTest, StayAfterFinish) {
+  Update(4, 1);
+  w.Set(0, 2, 2);
+  w.Breaks("counters", "agent finish s0");
+}
+
+// The pool is too small, and then it is not.
+TEST_F(ReservedTest, WaitForAPage) {
+  Update(1, 0);
+  w.Holds("agent retrieve s0 5 f0", -EAGAIN);
+  w.Set(1, 1, 1);
+  w.Holds("admin nr 16K 2");
+  w.ShowRetrieved();
+  w.resv() = 1;
+  w.Holds("agent retrieve s0 5 f0");
+}
+
+TEST_F(ReservedTest, DoNotWaitForAPage) {
+  Update(1, 0);
+  w.ShowRetrieved();
+  std::vector<Verdict> verdicts = w.Do("agent retrieve s0 5 f0");
+  ASSERT_FALSE(verdicts.empty());
+  EXPECT_EQ(verdicts[0].property, "refusal");
+}
+
+TEST_F(ReservedTest, WaitForNothing) {
+  Update(4, 1);
+  EXPECT_FALSE(w.Do("agent retrieve s0 5 f0", -EAGAIN).empty());
+}
+
+TEST_F(ReservedTest, WaitThoughThereIsAPage) {
+  Update(1, 0);
+  w.Set(1, 1, 1);
+  w.Holds("admin nr 16K 2");
+  EXPECT_FALSE(w.Do("agent retrieve s0 5 f0", -EAGAIN).empty());
+}
+
+// A retrieval that fails for something else keeps what was promised.
+TEST_F(ReservedTest, AreKeptWhenSomethingElseFails) {
+  Update(1, 0);
+  w.Set(1, 1, 1);
+  w.Holds("admin nr 16K 2");
+  w.o.fault_injected = true;
+  w.resv() = 1;
+  w.Holds("agent retrieve s0 5 f0", -EAGAIN);
+  w.Set(0, 1, 1);
+  w.resv() = 0;
+  w.Holds("agent finish s0");
+}
+
+TEST_F(ReservedTest, AreFoundInTheTable) {
+  w.HandOver();
+  w.Reboot();
+  w.Breaks("metadata", "agent reboot");  // they are not
+  World other(kFourPages);
+  std::swap(w, other);
+  SetUp();
+  w.HandOver();
+  TableView::Block block;
+  block.held = block.magic = block.checksum = true;
+  block.nr_runs = 1;
+  block.runs.push_back({1, 1, 0, false, {}});
+  w.o.handed.files[0].resv.blocks.push_back(block);
+  w.o.handed.files[0].nr_resv = 1;
+  w.Reboot();
+  w.resv() = 1;
+  w.Holds("agent reboot");
 }
 
 TEST_F(JudgeTest, RefusalsOfLuo) {

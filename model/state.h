@@ -88,8 +88,18 @@ struct File {
   bool retrieved = false;  // held by an incoming session
   // Late pages: not yet taken up by a freeze, so they may still migrate.
   std::vector<int64_t> late;
+  // Something else ran while it was preserved: a fault that failed in the end
+  // may have been taken for a reservation.
+  bool raced = false;
+  // Announced: what it has reserved is reserved in the pool of this kernel.
+  bool promised = false;
   // A corrupted table gave it pages of which nobody knows what is in them.
   bool unknown = false;
+
+  // Reserved indices without a page.
+  int64_t Reserved() const {
+    return regions.Count() - static_cast<int64_t>(pages.size());
+  }
 };
 
 struct Mapping {
@@ -172,6 +182,8 @@ struct State {
   bool corrupted = false;  // by `sim corrupt`
   // There was no memory to look at the files at boot, it will be done later.
   bool unsettled = false;
+  // The addresses of `records` are the real ones.
+  bool addresses_known = true;
   bool report_due = false;  // what cannot be claimed has to be in the log
   bool quarantine = false;  // memory stays reserved for good
   bool boot_fault = false;  // a call failed by plan during this boot

@@ -195,7 +195,6 @@ class Scenario {
       const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
       if (f.held || f.name < 0) continue;  // or closed in between
       if (!random_.Percent(Room(4) ? 92 : 60)) continue;
-      sketch_.MakePreservable(file);
       bool fails = MaybeFail(35, 24);
       MaybeDuring(10, 120);
       sketch_.Preserve(random_.Pick(outgoing), file);
@@ -350,11 +349,19 @@ class Scenario {
                                     static_cast<int64_t>(files().size()))));
       if (fails) Again();
       int file = static_cast<int>(sketch_.files.size()) - 1;
-      if (random_.Percent(50) && Room(4)) {
-        const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
-        sketch_.Map(file, 0, std::max<int64_t>(1, f.pages), random_.Percent(75),
+      if (random_.Percent(50) && Room(5)) {
+        const SketchFile f = sketch_.files[static_cast<size_t>(file)];
+        sketch_.Map(file, 0, std::max<int64_t>(1, f.pages), random_.Percent(60),
                     random_.Percent(20));
+        // What was reserved is there, whoever else wants it.
+        if (!f.shmem && random_.Percent(20)) sketch_.TakeTheRest(f.page_size);
         if (random_.Percent(70)) sketch_.AnyStep();
+        const int mapping = sketch_.MappingOf(file);
+        if (mapping >= 0 && random_.Percent(50)) {
+          const SketchMapping& m =
+              sketch_.mappings[static_cast<size_t>(mapping)];
+          sketch_.Write(mapping, m.from + random_.Below(m.length));
+        }
       }
     }
   }

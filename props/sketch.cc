@@ -161,7 +161,6 @@ void Sketch::Map(int file, int64_t from, int64_t length, bool no_reserve,
   mappings.push_back(m);
   if (!f.preserved) {
     if (!read_only && !f.shmem) f.pages = std::max(f.pages, from + length);
-    if (!no_reserve && !is_private && !f.shmem) f.reserved = true;
   }
 }
 
@@ -197,7 +196,6 @@ void Sketch::Fallocate(int file, int64_t from, int64_t length) {
   Add(c);
   if (!f.preserved && !c.keep_size) f.pages = std::max(f.pages, from + length);
   for (int64_t i = from; i < from + length; ++i) TouchPage(file, i);
-  if (from == 0 && length >= f.pages) f.reserved = false;
 }
 
 void Sketch::Punch(int file, int64_t from, int64_t length) {
@@ -396,20 +394,28 @@ void Sketch::FillFile(int file) {
     Write(static_cast<int>(mappings.size()) - 1, random_->Below(pages));
     return;
   }
+  // What has no page is a hole that is reserved, if there are pages for it, or
+  // one that is not.
+  const bool reserved = random_->Percent(60);
+  if (reserved && random_->Percent(85)) {
+    for (const PoolPlan& pool : kernel.pools)
+      if (pool.page_size == At(files, file).page_size)
+        pages = std::clamp<int64_t>(pages, 1, std::max<int64_t>(1, pool.total));
+  }
   switch (random_->Weighted({20, 30, 25, 15, 10})) {
     case 0:  // in one piece
       Fallocate(file, 0, pages);
       break;
     case 1: {  // sparse; far larger than it has pages, at times
-      if (random_->Percent(30)) pages = random_->Between(10, 200);
-      Map(file, 0, pages, true);
+      if (!reserved && random_->Percent(40)) pages = random_->Between(10, 200);
+      Map(file, 0, pages, !reserved);
       int mapping = static_cast<int>(mappings.size()) - 1;
       for (int64_t i = random_->Between(1, 3); i > 0; --i)
         Write(mapping, random_->Below(pages));
       break;
     }
     case 2: {  // its pages alternate between nodes
-      Map(file, 0, pages, true);
+      Map(file, 0, pages, !reserved);
       int mapping = static_cast<int>(mappings.size()) - 1;
       int process = mappings.back().process;
       for (int64_t i = 0; i < std::min<int64_t>(pages, 3); ++i) {
@@ -423,6 +429,10 @@ void Sketch::FillFile(int file) {
       Fallocate(file, 0, pages);
       Punch(file, random_->Below(pages), random_->Between(1, 2));
       if (random_->Percent(40)) Punch(file, random_->Below(pages), 1);
+      if (reserved) {  // some of them again
+        const int64_t from = random_->Below(pages);
+        Map(file, from, random_->Between(1, pages - from), false);
+      }
       break;
     default:  // reserved by a mapping
       Map(file, 0, pages, false);
@@ -434,15 +444,9 @@ void Sketch::FillFile(int file) {
   }
 }
 
-void Sketch::MakePreservable(int file) {
-  SketchFile& f = At(files, file);
-  if (f.shmem || !f.reserved || f.preserved || !random_->Percent(85)) return;
-  if (f.pages <= MostPages(history_->geometry, f.page_size)) {
-    Fallocate(file, 0, std::max<int64_t>(f.pages, 1));
-  } else {
-    Truncate(file, 0);
-  }
-  f.reserved = false;
+void Sketch::TakeTheRest(uint64_t page_size) {
+  const int file = NewFile(page_size);
+  Fallocate(file, 0, MostPages(history_->geometry, page_size) + 2);
 }
 
 void Sketch::DeviceWrite() {
@@ -500,7 +504,7 @@ void Sketch::AnyStep() {
     case 1: {
       int64_t from = random_->Percent(70) ? 0 : random_->Below(pages);
       int64_t length = random_->Between(1, std::max<int64_t>(1, pages - from));
-      Map(file, from, length, random_->Percent(65), random_->Percent(15),
+      Map(file, from, length, random_->Percent(55), random_->Percent(15),
           random_->Percent(15));
       break;
     }

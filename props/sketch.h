@@ -22,7 +22,6 @@ struct SketchFile {
   bool gone = false;
   bool preserved = false;
   bool held = false;             // by an incoming session that is not finished
-  bool reserved = false;         // reservations without pages are likely
   int64_t pages = 0;             // its size
   std::vector<int64_t> present;  // ascending
   int session = -1;              // that it is preserved in
@@ -92,8 +91,8 @@ class Sketch {
   void AnyStep();
   // A command that may run while another one does.
   model::Command Interloper();
-  // Makes it likely that `file` can be preserved.
-  void MakePreservable(int file);
+  // Takes what the pool of `page_size` has left, perhaps, by another file.
+  void TakeTheRest(uint64_t page_size);
 
   std::vector<int> LiveFiles(bool with_shmem) const;
   std::vector<int> Mappings(bool writable) const;

@@ -60,7 +60,7 @@ SavedTable CollectTable() {
   uint64_t file = Load<hugetlb_luo_root_ser>(table.pages[table.root], 0).files;
   while (add(file)) {
     const auto record = Load<hugetlb_luo_file_ser>(table.pages[file], 0);
-    for (uint64_t block : {record.runs, record.late}) {
+    for (uint64_t block : {record.runs, record.late, record.resv}) {
       while (add(block))
         block = Load<hugetlb_luo_block_ser>(table.pages[block], 0).next;
     }

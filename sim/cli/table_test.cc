@@ -20,6 +20,7 @@ constexpr uint64_t kRoot = 0x1000;
 constexpr uint64_t kFile = 0x2000;
 constexpr uint64_t kRuns = 0x3000;
 constexpr uint64_t kLate = 0x4000;
+constexpr uint64_t kResv = 0x5000;
 constexpr u32 kOrder = 4;
 constexpr uint64_t kPageSize = PAGE_SIZE << kOrder;
 
@@ -44,7 +45,8 @@ std::string Page(Record& record, const std::vector<Entry>& entries) {
 }
 
 // Records end in flexible arrays, and so cannot be members.
-// One file of three pages of 64K, one of them late, for a test to damage.
+// One file of three pages of 64K, one of them late, for a test to damage. The
+// late one was reserved before, and two more are.
 struct Parts {
   std::unique_ptr<hugetlb_luo_root_ser> root =
       std::make_unique<hugetlb_luo_root_ser>();
@@ -54,24 +56,29 @@ struct Parts {
       std::make_unique<hugetlb_luo_block_ser>();
   std::unique_ptr<hugetlb_luo_block_ser> late =
       std::make_unique<hugetlb_luo_block_ser>();
+  std::unique_ptr<hugetlb_luo_block_ser> resv =
+      std::make_unique<hugetlb_luo_block_ser>();
   std::vector<hugetlb_luo_count_ser> root_counts = {{kOrder, 0, 1},
                                                     {kOrder, 1, 2}};
   std::vector<hugetlb_luo_count_ser> file_counts = root_counts;
   std::vector<hugetlb_luo_run_ser> run = {{0, 1, 100}, {2, 1, 200}};
   std::vector<hugetlb_luo_run_ser> late_run = {{1, 1, 300}};
+  std::vector<hugetlb_luo_run_ser> resv_run = {{1, 1, 0}, {3, 2, 0}};
 
   Parts() {
     root->magic = HUGETLB_LUO_ROOT_MAGIC;
     file->magic = HUGETLB_LUO_FILE_MAGIC;
-    runs->magic = late->magic = HUGETLB_LUO_BLOCK_MAGIC;
+    runs->magic = late->magic = resv->magic = HUGETLB_LUO_BLOCK_MAGIC;
     root->version = file->version = HUGETLB_LUO_VERSION;
     root->files = kFile;
     root->nr_files = 1;
     file->order = kOrder;
     file->runs = kRuns;
     file->late = kLate;
-    file->size = 3 * kPageSize;
+    file->resv = kResv;
+    file->size = 5 * kPageSize;
     file->nr_pages = 3;
+    file->nr_resv = 2;
     file->mode = 0777;
   }
 
@@ -80,12 +87,14 @@ struct Parts {
     file->nr_counts = static_cast<u32>(file_counts.size());
     runs->nr_runs = static_cast<u32>(run.size());
     late->nr_runs = static_cast<u32>(late_run.size());
+    resv->nr_runs = static_cast<u32>(resv_run.size());
     SavedTable table;
     table.root = kRoot;
     table.pages[kRoot] = Page(*root, root_counts);
     table.pages[kFile] = Page(*file, file_counts);
     table.pages[kRuns] = Page(*runs, run);
     table.pages[kLate] = Page(*late, late_run);
+    table.pages[kResv] = Page(*resv, resv_run);
     return DescribeTable(table);
   }
 
@@ -102,6 +111,11 @@ TEST(TableTest, NothingIsWrong) {
   EXPECT_EQ(text.wrong, 0) << text.text;
   EXPECT_NE(text.text.find("page 1 at 0x12c0000 (frame 4800)"),
             std::string::npos)
+      << text.text;
+  EXPECT_NE(text.text.find("3 pages of 64K, 2 more reserved"),
+            std::string::npos)
+      << text.text;
+  EXPECT_NE(text.text.find("    pages 3 to 4\n"), std::string::npos)
       << text.text;
 }
 
@@ -145,12 +159,36 @@ TEST(TableTest, Runs) {
   parts.late_run[0].frame = 200;
   parts.Says("FRAME 3200 IS THERE TWICE: in file 0 and in file 0");
   parts = Parts();
+  parts.resv_run.pop_back();
+  parts.file->nr_resv = 0;
   parts.run[1].nr = 2;
+  parts.file->size = 3 * kPageSize;
   parts.Says("PAGES BEYOND THE END");
   parts.Says("TOTAL WRONG: the runs have 4 pages, the file says 3");
   parts = Parts();
   parts.late_run.clear();
   parts.Says("EMPTY BLOCK");
+}
+
+TEST(TableTest, WhatIsReserved) {
+  Parts parts;
+  parts.file->nr_resv = 3;
+  parts.Says("TOTAL WRONG: 2 reserved without a page, the file says 3");
+  parts = Parts();
+  parts.resv_run[1].index = 2;
+  parts.Says("PAGE 2 IS THERE AND RESERVED");
+  parts = Parts();
+  parts.resv_run[1].frame = 1;
+  parts.Says("pages 3 to 4, HAS A FRAME");
+  parts = Parts();
+  parts.file->size = 4 * kPageSize;
+  parts.Says("RESERVED BEYOND THE END");
+  parts = Parts();
+  std::swap(parts.resv_run[0], parts.resv_run[1]);
+  parts.Says("page 1, OUT OF ORDER");
+  parts = Parts();
+  parts.resv->magic = 0;
+  parts.Says("MAGIC WRONG");
 }
 
 TEST(TableTest, Fields) {

@@ -33,6 +33,8 @@ namespace {
 constexpr size_t kPage = PAGE_SIZE;
 constexpr size_t kMaxRecords = 65536;
 constexpr uint32_t kOrders = 64 - PAGE_SHIFT;
+// Instead of the order of a list of runs that have no pages.
+constexpr uint32_t kNoFrames = ~uint32_t{0};
 
 template <typename T>
 T Load(std::string_view bytes, size_t offset) {
@@ -82,6 +84,7 @@ class Describer {
     uint64_t index;
     uint64_t pages;
     uint64_t frame;  // of 4 KiB
+    bool late = false;
   };
   struct Memory {
     uint64_t from;
@@ -200,17 +203,26 @@ class Describer {
                 uint64_t{file.nr_counts} * sizeof(hugetlb_luo_count_ser),
             file.csum)));
     Line(absl::StrFormat(
-        "  %s of %s, size %u bytes, position %u, seals %s, mode %04o",
-        Pages(file.nr_pages), OrderSize(file.order), file.size, file.pos,
-        ::handover::model::PrintSeals(file.seals), file.mode));
+        "  %s of %s, %u more reserved, size %u bytes, position %u, seals %s, "
+        "mode %04o",
+        Pages(file.nr_pages), OrderSize(file.order), file.nr_resv, file.size,
+        file.pos, ::handover::model::PrintSeals(file.seals), file.mode));
     Fields(file);
     FileCounts(file, ReadCounts(page, sizeof(file), file.nr_counts));
     std::vector<PageRun> runs;
     Blocks(file.runs, file.order, &runs);
     if (file.late != 0) {
       Line("  pages added after the file was preserved:");
+      const size_t late = runs.size();
       Blocks(file.late, file.order, &runs);
+      for (size_t i = late; i < runs.size(); ++i) runs[i].late = true;
     }
+    std::vector<PageRun> reserved;
+    if (file.resv != 0) {
+      Line("  reserved when the file was preserved, without pages:");
+      Blocks(file.resv, kNoFrames, &reserved);
+    }
+    Reserved(file, runs, std::move(reserved));
     FileRuns(number, file, std::move(runs));
   }
 
@@ -274,15 +286,49 @@ class Describer {
   void Run(const hugetlb_luo_run_ser& run, uint32_t order, uint64_t* end,
            std::vector<PageRun>* runs) {
     const uint64_t frame = order < kOrders ? uint64_t{run.frame} << order : 0;
-    std::string line =
-        absl::StrFormat("    %s at %#x (frame %u)", Range(run.index, run.nr),
-                        frame * kPage, frame);
+    std::string line = absl::StrCat("    ", Range(run.index, run.nr));
+    if (order != kNoFrames) {
+      line += absl::StrFormat(" at %#x (frame %u)", frame * kPage, frame);
+    } else if (run.frame != 0) {
+      line += Bad(", HAS A FRAME");
+    }
     if (run.nr == 0)
       line = Bad(absl::StrFormat("    RUN OF NO PAGES at index %u", run.index));
     if (run.index < *end) line += Bad(", OUT OF ORDER");
     Line(line);
     *end = std::max<uint64_t>(*end, uint64_t{run.index} + run.nr);
-    runs->push_back({run.index, run.nr, frame});
+    runs->push_back({run.index, run.nr, frame, false});
+  }
+
+  static uint64_t EndIndex(const hugetlb_luo_file_ser& file) {
+    const uint64_t size = file.order < kOrders ? kPage << file.order : 0;
+    return size == 0 ? ~uint64_t{0}
+                     : file.size / size + (file.size % size != 0 ? 1 : 0);
+  }
+
+  // What is reserved, beside the pages: none of those is among them but late
+  // ones. Both ascend, or that has been said.
+  void Reserved(const hugetlb_luo_file_ser& file,
+                const std::vector<PageRun>& runs,
+                std::vector<PageRun> reserved) {
+    uint64_t left = 0, end = 0;
+    for (const PageRun& range : reserved) {
+      left += range.pages;
+      end = std::max(end, range.index + range.pages);
+      for (const PageRun& run : runs) {
+        const uint64_t from = std::max(range.index, run.index);
+        const uint64_t to =
+            std::min(range.index + range.pages, run.index + run.pages);
+        if (from >= to) continue;
+        if (!run.late)
+          BadLine(absl::StrCat("  PAGE ", from, " IS THERE AND RESERVED"));
+        left -= to - from;
+      }
+    }
+    if (left != file.nr_resv)
+      BadLine(absl::StrCat("  TOTAL WRONG: ", left, " reserved without a page,",
+                           " the file says ", file.nr_resv));
+    if (end > EndIndex(file)) BadLine("  RESERVED BEYOND THE END of the file");
   }
 
   // Runs and late runs of a file together.
@@ -304,9 +350,7 @@ class Describer {
     if (pages != file.nr_pages)
       BadLine(absl::StrCat("  TOTAL WRONG: the runs have ", Pages(pages),
                            ", the file says ", file.nr_pages));
-    const uint64_t size = file.order < kOrders ? kPage << file.order : 0;
-    if (size != 0 && end > file.size / size + (file.size % size != 0 ? 1 : 0))
-      BadLine("  PAGES BEYOND THE END of the file");
+    if (end > EndIndex(file)) BadLine("  PAGES BEYOND THE END of the file");
   }
 
   void CompareCounts(const Counts& announced) {

@@ -73,8 +73,10 @@ Table ReadTable() {
     const auto record = Load<hugetlb_luo_file_ser>(file);
     uint64_t block = record.runs;
     uint64_t late = record.late;
+    uint64_t resv = record.resv;
     while (table.blocks.size() < kMaxRecords) {
       if (block == 0) block = std::exchange(late, 0);
+      if (block == 0) block = std::exchange(resv, 0);
       if (!Readable(block, PAGE_SIZE)) break;
       table.blocks.push_back(block);
       const auto head = Load<hugetlb_luo_block_ser>(block);
@@ -167,12 +169,16 @@ Field FileField(Target target) {
       return FIELD(hugetlb_luo_file_ser, runs);
     case Target::kFileLate:
       return FIELD(hugetlb_luo_file_ser, late);
+    case Target::kFileResv:
+      return FIELD(hugetlb_luo_file_ser, resv);
     case Target::kFileSize:
       return FIELD(hugetlb_luo_file_ser, size);
     case Target::kFilePos:
       return FIELD(hugetlb_luo_file_ser, pos);
     case Target::kFileNrPages:
       return FIELD(hugetlb_luo_file_ser, nr_pages);
+    case Target::kFileNrResv:
+      return FIELD(hugetlb_luo_file_ser, nr_resv);
     case Target::kFileSeals:
       return FIELD(hugetlb_luo_file_ser, seals);
     case Target::kFileMode:

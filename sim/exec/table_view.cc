@@ -23,6 +23,8 @@ namespace {
 using ::handover::model::TableView;
 
 constexpr uint32_t kOrders = 64 - PAGE_SHIFT;
+// Instead of the order of a list of runs that have no pages.
+constexpr uint32_t kNoFrames = ~uint32_t{0};
 
 // Records lie in packed structures: all access is by copy.
 template <typename T>
@@ -116,6 +118,7 @@ class Reader {
     out.nr_pages = file.nr_pages;
     out.seals = file.seals;
     out.mode = file.mode;
+    out.nr_resv = file.nr_resv;
     out.reserved = file.reserved;
     out.counts_fit = file.nr_counts <= HUGETLB_LUO_FILE_COUNTS;
     if (!out.counts_fit) return out;
@@ -126,6 +129,7 @@ class Reader {
     out.counts = Counts(at + sizeof(file), file.nr_counts);
     out.runs = Chain(file.runs, file.order);
     out.late = Chain(file.late, file.order);
+    out.resv = Chain(file.resv, kNoFrames);
     return out;
   }
 
@@ -166,6 +170,7 @@ class Reader {
     TableView::Run out;
     out.index = run.index;
     out.pages = run.nr;
+    if (order == kNoFrames) out.frame = run.frame;
     if (order >= kOrders) return out;
     const uint64_t last = view_.end_frame >> order;
     if (run.frame >= last || run.nr > last - run.frame) return out;

@@ -109,18 +109,20 @@ void Invariants::CheckNothingLeft() {
   none("vmalloc areas", static_cast<int64_t>(VmallocAreas()) -
                             static_cast<int64_t>(boot_.vmalloc_areas));
   none("objects that count as preserved", luo.busy_objects);
+  const bool broken = luo.incoming_sessions != 0 || g_luo.deserialize_error;
+  // Files that came and that nobody can ask for keep what they are promised.
+  const bool stuck = (broken || boot_fault_) && hugetlb_luo_reboot() != 0;
   const struct hstate* h;
   for_each_hstate(h) {
-    if (!HugetlbReserveIsOff()) {
+    if (!HugetlbReserveIsOff() && !stuck) {
       none("reservations", static_cast<int64_t>(h->resv_huge_pages));
     }
   }
   // A fault during boot may have cost live update, or part of what came.
   if (boot_fault_) {
-    if (hugetlb_luo_reboot() == 0) CheckOwnSlabs();
+    if (!stuck) CheckOwnSlabs();
     return;
   }
-  const bool broken = luo.incoming_sessions != 0 || g_luo.deserialize_error;
   const bool quarantine = executor_.Quarantined();
   // Only a kernel that knows of HugeTLB's table takes it.
   const bool takes =

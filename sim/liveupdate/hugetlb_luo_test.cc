@@ -100,6 +100,21 @@ class HugetlbLuoTest : public KernelTest {
   static struct resv_map* Regions(struct file* file) {
     return HUGETLBFS_I(file_inode(file))->resv_map;
   }
+  using Ranges = std::vector<std::pair<loff_t, loff_t>>;
+  static Ranges RegionsOf(struct file* file) {
+    Ranges ranges;
+    const struct file_region* region;
+    list_for_each_entry(region, &Regions(file)->regions, link) {
+      ranges.emplace_back(region->from, region->to);
+    }
+    return ranges;
+  }
+  // As mmap() does.
+  static void Reserve(struct file* file, loff_t from, loff_t to) {
+    EXPECT_GE(hugetlb_reserve_pages(file_inode(file), from, to, nullptr,
+                                    EMPTY_VMA_FLAGS),
+              0);
+  }
   static struct file* Memfd(loff_t page_size = k16K) {
     struct file* file = MemfdCreate(
         MFD_HUGETLB | MFD_ALLOW_SEALING | MFD_EXEC |
@@ -176,6 +191,12 @@ class HugetlbLuoTest : public KernelTest {
   static int64_t PagesHanded() {
     const std::vector<HandedFile> files = Handed();
     return files.size() == 1 ? static_cast<int64_t>(files[0].pages.size()) : -1;
+  }
+
+  // What it has reserved without a page, by its record.
+  static uint64_t ReservedHanded() {
+    const TableView view = ReadTableView();
+    return view.files.size() == 1 ? view.files[0].nr_resv : ~uint64_t{0};
   }
 
   // Nothing is left of what came, or of what was preserved.
@@ -394,6 +415,20 @@ TEST_F(HugetlbLuoTest, PageBeyondTheEndIsRefused) {
   ExpectNothingLeft();
 }
 
+// A mapping that is only read reserves beyond the end without moving it.
+TEST_F(HugetlbLuoTest, ReservedBeyondTheEndIsRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {0});
+  Reserve(file, 1, 3);
+  EXPECT_EQ(PreserveFd(session, 1, file), -EOPNOTSUPP);
+  ASSERT_EQ(VfsFallocate(file, 0, 2 * k16K, 1), 0);  // one byte of it
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
 TEST_F(HugetlbLuoTest, IndicesEndAt32Bits) {
   Up();
   const loff_t last = (1LL << 32) - 2;
@@ -407,7 +442,13 @@ TEST_F(HugetlbLuoTest, IndicesEndAt32Bits) {
   EXPECT_EQ(PagesIn(file), 2u);
   fput(file);
 
+  file = MakeFile(last + 4, {3});
+  Reserve(file, last, last + 2);
+  EXPECT_EQ(PreserveFd(session, 1, file), -EFBIG);
+  fput(file);
+
   file = MakeFile(last + 4, {3, last});
+  Reserve(file, last - 1, last + 1);
   const uint64_t frame = folio_pfn(PageAt(file, last));
   ASSERT_EQ(PreserveFd(session, 1, file), 0);
   EXPECT_EQ(PagesIn(file), 2u);
@@ -419,34 +460,169 @@ TEST_F(HugetlbLuoTest, IndicesEndAt32Bits) {
   EXPECT_NE(PageAt(file, 3), nullptr);
   ASSERT_NE(PageAt(file, last), nullptr);
   EXPECT_EQ(folio_pfn(PageAt(file, last)), frame);
+  EXPECT_EQ(RegionsOf(file), (Ranges{{3, 4}, {last - 1, last + 1}}));
+  EXPECT_EQ(Pool().resv, 1u);
   EXPECT_EQ(SessionRelease(session), 0);
   fput(file);
   ExpectNothingLeft();
 }
 
-// Two come to a hole, as memfd_pin_folios() may that has seen it empty: the
-// page of the first is late, and stays so.
-TEST_F(HugetlbLuoTest, WhoComesSecondToAHole) {
+// --- What is reserved
+
+// The list of regions comes back as it was, whatever lies in it.
+TEST_F(HugetlbLuoTest, RegionsComeBack) {
+  const std::vector<std::pair<std::vector<loff_t>, Ranges>> cases = {
+      {{}, {{0, 1}}},          {{}, {{2, 9}}},
+      {{0}, {{0, 3}}},         {{2}, {{0, 3}}},
+      {{1}, {{0, 3}}},         {{0, 1, 2}, {{0, 3}}},
+      {{0, 2, 4}, {{0, 5}}},   {{1, 2, 3, 6}, {{0, 2}, {3, 5}, {6, 9}}},
+      {{4}, {{0, 2}, {7, 9}}}, {{0, 8}, {{1, 2}, {4, 6}, {7, 8}}},
+      {{3, 4}, {{2, 4}}},      {{3, 4}, {{4, 6}}},
+  };
+  for (const auto& [there, reserved] : cases) {
+    machine_.set_fault_plan({});
+    Up();
+    struct file* file = MakeFile(9, there);
+    for (const auto& [from, to] : reserved) Reserve(file, from, to);
+    const Ranges before = RegionsOf(file);
+    const auto resv = Pool().resv;
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    EXPECT_EQ(RegionsOf(file), before);
+    EXPECT_EQ(Pool().resv, resv);
+    NextKernel();
+    EXPECT_EQ(Pool().resv, resv);
+    struct file* session = Incoming();
+    ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+    EXPECT_EQ(RegionsOf(file), before);
+    EXPECT_EQ(Regions(file)->adds_in_progress, 0);
+    EXPECT_EQ(PagesIn(file), there.size());
+    EXPECT_EQ(Pool().resv, resv);
+    EXPECT_EQ(Finish(session), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    EXPECT_EQ(Pool().resv, resv);
+    fput(file);
+    ExpectNothingLeft();
+    ASSERT_FALSE(HasFailure()) << before.size();
+  }
+}
+
+// Linux joins no regions of different groups, of which the root is one. Pages
+// may be in one piece all the same.
+TEST_F(HugetlbLuoTest, RegionsThatTouch) {
   Up();
-  struct file* file = MakeFile(4, {0});
-  struct file* other = MakeFile(4, {});
-  // So that there is a page for who comes second.
-  EXPECT_GE(
-      hugetlb_reserve_pages(file_inode(other), 0, 2, nullptr, EMPTY_VMA_FLAGS),
-      0);
+  struct file* file = MakeFile(9, {8});
+  ASSERT_EQ(Fill(file, 2, 4), 0);
+  struct file_region* region =
+      list_first_entry(&Regions(file)->regions, struct file_region, link);
+  ASSERT_EQ(region->to, 6);
+  auto* second = static_cast<struct file_region*>(
+      kmalloc(sizeof(struct file_region), GFP_KERNEL));
+  struct hugetlb_cgroup root = {};
+  *second = *region;
+  second->from = region->to = 3;
+  second->css = &root.css;
+  list_add(&second->link, &region->link);
+  Reserve(file, 0, 2);
+  Reserve(file, 6, 7);
+  ASSERT_EQ(RegionsOf(file), (Ranges{{0, 3}, {3, 7}, {8, 9}}));
+
   Args args = ArgsOf(file);
   ASSERT_EQ(Preserve(&args), 0);
-  ASSERT_EQ(Fill(file, 2), 0);
-  struct folio* second = memfd_alloc_folio(file, 2 << 2);
-  ASSERT_TRUE(IS_ERR(second));
-  EXPECT_EQ(PTR_ERR(second), -EEXIST);
   ASSERT_EQ(Freeze(&args), 0);
-  EXPECT_EQ(PagesHanded(), 2);
+  const TableView view = ReadTableView();
+  ASSERT_EQ(view.files.size(), 1u);
+  ASSERT_EQ(view.files[0].runs.blocks.size(), 1u);
+  EXPECT_EQ(view.files[0].runs.blocks[0].runs[0].pages, 2u) << "one piece";
+  EXPECT_EQ(PagesHanded(), 5);
+  EXPECT_EQ(ReservedHanded(), 3u);
   Unfreeze(&args);
   Unpreserve(&args);
-  // memfd_alloc_folio() loses one of the other file's reservations.
-  EXPECT_EQ(Pool().resv, 1u);
-  ++hstate_file(other)->resv_huge_pages;
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// Pages that come later use up what was reserved for them, each time anew.
+TEST_F(HugetlbLuoTest, LatePagesWereReserved) {
+  Up();
+  struct file* file = MakeFile(9, {0});
+  Reserve(file, 1, 3);
+  Reserve(file, 5, 8);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  auto handed = [&] {
+    EXPECT_EQ(Freeze(&args), 0);
+    EXPECT_NE(PagesHanded(), -1);
+    const uint64_t reserved = ReservedHanded();
+    Unfreeze(&args);
+    return reserved;
+  };
+  EXPECT_EQ(handed(), 5u);
+  ASSERT_EQ(Fill(file, 4), 0);  // was not reserved
+  EXPECT_EQ(handed(), 5u);
+  ASSERT_EQ(Fill(file, 2), 0);
+  EXPECT_EQ(handed(), 4u);
+  ASSERT_EQ(Fill(file, 5, 3), 0);
+  EXPECT_EQ(handed(), 1u);
+  ASSERT_EQ(Fill(file, 1), 0);
+  EXPECT_EQ(handed(), 0u);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(HugetlbLuoTest, EachSizeHasItsPool) {
+  Up();
+  struct file* session = Session();
+  struct file* small = MakeFile(20, {});
+  struct file* large = MakeFile(4, {1}, 64 << 10);
+  Reserve(small, 0, 20);
+  Reserve(large, 1, 4);
+  ASSERT_EQ(PreserveFd(session, 1, small), 0);
+  ASSERT_EQ(PreserveFd(session, 2, large), 0);
+  NextKernel();
+  EXPECT_FALSE(LogHas("preserved files have reserved"));
+  EXPECT_EQ(Pool().resv, 20u);
+  EXPECT_EQ(Pool(64 << 10).resv, 2u);
+  session = Incoming();
+  EXPECT_EQ(Finish(session), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  EXPECT_EQ(Pool(64 << 10).resv, 0u);
+  ExpectNothingLeft();
+}
+
+// What the pool is too small for can be had later.
+TEST_F(HugetlbLuoTest, PoolIsTooSmall) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(9, {0});
+  Reserve(file, 1, 7);
+  struct file* other = MakeFile(4, {});
+  Reserve(other, 0, 4);
+  ASSERT_EQ(PreserveFd(session, 1, file), 0);
+  ASSERT_EQ(PreserveFd(session, 2, other), 0);
+  config_.cmdline =
+      "kho=on liveupdate=on hugepagesz=16K hugepages=6 hugepagesz=64K "
+      "hugepages=4";
+  NextKernel();
+  // One page is there, and of the other five the second file has four.
+  EXPECT_TRUE(LogHas(
+      "5 more pages of order 2 are needed for what preserved files have"));
+  EXPECT_EQ(Pool().resv, 4u);
+  session = Incoming();
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(RetrieveFd(session, 1, &file), -EAGAIN);
+    EXPECT_EQ(LiveFiles(), 0);
+    EXPECT_EQ(Pool().resv, 4u);
+  }
+  ASSERT_EQ(RetrieveFd(session, 2, &other), 0);
+  EXPECT_EQ(NrHugepagesStore(k16K, 10, -1), 0);
+  EXPECT_EQ(RetrieveFd(session, 1, &file), -EAGAIN);
+  EXPECT_EQ(NrHugepagesStore(k16K, 11, -1), 0);
+  ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
+  EXPECT_EQ(Pool().resv, 10u);
+  EXPECT_EQ(RegionsOf(file), (Ranges{{0, 7}}));
+  EXPECT_EQ(Finish(session), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
   fput(other);
   fput(file);
   ExpectNothingLeft();
@@ -653,7 +829,7 @@ TEST_F(WaiterTest, KilledInAFaultAddsNothing) {
   EXPECT_EQ(MappedFolio(mapping, 1), nullptr);
   EXPECT_EQ(Pool().free, pool.free);
   EXPECT_EQ(Pool().resv, pool.resv);
-  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  EXPECT_EQ(RegionsOf(file), (Ranges{{0, 1}, {3, 4}}));
   EXPECT_EQ(PagesHanded(), 2);
 
   Unfreeze(&args);
@@ -683,7 +859,7 @@ TEST_F(WaiterTest, KilledInFallocateAddsNothing) {
   EXPECT_EQ(PagesIn(file), 2u);
   EXPECT_EQ(Pool().free, pool.free);
   EXPECT_EQ(Pool().resv, pool.resv);
-  EXPECT_EQ(region_count(Regions(file), 0, 4), 2);
+  EXPECT_EQ(RegionsOf(file), (Ranges{{0, 1}, {3, 4}}));
   Unfreeze(&args);
   Unpreserve(&args);
   fput(file);
@@ -760,30 +936,28 @@ class RaceTest : public WaiterTest {
 };
 
 // A page that comes while the file is being preserved is in the table, wherever
-// it is. (That the file is refused at that moment is fine.)
+// it is, and is not promised once more. Holes are reserved up to `reserved`.
 TEST_F(RaceTest, PageAddedWhilePreserving) {
   Up();
-  for (const loff_t hole : {1, 2, 5}) {
+  for (const auto& [hole, reserved] :
+       std::vector<std::pair<loff_t, loff_t>>{{1, 0}, {2, 0}, {5, 0}, {1, 5}}) {
     uint64_t steps = kManySteps;
     for (uint64_t step = 1; step < steps; ++step) {
       struct file* file = MakeFile(6, {0, 3});
+      if (reserved > 0) Reserve(file, 0, reserved);
       Mapping* mapping = Map(file, 6);
       Args args = ArgsOf(file);
-      Plan(step, "p0", [=, this] {
-        result_ = Store(mapping, static_cast<unsigned long>(hole), 0, 7);
-      });
-      const int err = Preserve(&args);
+      const auto page = static_cast<unsigned long>(hole);
+      Plan(step, "p0", [=, this] { result_ = Store(mapping, page, 0, 7); });
+      ASSERT_EQ(Preserve(&args), 0);
       steps = std::min(steps, StepsOfLastRun());
       EXPECT_EQ(result_, 0);
       EXPECT_EQ(PagesIn(file), 3u);
-      if (err != 0) {
-        EXPECT_EQ(err, -EOPNOTSUPP);
-      } else {
-        ASSERT_EQ(Freeze(&args), 0);
-        EXPECT_EQ(PagesHanded(), 3) << "hole " << hole << " step " << step;
-        Unfreeze(&args);
-        Unpreserve(&args);
-      }
+      ASSERT_EQ(Freeze(&args), 0);
+      EXPECT_EQ(PagesHanded(), 3) << "hole " << hole << " step " << step;
+      EXPECT_EQ(ReservedHanded(), reserved > 0 ? 2u : 0u) << step;
+      Unfreeze(&args);
+      Unpreserve(&args);
       Unmap();
       fput(file);
       if (HasFailure()) return;
@@ -819,14 +993,8 @@ TEST_F(RaceTest, EverythingWhileAPageIsAdded) {
       const bool done = StoreTo(mapping, 40);
       steps = std::min(steps, StepsOfLastRun());
       EXPECT_TRUE(done || what == kFreeze);
-      EXPECT_NE(err, 1);
-      if (what == kPreserve && err != 0) {
-        EXPECT_EQ(err, -EOPNOTSUPP);
-      }
-      if (what != kPreserve) {
-        EXPECT_EQ(err, 0);
-      }
-      if (err == 0 && what != kUnpreserve) {
+      EXPECT_EQ(err, 0);
+      if (what != kUnpreserve) {
         if (what == kPreserve) {
           ASSERT_EQ(Freeze(&args), 0);
         }
@@ -897,6 +1065,8 @@ class ImportTest : public HugetlbLuoTest {
     struct file* file = MakeFile(8, {5, 1, 2});
     EXPECT_EQ(Call("p0", [=] { return memfd_add_seals(file, F_SEAL_GROW); }),
               0);
+    Reserve(file, 3, 5);
+    Reserve(file, 7, 8);
     EXPECT_EQ(PreserveFd(session, 1, file), 0);
     EXPECT_EQ(Fill(file, 3), 0);
     EXPECT_EQ(PreserveFd(session, 2, MakeFile(2, {0, 1}, 64 << 10)), 0);
@@ -968,9 +1138,9 @@ class ImportTest : public HugetlbLuoTest {
       EXPECT_TRUE(folio_test_hugetlb_migratable(folio));
       EXPECT_EQ(folio_ref_count(folio), folio_expected_ref_count(folio));
     }
-    EXPECT_EQ(region_count(Regions(file), 0, 8), 4);
-    EXPECT_EQ(region_count(Regions(file), 1, 4), 3);
+    EXPECT_EQ(RegionsOf(file), (Ranges{{1, 6}, {7, 8}}));
     EXPECT_EQ(Regions(file)->adds_in_progress, 0);
+    EXPECT_EQ(Pool().resv, 2u);
   }
   void Close() {
     for (struct file* file : files_) fput(file);
@@ -1182,6 +1352,8 @@ class LargeFileTest : public HugetlbLuoTest {
 
   // Hands over a file, retrieves it and compares where its pages are.
   void ExpectCrosses(struct file* file, loff_t pages) {
+    const Ranges regions = RegionsOf(file);
+    const auto resv = Pool().resv;
     std::vector<uint64_t> frames;
     for (loff_t i = 0; i < pages; ++i) frames.push_back(FrameAt(file, i));
     NextKernel();
@@ -1190,6 +1362,8 @@ class LargeFileTest : public HugetlbLuoTest {
     for (loff_t i = 0; i < pages; ++i) {
       ASSERT_EQ(FrameAt(file, i), frames[static_cast<size_t>(i)]) << i;
     }
+    EXPECT_EQ(RegionsOf(file), regions);
+    EXPECT_EQ(Pool().resv, resv);
     EXPECT_EQ(Finish(session), 0);
     EXPECT_EQ(SessionRelease(session), 0);
     fput(file);
@@ -1231,12 +1405,32 @@ TEST_F(LargeFileTest, BlocksOfLateRuns) {
   ExpectCrosses(file, pages);
 }
 
+// What is reserved takes blocks, too: holes between pages, regions of one page.
+TEST_F(LargeFileTest, BlocksOfReservedRuns) {
+  for (const loff_t runs : {kRuns, kRuns + 1}) {
+    Up();
+    struct file* file = MakeFile(2 * runs, {});
+    for (loff_t i = 0; i < runs; ++i) ASSERT_EQ(Fill(file, 2 * i), 0);
+    Reserve(file, 0, 2 * runs);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    ExpectCrosses(file, 2 * runs);
+
+    Up();
+    file = MakeFile(2 * runs, {});
+    for (loff_t i = 0; i < runs; ++i) Reserve(file, 2 * i, 2 * i + 1);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    ASSERT_EQ(Fill(file, 4), 0);
+    ExpectCrosses(file, 2 * runs);
+  }
+}
+
 // All of it can be undone.
 TEST_F(LargeFileTest, BlocksAreFreed) {
   Up();
   const KhoKeySet keys = KhoOutgoing();
   struct file* file = MakeFile(4 * kRuns + 4, {});
   for (loff_t i = 0; i < kRuns + 1; ++i) ASSERT_EQ(Fill(file, 4 * i), 0);
+  Reserve(file, 1, 2);
   Args args = ArgsOf(file);
   ASSERT_EQ(Preserve(&args), 0);
   const KhoKeySet preserved = KhoOutgoing();

@@ -321,6 +321,9 @@ void free_huge_folio(struct folio* folio) {
   const bool temporary = folio_test_hugetlb_temporary(folio);
   if (temporary || h->surplus_huge_pages_node[nid]) {
     remove_hugetlb_folio(h, folio, !temporary);
+    // As in Linux: the page that was promised again is the one that goes.
+    if (restore && h->resv_huge_pages > h->free_huge_pages)
+      sim::HugetlbReserveWentOff();
     spin_unlock_irqrestore(&hugetlb_lock, flags);
     UpdateAndFreeHugetlbFolio(h, folio);
   } else {

@@ -28,6 +28,7 @@ int dissolve_free_hugetlb_folios(unsigned long start_pfn,
 void wait_for_freed_hugetlb_folios(void);
 void move_hugetlb_state(struct folio* old_folio, struct folio* new_folio,
                         int reason);
+long region_count(struct resv_map* resv, long f, long t);
 // --- for hugetlbfs.
 void hugetlb_fix_reserve_counts(struct inode* inode);
 void hugetlb_vma_lock_release(struct kref* ref);
@@ -67,7 +68,6 @@ int NextNodeToFree(struct hstate* h, const nodemask_t* allowed);
 // --- hugetlb_alloc.cc
 struct folio* AllocSurplusHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
                                        const nodemask_t* nodes);
-int HugetlbAcctMemory(struct hstate* h, long delta);
 long VmaNeedsReservation(struct hstate* h, struct vm_area_struct* vma,
                          unsigned long addr);
 void VmaEndReservation(struct hstate* h, struct vm_area_struct* vma,
@@ -117,7 +117,8 @@ int NumaNodeId();
 
 // True once this kernel's reserve count went wrong as upstream's does when an
 // allocation fails at the wrong time (hugetlb_fix_reserve_counts(),
-// memfd_alloc_folio()): not the fault of the code under test.
+// memfd_alloc_folio(), free_huge_folio() of a surplus page): not the fault of
+// the code under test.
 bool HugetlbReserveIsOff();
 void HugetlbReserveWentOff();
 

@@ -243,24 +243,6 @@ struct folio* AllocSurplusHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
   return folio;
 }
 
-// Follows hugetlb_acct_memory().
-int HugetlbAcctMemory(struct hstate* h, long delta) {
-  if (!delta) return 0;
-  int ret = 0;
-  spin_lock_irq(&hugetlb_lock);
-  if (delta > 0) {
-    ret = GatherSurplusPages(h, delta);
-    if (!ret && static_cast<unsigned long>(delta) > AllowedMemsNr(h)) {
-      ReturnUnusedSurplusPages(h, delta);
-      ret = -ENOMEM;
-    }
-  } else {
-    ReturnUnusedSurplusPages(h, -delta);
-  }
-  spin_unlock_irq(&hugetlb_lock);
-  return ret;
-}
-
 struct hstate* HstateVma(struct vm_area_struct* vma) {
   return hstate_file(vma->vm_file);
 }
@@ -302,6 +284,24 @@ using sim::ResvMode;
 using sim::VmaReservation;
 
 extern "C" {
+
+// Follows hugetlb_acct_memory().
+int hugetlb_acct_memory(struct hstate* h, long delta) {
+  if (!delta) return 0;
+  int ret = 0;
+  spin_lock_irq(&hugetlb_lock);
+  if (delta > 0) {
+    ret = sim::GatherSurplusPages(h, delta);
+    if (!ret && static_cast<unsigned long>(delta) > sim::AllowedMemsNr(h)) {
+      sim::ReturnUnusedSurplusPages(h, delta);
+      ret = -ENOMEM;
+    }
+  } else {
+    sim::ReturnUnusedSurplusPages(h, -delta);
+  }
+  spin_unlock_irq(&hugetlb_lock);
+  return ret;
+}
 
 // Follows alloc_hugetlb_folio_reserve().
 struct folio* alloc_hugetlb_folio_reserve(struct hstate* h, int preferred_nid,
@@ -360,7 +360,7 @@ struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
   struct folio* folio = sim::AllocFolio(h, global_chg == 0);
   if (IS_ERR(folio)) {
     if (map_chg != kReuse && !global_chg)
-      sim::HugetlbAcctMemory(h, -sim::SubpoolPutPages(spool, 1));
+      hugetlb_acct_memory(h, -sim::SubpoolPutPages(spool, 1));
     if (map_chg != kEnforced) sim::VmaEndReservation(h, vma, addr);
     return folio;
   }
@@ -370,7 +370,7 @@ struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
     const long chg = VmaReservation(h, vma, addr, ResvMode::kCommit);
     // hugetlb_reserve_pages() came in between and reserved the same page.
     if (map_chg == kNeeded && chg == 0)
-      sim::HugetlbAcctMemory(h, -sim::SubpoolPutPages(spool, 1));
+      hugetlb_acct_memory(h, -sim::SubpoolPutPages(spool, 1));
   }
   return folio;
 }
@@ -405,7 +405,7 @@ void restore_reserve_on_error(struct hstate* h, struct vm_area_struct* vma,
 void hugetlb_fix_reserve_counts(struct inode* inode) {
   const long adjust = sim::SubpoolGetPages(subpool_inode(inode), 1);
   bool reserved = adjust == 0;
-  if (adjust > 0) reserved = !sim::HugetlbAcctMemory(hstate_inode(inode), 1);
+  if (adjust > 0) reserved = !hugetlb_acct_memory(hstate_inode(inode), 1);
   if (!reserved) {
     pr_warn("hugetlb: Huge Page Reserved count may go negative.\n");
     sim::HugetlbReserveWentOff();

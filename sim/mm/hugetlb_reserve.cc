@@ -122,14 +122,13 @@ void HugetlbVmOpClose(struct vm_area_struct* vma) {
   const long unused = (end - start) - region_count(resv, start, end);
   if (unused) {
     struct hugepage_subpool* spool = subpool_inode(file_inode(vma->vm_file));
-    HugetlbAcctMemory(h, -SubpoolPutPages(spool, unused));
+    hugetlb_acct_memory(h, -SubpoolPutPages(spool, unused));
   }
   kref_put(&resv->refs, resv_map_release);
 }
 
 }  // namespace sim
 
-using sim::HugetlbAcctMemory;
 using sim::Shared;
 using sim::SubpoolPutPages;
 
@@ -180,22 +179,23 @@ long hugetlb_reserve_pages(struct inode* inode, long from, long to,
       err = static_cast<int>(global);
       goto out_err;
     }
-    err = HugetlbAcctMemory(h, global);
+    err = hugetlb_acct_memory(h, global);
     if (!err && Shared(vma)) {
       const long add = region_add(resv, from, to, regions, h, nullptr);
       if (add < 0) {
-        HugetlbAcctMemory(h, -global);
+        hugetlb_acct_memory(h, -global);
         err = static_cast<int>(add);
       } else {
         chg_open = false;
         // alloc_hugetlb_folio() added pages of the range meanwhile.
-        if (chg > add) HugetlbAcctMemory(h, -SubpoolPutPages(spool, chg - add));
+        if (chg > add)
+          hugetlb_acct_memory(h, -SubpoolPutPages(spool, chg - add));
       }
     }
     if (!err) return chg;
     sim::SubpoolUnuse(spool, global);
     if (chg - global)
-      HugetlbAcctMemory(h, -SubpoolPutPages(spool, chg - global));
+      hugetlb_acct_memory(h, -SubpoolPutPages(spool, chg - global));
   }
 out_err:
   sim::HugetlbVmaLockFree(vma);
@@ -221,7 +221,7 @@ long hugetlb_unreserve_pages(struct inode* inode, long start, long end,
   spin_lock(&inode->i_lock);
   inode->i_blocks -= blocks_per_huge_page(h) * freed;
   spin_unlock(&inode->i_lock);
-  HugetlbAcctMemory(h, -SubpoolPutPages(subpool_inode(inode), chg - freed));
+  hugetlb_acct_memory(h, -SubpoolPutPages(subpool_inode(inode), chg - freed));
   return 0;
 }
 

@@ -19,7 +19,7 @@ void UnlockOrRelease(struct hugepage_subpool* spool) {
   spin_unlock_irqrestore(&spool->lock, 0);
   if (!unused) return;
   if (spool->min_hpages != -1)
-    HugetlbAcctMemory(spool->hstate, -spool->min_hpages);
+    hugetlb_acct_memory(spool->hstate, -spool->min_hpages);
   kfree(spool);
 }
 

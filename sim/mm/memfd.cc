@@ -69,8 +69,9 @@ struct folio* AllocHugeFolio(struct file* memfd, pgoff_t idx) {
       return folio;
     }
     folio_put(folio);
-    // Upstream takes the reservation back that the page has used up already.
-    if (reserved > 0) HugetlbReserveWentOff();
+    // Upstream takes the reservation back that the page has used up already, or
+    // forgets one that was there before.
+    HugetlbReserveWentOff();
   }
   if (reserved > 0) hugetlb_unreserve_pages(inode, idx, idx + 1, 0);
   return static_cast<struct folio*>(ERR_PTR(err));

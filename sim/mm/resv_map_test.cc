@@ -3,6 +3,7 @@
 #include <random>
 #include <set>
 
+#include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_test_kernel.h"
 
 namespace sim {

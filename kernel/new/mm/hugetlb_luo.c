@@ -27,7 +27,8 @@
  *   All seals.
  *
  * Reservations
- *   Every index that is backed has its region in the reservation map.
+ *   The reservation map. What is reserved in it and has no page yet is reserved
+ *   in the pool of the next kernel, too.
  *
  * Non-Preserved Properties
  * ========================
@@ -35,10 +36,10 @@
  * Everything else is set to its default in the next kernel: the name of the
  * memfd, its owner, status flags of the descriptor, and whether the page
  * structures of its pages were optimized away (HVO). A file with properties
- * whose loss would be felt is refused: reservations for indices that are not
- * backed yet, pages charged to a control group other than the root, pages with
- * memory errors, pages beyond the end of the file. So are descriptors that are
- * not writable, since what comes back is.
+ * whose loss would be felt is refused: pages and reservations charged to a
+ * control group other than the root, pages with memory errors, pages and
+ * reservations beyond the end of the file. So are descriptors that are not
+ * writable, since what comes back is.
  *
  * Files Being Preserved
  * =====================
@@ -46,7 +47,8 @@
  * From preserve() on the size of the file is fixed and no page can be taken out
  * of it. But touching a hole is nothing that a program could be told to avoid, and
  * the time to freeze() may be long. So faults and fallocate() go on filling
- * holes, the index is remembered, and freeze() picks those pages up.
+ * holes, the index is remembered, and freeze() picks those pages up. Those that
+ * had been reserved need no reservation any more.
  *
  * What fails meanwhile, and with what:
  *
@@ -55,11 +57,15 @@
  * fallocate() beyond the end, punching a hole  %EPERM
  * mmap() that would make the file larger       %EPERM
  * mmap() that would reserve a hole             %ENOMEM
- * pinning a hole for a device                  %EBUSY
+ * pinning a hole that is not reserved          %EBUSY
  * F_SEAL_WRITE, since the pages are pinned     %EBUSY
  * any seal, once the file is frozen            %EBUSY
  * preserving the file once more                %EBUSY
  * ===========================================  =======
+ *
+ * A fault that is on its way while preserve() runs may have its region in the
+ * reservation map already. If it fails after all, the next kernel reserves one
+ * page too many, until that index is used or the file is gone.
  *
  * The table is final when freeze() returns, but programs run on other CPUs until
  * these are stopped. Writes to pages that are in the file need no attention: the
@@ -77,6 +83,12 @@
  * line asks for are surplus pages. What does not pass is left alone. It may
  * still be the target of a device, so that memory stays reserved, is reported,
  * and no further live update is possible since it would hand it out.
+ *
+ * When the pools are filled, what the files have reserved is reserved there,
+ * before anybody else can take the pages. The pools are not made larger for it.
+ * If one is too small for a file, a message says how many pages are missing.
+ * Nothing of that file is lost: retrieving it fails with %EAGAIN until there are
+ * enough free pages.
  */
 
 #define pr_fmt(fmt) "hugetlb_luo: " fmt
@@ -139,6 +151,9 @@ struct hugetlb_luo_table {
  * @ser:        Its record.
  * @table:      The pages that preserve() found. All of them are pinned, and
  *              preserved by KHO.
+ * @resv:       The indices that preserve() found reserved, but for those of
+ *              @table.
+ * @nr_resv:    How many these are.
  * @lock:       Protects all below, and @table against pages being added.
  * @next_index: preserve() takes care of the pages from this index on by itself.
  * @late:       Indices of pages that were added below @next_index.
@@ -154,6 +169,8 @@ struct hugetlb_luo_file {
 	struct hstate *h;
 	struct hugetlb_luo_file_ser *ser;
 	struct hugetlb_luo_table table;
+	struct hugetlb_luo_table resv;
+	u64 nr_resv;
 	/* Nests within the fault mutex of an index, and in the inode lock. */
 	struct mutex lock;
 	unsigned long next_index;
@@ -188,6 +205,7 @@ DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
  * @ser:      Its record.
  * @h:        Its page size.
  * @err:      Why it was refused, or 0.
+ * @promised: What the file has reserved is reserved in its pool.
  * @restored: Number of pages, counted by ascending index, that KHO has given
  *            back and that are on @folios. More than zero only after a retrieval
  *            that failed half-way.
@@ -197,6 +215,7 @@ struct hugetlb_luo_in_file {
 	struct hugetlb_luo_file_ser *ser;
 	struct hstate *h;
 	int err;
+	bool promised;
 	u64 restored;
 	struct list_head folios;
 };
@@ -262,6 +281,13 @@ static unsigned long hugetlb_luo_pfn(struct hstate *h, unsigned long frame)
 	return frame << huge_page_order(h);
 }
 
+/* The first index beyond a file of @size, whose last page may be a part of one. */
+static u64 hugetlb_luo_end_index(struct hstate *h, u64 size)
+{
+	/* A division would take no more than 32 bits: not enough for 16 GiB. */
+	return (size + huge_page_size(h) - 1) >> huge_page_shift(h);
+}
+
 /* Where the counts of @h stand in the root, where sizes ascend. */
 static unsigned int hugetlb_luo_rank(const struct hstate *h)
 {
@@ -282,13 +308,13 @@ hugetlb_luo_next_block(const struct hugetlb_luo_block_ser *block)
 }
 
 /*
- * struct hugetlb_luo_cursor - where a walk over the runs of a file is
- * @block: The block of the next run, of both tables.
+ * struct hugetlb_luo_cursor - where a walk over lists of runs is
+ * @block: The block of the next run, of each list.
  * @i:     The next run in it.
  */
 struct hugetlb_luo_cursor {
-	struct hugetlb_luo_block_ser *block[2];
-	u32 i[2];
+	struct hugetlb_luo_block_ser *block[3];
+	u32 i[3];
 };
 
 static struct hugetlb_luo_run_ser *
@@ -305,34 +331,99 @@ hugetlb_luo_peek_run(struct hugetlb_luo_cursor *cursor, unsigned int n)
 	return block ? &block->runs[cursor->i[n]] : NULL;
 }
 
-/* Return: the next run of the file by index, or NULL if there is none. */
+/* Return: the next run of all lists by index, or NULL if there is none. */
 static struct hugetlb_luo_run_ser *
 hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor)
 {
-	struct hugetlb_luo_run_ser *run = hugetlb_luo_peek_run(cursor, 0);
-	struct hugetlb_luo_run_ser *late = hugetlb_luo_peek_run(cursor, 1);
+	struct hugetlb_luo_run_ser *next = NULL;
+	unsigned int n, from = 0;
 
-	if (late && (!run || late->index < run->index)) {
-		cursor->i[1]++;
-		return late;
+	for (n = 0; n < ARRAY_SIZE(cursor->block); n++) {
+		struct hugetlb_luo_run_ser *run = hugetlb_luo_peek_run(cursor, n);
+
+		if (run && (!next || run->index < next->index)) {
+			next = run;
+			from = n;
+		}
 	}
+	if (next)
+		cursor->i[from]++;
 
-	cursor->i[0]++;
-	return run;
+	return next;
 }
 
+static void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a,
+				   u64 b, u64 c)
+{
+	*cursor = (struct hugetlb_luo_cursor) {
+		.block = {
+			a ? phys_to_virt(a) : NULL,
+			b ? phys_to_virt(b) : NULL,
+			c ? phys_to_virt(c) : NULL,
+		},
+	};
+}
+
+/* Walk over the pages of a file. */
 static void hugetlb_luo_walk(struct hugetlb_luo_cursor *cursor,
 			     const struct hugetlb_luo_file_ser *ser)
 {
-	cursor->block[0] = ser->runs ? phys_to_virt(ser->runs) : NULL;
-	cursor->block[1] = ser->late ? phys_to_virt(ser->late) : NULL;
-	cursor->i[0] = 0;
-	cursor->i[1] = 0;
+	hugetlb_luo_walk_lists(cursor, ser->runs, ser->late, 0);
+}
+
+/* Return: how many indices are in both lists of runs. */
+static u64 hugetlb_luo_common(u64 a, u64 b)
+{
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *x, *y;
+	u64 nr = 0;
+
+	hugetlb_luo_walk_lists(&cursor, a, b, 0);
+	while ((x = hugetlb_luo_peek_run(&cursor, 0)) &&
+	       (y = hugetlb_luo_peek_run(&cursor, 1))) {
+		u64 x_end = (u64)x->index + x->nr, y_end = (u64)y->index + y->nr;
+		u64 from = max(x->index, y->index), to = min(x_end, y_end);
+
+		if (from < to)
+			nr += to - from;
+		cursor.i[x_end > y_end]++;
+		cond_resched();
+	}
+
+	return nr;
 }
 
 /*
  * Outgoing files: the table
  */
+
+/* Append a run of @nr pages. */
+static int hugetlb_luo_table_add_run(struct hugetlb_luo_table *table,
+				     u32 index, u32 nr, u32 frame)
+{
+	struct hugetlb_luo_block_ser *block = table->last;
+	struct hugetlb_luo_run_ser *run;
+
+	if (!block || block->nr_runs == HUGETLB_LUO_BLOCK_RUNS) {
+		block = kho_alloc_preserve(PAGE_SIZE);
+		if (IS_ERR(block))
+			return PTR_ERR(block);
+
+		block->magic = HUGETLB_LUO_BLOCK_MAGIC;
+		if (table->last)
+			table->last->next = virt_to_phys(block);
+		else
+			table->first = block;
+		table->last = block;
+	}
+
+	run = &block->runs[block->nr_runs++];
+	run->index = index;
+	run->nr = nr;
+	run->frame = frame;
+
+	return 0;
+}
 
 /* Append a page. It goes into the last run if it continues that. */
 static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
@@ -350,25 +441,7 @@ static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
 		}
 	}
 
-	if (!block || block->nr_runs == HUGETLB_LUO_BLOCK_RUNS) {
-		block = kho_alloc_preserve(PAGE_SIZE);
-		if (IS_ERR(block))
-			return PTR_ERR(block);
-
-		block->magic = HUGETLB_LUO_BLOCK_MAGIC;
-		if (table->last)
-			table->last->next = virt_to_phys(block);
-		else
-			table->first = block;
-		table->last = block;
-	}
-
-	run = &block->runs[block->nr_runs++];
-	run->index = index;
-	run->nr = 1;
-	run->frame = frame;
-
-	return 0;
+	return hugetlb_luo_table_add_run(table, index, 1, frame);
 }
 
 static void hugetlb_luo_table_seal(struct hugetlb_luo_table *table)
@@ -605,6 +678,130 @@ static void hugetlb_luo_unpreserve_table(struct hugetlb_luo_file *f,
 }
 
 /*
+ * Outgoing files: reservations
+ */
+
+/* Some of a reservation map: from @from up to and without @to. */
+struct hugetlb_luo_range {
+	long from;
+	long to;
+};
+
+/*
+ * Copy up to @nr regions of @resv_map to @ranges, without what is in front of
+ * @from, or only count them if @ranges is NULL.
+ *
+ * Return: their number, or -EOPNOTSUPP if one is charged to a control group.
+ */
+static long hugetlb_luo_get_regions(struct resv_map *resv_map, long from,
+				    struct hugetlb_luo_range *ranges, long nr)
+{
+	const struct file_region *region;
+	long n = 0;
+
+	guard(spinlock)(&resv_map->lock);
+	list_for_each_entry(region, &resv_map->regions, link) {
+		if (region->to <= from)
+			continue;
+		if (n == nr)
+			break;
+		if (hugetlb_luo_region_charged(region))
+			return -EOPNOTSUPP;
+		if (ranges) {
+			ranges[n].from = max(region->from, from);
+			ranges[n].to = region->to;
+		}
+		n++;
+	}
+
+	return n;
+}
+
+static int hugetlb_luo_reserve_run(struct hugetlb_luo_file *f, u64 from, u64 to)
+{
+	u64 size = i_size_read(file_inode(f->file));
+	int err;
+
+	if (to > U32_MAX)
+		return -EFBIG;
+
+	/* A mapping that is only read can have it there. As with pages. */
+	if (to > hugetlb_luo_end_index(f->h, size))
+		return -EOPNOTSUPP;
+
+	err = hugetlb_luo_table_add_run(&f->resv, from, to - from, 0);
+	if (!err)
+		f->nr_resv += to - from;
+
+	return err;
+}
+
+/* Take down what of @range is not in the table of pages. @cursor follows it. */
+static int hugetlb_luo_reserve_range(struct hugetlb_luo_file *f,
+				     struct hugetlb_luo_cursor *cursor,
+				     const struct hugetlb_luo_range *range)
+{
+	u64 from = range->from, to = range->to, end;
+	struct hugetlb_luo_run_ser *run;
+	int err;
+
+	while (from < to) {
+		run = hugetlb_luo_peek_run(cursor, 0);
+		if (!run || run->index >= to)
+			return hugetlb_luo_reserve_run(f, from, to);
+
+		if (run->index > from) {
+			err = hugetlb_luo_reserve_run(f, from, run->index);
+			if (err)
+				return err;
+		}
+
+		end = (u64)run->index + run->nr;
+		if (end > to)
+			return 0;
+		from = max(from, end);
+		cursor->i[0]++;
+	}
+
+	return 0;
+}
+
+/*
+ * Take down what is reserved and not in the table of pages. Of those who change
+ * the reservation map only such are left that are about to add a page. Should
+ * that one be taken down here, freeze() finds it among the late pages.
+ */
+static int hugetlb_luo_preserve_regions(struct hugetlb_luo_file *f)
+{
+	struct resv_map *resv_map = HUGETLBFS_I(file_inode(f->file))->resv_map;
+	struct hugetlb_luo_cursor cursor = { { f->table.first } };
+	struct hugetlb_luo_range *ranges;
+	long from = 0, nr, n;
+	int err;
+
+	for (;;) {
+		/* Memory cannot be allocated under the lock of the map. */
+		nr = hugetlb_luo_get_regions(resv_map, from, NULL, LONG_MAX);
+		if (nr <= 0)
+			return nr;
+		ranges = kvmalloc_objs(*ranges, nr);
+		if (!ranges)
+			return -ENOMEM;
+
+		nr = hugetlb_luo_get_regions(resv_map, from, ranges, nr);
+		err = min(nr, 0);
+		for (n = 0; n < nr && !err; n++) {
+			err = hugetlb_luo_reserve_range(f, &cursor, &ranges[n]);
+			from = ranges[n].to;
+			cond_resched();
+		}
+		kvfree(ranges);
+		if (err)
+			return err;
+	}
+}
+
+/*
  * Outgoing files: late pages
  */
 
@@ -636,9 +833,10 @@ static void hugetlb_luo_move_late(struct hugetlb_luo_file *f)
 }
 
 /*
- * Preserve the late pages as well. This is the one part of freezing that is not
- * done in constant time for a file, but there are late pages only if holes were
- * filled while the update was under way.
+ * Preserve the late pages as well. This, and finding out which of them were
+ * reserved, is the one part of freezing that is not done in constant time for a
+ * file, but there are late pages only if holes were filled while the update was
+ * under way.
  */
 static int hugetlb_luo_preserve_late(struct hugetlb_luo_file *f)
 {
@@ -747,7 +945,7 @@ int hugetlb_luo_may_resize(struct inode *inode)
  * @inode: The file's inode.
  * @chg:   How many, or a negative error.
  *
- * The pages behind a reservation are not handed over (yet).
+ * What is reserved was recorded when the file was preserved.
  *
  * Return: 0, or -EBUSY if @chg is above zero while the file is being preserved.
  */
@@ -846,36 +1044,11 @@ static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
 	synchronize_srcu(&hugetlb_luo_srcu);
 
 	hugetlb_luo_unpreserve_table(f, &f->table);
+	hugetlb_luo_table_free(&f->resv);
 	xa_destroy(&f->late);
 	kho_unpreserve_free(f->ser);
 	mutex_destroy(&f->lock);
 	kfree(f);
-}
-
-/* Refuse reservations that the next kernel could not restore. */
-static int hugetlb_luo_check_regions(struct hugetlb_luo_file *f)
-{
-	struct inode *inode = file_inode(f->file);
-	struct resv_map *resv_map = HUGETLBFS_I(inode)->resv_map;
-	const struct file_region *region;
-	unsigned long nr_pages;
-
-	/*
-	 * Each page in the file has its region in the reservation map. What is
-	 * there beyond that is a promise that the next kernel does not know of,
-	 * or belongs to a page that is about to be added: this is not the time.
-	 */
-	guard(mutex)(&f->lock);
-	nr_pages = f->file->f_mapping->nrpages >> huge_page_order(f->h);
-	if (region_count(resv_map, 0, LONG_MAX) > nr_pages)
-		return -EOPNOTSUPP;
-
-	guard(spinlock)(&resv_map->lock);
-	list_for_each_entry(region, &resv_map->regions, link)
-		if (hugetlb_luo_region_charged(region))
-			return -EOPNOTSUPP;
-
-	return 0;
 }
 
 static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
@@ -904,11 +1077,12 @@ static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
 	if (err)
 		goto err_release;
 
-	err = hugetlb_luo_check_regions(f);
+	err = hugetlb_luo_preserve_regions(f);
 	if (err)
 		goto err_release;
 
 	hugetlb_luo_table_seal(&f->table);
+	hugetlb_luo_table_seal(&f->resv);
 	inode_unlock(inode);
 
 	args->private_data = f;
@@ -1023,7 +1197,10 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 
 	ser->runs = hugetlb_luo_table_phys(&f->table);
 	ser->late = hugetlb_luo_table_phys(&f->late_table);
+	ser->resv = hugetlb_luo_table_phys(&f->resv);
 	ser->nr_pages = f->nr_pages;
+	/* Late pages have used up what was reserved for them. */
+	ser->nr_resv = f->nr_resv - hugetlb_luo_common(ser->resv, ser->late);
 	ser->size = i_size_read(inode);
 	ser->pos = args->file->f_pos;
 	ser->seals = memfd_get_seals(args->file);
@@ -1174,10 +1351,13 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 	return 0;
 }
 
-/* Check the blocks of one table, and add the pages in it to @nr_pages. */
-static int hugetlb_luo_check_blocks(const struct hugetlb_luo_file_ser *ser,
-				    u64 phys, u64 *nr_pages)
+/*
+ * Check the blocks of one list, whose runs have to ascend and to end by
+ * @end_index, and add the number of indices in it to @nr.
+ */
+static int hugetlb_luo_check_blocks(u64 phys, u64 end_index, u64 *nr)
 {
+	u64 next_index = 0;
 	u32 i;
 
 	while (phys) {
@@ -1192,11 +1372,16 @@ static int hugetlb_luo_check_blocks(const struct hugetlb_luo_file_ser *ser,
 		    block->csum != hugetlb_luo_block_csum(block))
 			return -EINVAL;
 
-		/* There is no empty one, so going round in circles ends here. */
+		/* No block and no run is empty: no going round in circles. */
 		for (i = 0; i < block->nr_runs; i++) {
-			*nr_pages += block->runs[i].nr;
-			if (!block->runs[i].nr || *nr_pages > ser->nr_pages)
+			const struct hugetlb_luo_run_ser *run = &block->runs[i];
+
+			if (!run->nr || run->index < next_index)
 				return -EINVAL;
+			next_index = (u64)run->index + run->nr;
+			if (next_index > end_index)
+				return -EINVAL;
+			*nr += run->nr;
 		}
 		phys = block->next;
 		cond_resched();
@@ -1205,35 +1390,59 @@ static int hugetlb_luo_check_blocks(const struct hugetlb_luo_file_ser *ser,
 	return 0;
 }
 
+/* Check what is reserved. The lists of pages were checked for themselves. */
+static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
+				  u64 end_index)
+{
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	u64 nr = 0;
+	int err;
+
+	err = hugetlb_luo_check_blocks(ser->resv, end_index, &nr);
+	if (err)
+		return err;
+
+	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
+	while ((run = hugetlb_luo_next_run(&cursor)))
+		if (run->frame)
+			return -EINVAL;
+
+	if (hugetlb_luo_common(ser->resv, ser->runs) ||
+	    nr - hugetlb_luo_common(ser->resv, ser->late) != ser->nr_resv)
+		return -EINVAL;
+
+	return 0;
+}
+
 static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 				  u64 *node_pages)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
-	/* A division would take no more than 32 bits: not enough for 16 GiB. */
-	u64 end_index = (ser->size + huge_page_size(in->h) - 1) >>
-			huge_page_shift(in->h);
+	u64 end_index = hugetlb_luo_end_index(in->h, ser->size);
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_cursor cursor;
 	u64 nr_pages = 0, next_index = 0;
 	int err;
 
-	err = hugetlb_luo_check_blocks(ser, ser->runs, &nr_pages);
+	err = hugetlb_luo_check_blocks(ser->runs, end_index, &nr_pages);
 	if (err)
 		return err;
-	err = hugetlb_luo_check_blocks(ser, ser->late, &nr_pages);
+	err = hugetlb_luo_check_blocks(ser->late, end_index, &nr_pages);
 	if (err)
 		return err;
 	if (nr_pages != ser->nr_pages)
 		return -EINVAL;
+	err = hugetlb_luo_check_resv(ser, end_index);
+	if (err)
+		return err;
 
 	hugetlb_luo_walk(&cursor, ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
+		/* Each index is in one of the lists at most. */
 		if (run->index < next_index)
 			return -EINVAL;
-
 		next_index = (u64)run->index + run->nr;
-		if (next_index > end_index)
-			return -EINVAL;
 
 		err = hugetlb_luo_check_run(in, run, node_pages);
 		if (err)
@@ -1723,26 +1932,11 @@ bool __init hugetlb_luo_boot_more(struct hstate *h)
 	return true;
 }
 
-/**
- * hugetlb_luo_boot_end - count the pages that come into their pool
- * @h: The page size.
- *
- * They are in use from now on, by files that nobody has asked for yet. Those in
- * excess of what the command line asks for leave the pool when they get free.
- */
-void __init hugetlb_luo_boot_end(struct hstate *h)
+/* Count the @coming pages of @h into its pool. */
+static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming)
 {
 	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
-	unsigned long coming = 0;
 	int nid;
-
-	for_each_online_node(nid)
-		coming += hugetlb_luo_coming(h, nid);
-	hugetlb_luo_in.counted = true;
-	/* Also if none comes after all, since the files were refused. */
-	h->max_huge_pages += plan->got;
-	if (!coming)
-		return;
 
 	/* With hugetlb_cma= there may be none from the command line at boot. */
 	if (!plan->begun) {
@@ -1767,6 +1961,64 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 		h->max_huge_pages += nr - plan->surplus[nid];
 	}
 	spin_unlock_irq(&hugetlb_lock);
+}
+
+/* Reserve in the pool what the file has reserved, unless that is done. */
+static int hugetlb_luo_promise(struct hugetlb_luo_in_file *in)
+{
+	int err;
+
+	if (in->promised)
+		return 0;
+
+	err = hugetlb_acct_memory(in->h, in->ser->nr_resv);
+	in->promised = !err;
+
+	return err;
+}
+
+/* The same for all files of a page size, as far as there are free pages. */
+static void hugetlb_luo_promise_all(struct hstate *h)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index, available;
+	u64 missing = 0;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err && in->h == h && hugetlb_luo_promise(in))
+			missing += in->ser->nr_resv;
+	if (!missing)
+		return;
+
+	spin_lock_irq(&hugetlb_lock);
+	available = h->free_huge_pages - h->resv_huge_pages;
+	spin_unlock_irq(&hugetlb_lock);
+	pr_warn("%llu more pages of order %u are needed for what preserved files have reserved\n",
+		missing - min_t(u64, missing, available), huge_page_order(h));
+}
+
+/**
+ * hugetlb_luo_boot_end - count the pages that come into their pool
+ * @h: The page size.
+ *
+ * They are in use from now on, by files that nobody has asked for yet. Those in
+ * excess of what the command line asks for leave the pool when they get free.
+ * Of those that are free now, some are reserved by such files.
+ */
+void __init hugetlb_luo_boot_end(struct hstate *h)
+{
+	unsigned long coming = 0;
+	int nid;
+
+	for_each_online_node(nid)
+		coming += hugetlb_luo_coming(h, nid);
+	hugetlb_luo_in.counted = true;
+	/* Also if none comes after all, since the files were refused. */
+	h->max_huge_pages += hugetlb_luo_plans[hstate_index(h)].got;
+	if (coming)
+		hugetlb_luo_boot_count(h, coming);
+	if (hugetlb_luo_in.imported)
+		hugetlb_luo_promise_all(h);
 }
 
 /* Take @nr pages out of the count that were in it since boot and never came. */
@@ -1843,6 +2095,7 @@ void __init hugetlb_luo_import(void)
 static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 {
 	struct hugetlb_luo_in_file *in;
+	struct hstate *h;
 
 	guard(mutex)(&hugetlb_luo_in.lock);
 
@@ -1852,6 +2105,8 @@ static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 		if (hugetlb_luo_in.counted)
 			hugetlb_luo_discount();
 		hugetlb_luo_put_root();
+		for_each_hstate(h)
+			hugetlb_luo_promise_all(h);
 	}
 
 	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
@@ -1880,6 +2135,7 @@ static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
 
 	hugetlb_luo_free_blocks(ser->runs);
 	hugetlb_luo_free_blocks(ser->late);
+	hugetlb_luo_free_blocks(ser->resv);
 	kho_restore_free(ser);
 	kfree(in);
 }
@@ -1937,20 +2193,15 @@ static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
 	return file;
 }
 
-/* Add one run. @filled counts the pages of the file. */
-static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
-				struct file *file,
-				const struct hugetlb_luo_run_ser *run,
-				u64 *filled)
+static int hugetlb_luo_add_region(struct hugetlb_luo_in_file *in,
+				  struct file *file, u64 from, u64 to)
 {
 	struct resv_map *resv_map = HUGETLBFS_I(file_inode(file))->resv_map;
-	u64 from = run->index, to = from + run->nr;
-	struct folio *folio;
 	long needed, ret;
-	int err;
-	u32 n;
 
-	/* A page without its region would be taken for reserved when freed. */
+	if (from == to)
+		return 0;
+
 	ret = region_chg(resv_map, from, to, &needed);
 	if (ret < 0)
 		return ret;
@@ -1959,6 +2210,48 @@ static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
 		region_abort(resv_map, from, to, needed);
 		return ret;
 	}
+
+	return 0;
+}
+
+/*
+ * Make the reservation map what it was. Everything that is reserved has its
+ * region there. So has each page, which would be taken for reserved when it is
+ * freed if it had none.
+ */
+static int hugetlb_luo_fill_regions(struct hugetlb_luo_in_file *in,
+				    struct file *file)
+{
+	struct hugetlb_luo_file_ser *ser = in->ser;
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	u64 from = 0, to = 0;
+	int err;
+
+	hugetlb_luo_walk_lists(&cursor, ser->runs, ser->late, ser->resv);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		if (run->index > to) {
+			err = hugetlb_luo_add_region(in, file, from, to);
+			if (err)
+				return err;
+			from = run->index;
+		}
+		to = max(to, (u64)run->index + run->nr);
+		cond_resched();
+	}
+
+	return hugetlb_luo_add_region(in, file, from, to);
+}
+
+/* Add one run. @filled counts the pages of the file. */
+static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
+				struct file *file,
+				const struct hugetlb_luo_run_ser *run,
+				u64 *filled)
+{
+	struct folio *folio;
+	int err;
+	u32 n;
 
 	for (n = 0; n < run->nr; n++) {
 		folio = hugetlb_luo_restore(in, *filled, run->frame + n);
@@ -2033,11 +2326,20 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 	if (in->err)
 		return in->err;
 
+	/* From here on it is kept, also if something else fails. */
+	err = hugetlb_luo_promise(in);
+	if (err)
+		goto err_again;
+
 	file = hugetlb_luo_make_file(in);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
 		goto err_again;
 	}
+
+	err = hugetlb_luo_fill_regions(in, file);
+	if (err)
+		goto err_drain;
 
 	hugetlb_luo_walk(&cursor, in->ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
@@ -2056,7 +2358,7 @@ err_drain:
 	hugetlb_luo_drain(in, file, filled);
 	fput(file);
 err_again:
-	/* All is as it was: LUO may ask again. */
+	/* All is as it was, but for the promise: LUO may ask again. */
 	pr_warn("preserved file could not be restored: %pe\n", ERR_PTR(err));
 	return -EAGAIN;
 }
@@ -2077,8 +2379,8 @@ static void hugetlb_luo_lose(struct hugetlb_luo_in_file *in, u32 frame)
 }
 
 /*
- * Give the pages of a file that nobody has asked for to the pool. Those that KHO
- * does not let go of stay where they are.
+ * Give the pages of a file that nobody has asked for to the pool, and what was
+ * reserved for it. Pages that KHO does not let go of stay where they are.
  */
 static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 {
@@ -2113,6 +2415,8 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 		folio_put(folio);
 		cond_resched();
 	}
+	if (in->promised)
+		hugetlb_acct_memory(in->h, -(long)in->ser->nr_resv);
 
 	if (lost) {
 		pr_err("%llu pages of a preserved file were not given back\n", lost);

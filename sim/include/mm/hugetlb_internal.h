@@ -23,8 +23,8 @@ long region_add(struct resv_map *resv, long f, long t, long in_regions_needed,
 void region_abort(struct resv_map *resv, long f, long t, long regions_needed);
 /* HOOK(mm/hugetlb_internal.h, region_del): region_del */
 long region_del(struct resv_map *resv, long f, long t);
-/* HOOK(mm/hugetlb_internal.h, region_count): region_count */
-long region_count(struct resv_map *resv, long f, long t);
+/* HOOK(mm/hugetlb_internal.h, hugetlb_acct_memory): hugetlb_acct_memory */
+int hugetlb_acct_memory(struct hstate *h, long delta);
 __sim_extern_end
 
 #endif

@@ -21,10 +21,10 @@
  *     |  .files
  *     v
  *   struct hugetlb_luo_file_ser      one per file, linked by .next
- *     |  .runs, .late
+ *     |  .runs, .late, .resv
  *     v
- *   struct hugetlb_luo_block_ser     which page backs which index, linked
- *                                    by .next
+ *   struct hugetlb_luo_block_ser     which page backs which index, and which
+ *                                    index is reserved, linked by .next
  *
  * The root is a KHO subtree and not the data of a LUO file or of a FLB since
  * the next kernel allocates gigantic pages long before LUO has started: by
@@ -33,7 +33,9 @@
  * A file's page table is a list of runs. Pages of one run are contiguous both
  * in the file and in memory, so a file that was allocated in one piece takes
  * one entry, and never does a page take more than the 12 bytes of a run of its
- * own. Frames and indices count in units of the file's page size.
+ * own. Frames and indices count in units of the file's page size. Indices that
+ * are reserved and have no page are a list of runs, too, without frames: a region
+ * of the reservation map takes one entry, however large it is.
  *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that
@@ -106,9 +108,14 @@ struct hugetlb_luo_root_ser {
  *             if the file had no pages when it was preserved.
  * @late:      The same of pages that were added between preserving the file and
  *             freezing it.
+ * @resv:      The same of indices that were reserved and had no page when the
+ *             file was preserved. Frames are zero. An index of @late may be
+ *             among them, one of @runs is not.
  * @size:      Size of the file in bytes.
  * @pos:       File position.
  * @nr_pages:  Number of pages.
+ * @nr_resv:   Number of indices that are reserved and have no page when the file
+ *             is frozen: those of @resv that are not in @late.
  * @seals:     Seals, as of F_GET_SEALS.
  * @mode:      Permission bits of the inode.
  * @nr_counts: Number of entries in @counts.
@@ -123,9 +130,11 @@ struct hugetlb_luo_file_ser {
 	u64 next;
 	u64 runs;
 	u64 late;
+	u64 resv;
 	u64 size;
 	u64 pos;
 	u64 nr_pages;
+	u64 nr_resv;
 	u32 seals;
 	u32 mode;
 	u32 nr_counts;
@@ -142,7 +151,8 @@ struct hugetlb_luo_file_ser {
  * struct hugetlb_luo_run_ser - pages contiguous in the file and in memory
  * @index: Index of the first page in the file, in units of its page size.
  * @nr:    Number of pages.
- * @frame: Physical address of the first page, in units of the page size.
+ * @frame: Physical address of the first page, in units of the page size. Zero
+ *         in a list of indices that have no page.
  */
 struct hugetlb_luo_run_ser {
 	u32 index;
@@ -172,7 +182,7 @@ struct hugetlb_luo_block_ser {
 
 static_assert(sizeof(struct hugetlb_luo_count_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_root_ser) == 32);
-static_assert(sizeof(struct hugetlb_luo_file_ser) == 80);
+static_assert(sizeof(struct hugetlb_luo_file_ser) == 96);
 static_assert(sizeof(struct hugetlb_luo_run_ser) == 12);
 static_assert(sizeof(struct hugetlb_luo_block_ser) == 20);
 

@@ -1239,6 +1239,184 @@ static void used_afterwards_2(void)
 	check_pools_free(SZ_2M, 16, 16);
 }
 
+/* --- reservations: pages that are promised and not used yet --- */
+
+#define RESERVATIONS_ARGS	"hugepages=0:16,1:16"
+#define RESERVATIONS_FEW_ARGS	"hugepages=0:4,1:4"
+
+static void check_reserved(long nr)
+{
+	check_eq("resv_hugepages",
+		 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"), nr);
+}
+
+/* A file of @nr pages, of which @nr_resv are reserved, and two of those used. */
+static int preserve_reserved(int session, __u64 token, __u64 nr, __u64 first,
+			     __u64 nr_resv, int nid)
+{
+	struct file_state *f = new_file_state();
+	int fd = create_file(f, token, SZ_2M, nr);
+	void *addr;
+
+	/* The mapping may go, what it reserved stays with the file. */
+	addr = mmap(NULL, nr_resv * SZ_2M, PROT_READ | PROT_WRITE, MAP_SHARED,
+		    fd, first * SZ_2M);
+	if (addr == MAP_FAILED)
+		fail_exit("mmap of %llu pages", nr_resv);
+	munmap(addr, nr_resv * SZ_2M);
+	fill_page(f, fd, first + 1, nid);
+	fill_page(f, fd, first + nr_resv - 1, nid);
+	preserve(session, f, fd);
+
+	return fd;
+}
+
+/* Another process takes all pages that it can get, @nr of them. */
+static int take_free_pages(long nr)
+{
+	struct file_state f;
+	struct stat st;
+	int fd, status;
+	__u64 n = 0;
+	pid_t pid;
+
+	fd = create_file(&f, 99, SZ_2M, 64);
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		while (!sys_fallocate(fd, 0, n * SZ_2M, SZ_2M))
+			n++;
+		_exit(errno != ENOSPC);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		fail_exit("waitpid");
+	check_eq("status of who takes pages", status, 0);
+	if (fstat(fd, &st))
+		fail_exit("fstat");
+	check_eq("pages taken", st.st_blocks / (SZ_2M / 512), nr);
+
+	return fd;
+}
+
+/* Whether a process that touches the page at @index lives on. */
+static bool can_touch(int fd, __u64 index)
+{
+	pid_t pid = fork();
+	int status;
+	void *addr;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		addr = map_any_page(fd, SZ_2M, index);
+		if (addr)
+			__atomic_store_n((__u64 *)addr, 0, __ATOMIC_SEQ_CST);
+		_exit(!addr);
+	}
+	if (waitpid(pid, &status, 0) != pid)
+		fail_exit("waitpid");
+
+	return !status;
+}
+
+static void check_promised(struct file_state *f, int fd, __u64 index)
+{
+	if (check(can_touch(fd, index), "file %llu, page %llu cannot be had",
+		  f->token, index))
+		note_page(f, fd, index, 0);
+}
+
+static void reservations_1(void)
+{
+	int session = new_session("reservations"), fds[2];
+
+	fds[0] = preserve_reserved(session, 10, 10, 0, 10, 0);
+	fds[1] = preserve_reserved(session, 11, 12, 4, 6, 1);
+	check_reserved(8 + 4);
+	/* Late pages: one of these had been reserved. */
+	fill_page(&state.files[0], fds[0], 5, 1);
+	fill_page(&state.files[1], fds[1], 0, 0);
+	check_reserved(7 + 4);
+	check_pool(SZ_2M, 0, 16, 13, 0);
+	check_pool(SZ_2M, 1, 16, 13, 0);
+	live_update(RESERVATIONS_ARGS);
+}
+
+static void reservations_2(void)
+{
+	int session, fds[MAX_FILES], others;
+	__u64 index;
+
+	print_pools("before retrieval");
+	load_state();
+	check_pool(SZ_2M, 0, 16, 13, 0);
+	check_pool(SZ_2M, 1, 16, 13, 0);
+	check_reserved(11);
+	others = take_free_pages(26 - 11);
+	session = take_session("reservations");
+	retrieve_all(session, fds);
+	check_reserved(11);
+	finish(session);
+	check_reserved(11);
+
+	check(!can_touch(fds[1], 11), "a page came from nowhere");
+	for (index = 0; index < 10; index++)
+		if (index != 1 && index != 5 && index != 9)
+			check_promised(&state.files[0], fds[0], index);
+	check_reserved(4);
+	check_promised(&state.files[1], fds[1], 4);
+	for (index = 6; index < 9; index++)
+		check_promised(&state.files[1], fds[1], index);
+	check_reserved(0);
+	check_pool(SZ_2M, ANY_NODE, 32, 0, 0);
+	check_file(&state.files[0], fds[0]);
+	check_file(&state.files[1], fds[1]);
+	close(others);
+	close_all(fds);
+	check_pools_free(SZ_2M, 16, 16);
+
+	/* The next kernel has four pages for six and one that are promised. */
+	forget_files();
+	session = new_session("reservations");
+	preserve_reserved(session, 20, 8, 0, 8, 0);
+	preserve_reserved(session, 21, 4, 1, 3, 1);
+	check_reserved(6 + 1);
+	live_update(RESERVATIONS_FEW_ARGS);
+}
+
+static void reservations_3(void)
+{
+	int session, fd, i;
+
+	load_state();
+	check_pool(SZ_2M, ANY_NODE, 8, 4, 0);
+	check_reserved(1);
+	session = take_session("reservations");
+	for (i = 0; i < 2; i++) {
+		fd = luo_session_retrieve_fd(session, state.files[0].token);
+		check_eq("retrieving what is not promised", fd, -EAGAIN);
+		check_reserved(1);
+		/* One page less than it takes. */
+		resize_pool(10);
+	}
+	resize_pool(11);
+	fd = retrieve(session, &state.files[0]);
+	check_file(&state.files[0], fd);
+	check_pool(SZ_2M, ANY_NODE, 11, 7, 0);
+	check_reserved(6 + 1);
+	/* Nobody has asked for the other file. */
+	finish(session);
+	check_pool(SZ_2M, ANY_NODE, 11, 9, 0);
+	check_reserved(6);
+	check_promised(&state.files[0], fd, 0);
+	check_reserved(5);
+	check_file(&state.files[0], fd);
+	close(fd);
+	check_pool(SZ_2M, ANY_NODE, 11, 11, 0);
+	check_reserved(0);
+}
+
 static const struct chain_test tests[] = {
 	{ "roundtrip_2m", 1024, 2,
 	  ROUNDTRIP_2M_ARGS,
@@ -1305,6 +1483,9 @@ static const struct chain_test tests[] = {
 	{ "used_afterwards", 1024, 2,
 	  USED_AFTERWARDS_ARGS,
 	  { used_afterwards_1, used_afterwards_2 } },
+	{ "reservations", 1024, 3,
+	  RESERVATIONS_ARGS,
+	  { reservations_1, reservations_2, reservations_3 } },
 };
 
 /* --- what vmtest.sh runs: two kernels, whose init is init.c --- */
