@@ -110,7 +110,7 @@ Costs Measure(int64_t pages, bool scattered) {
                    std::to_string(2 * pages);
   if (!sim::Boot(config)) return costs;
 
-  auto user = std::make_unique<sim::UserSpace>(1);
+  auto user = std::make_unique<sim::UserSpace>();
   const int n = static_cast<int>(pages);
   bool ok = true;
   ok &= AsAgent(

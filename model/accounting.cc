@@ -156,7 +156,7 @@ class Replay {
   }
 
   bool Take(const PoolEvent& e) {
-    bool from_pool = (e.reserved || p_.Unreserved()) && FreeOn(e.bind) > 0;
+    bool from_pool = (e.reserved || p_.SomeAvailable()) && FreeOn(e.bind) > 0;
     NodeList nodes;
     for (int n = 0; n < p_.nodes; ++n) {
       if (!Allowed(n, e.bind) || (e.node != kAnyNode && e.node != n)) continue;
@@ -183,7 +183,7 @@ class Replay {
   }
 
   bool TakeFails(const PoolEvent& e) {
-    if ((e.reserved || p_.Unreserved()) && FreeOn(e.bind) > 0)
+    if ((e.reserved || p_.SomeAvailable()) && FreeOn(e.bind) > 0)
       return Wrong("no page was given though one was free");
     if (p_.Surplus() < p_.overcommit && !Short(e))
       return Wrong(
@@ -222,7 +222,7 @@ class Replay {
   bool Migrate(const PoolEvent& e) {
     size_t from = static_cast<size_t>(e.node);
     size_t to = static_cast<size_t>(e.to);
-    bool pool = p_.Unreserved() && p_.free[to] > 0;
+    bool pool = p_.SomeAvailable() && p_.free[to] > 0;
     if (pool && chooser_->Pick(2) == 0) {
       --p_.free[to];
       Free(e.node);
@@ -314,6 +314,39 @@ class Replay {
     return pick <= likely ? pick - 1 : pick;
   }
 
+  // The pages are taken from, or come to, the nodes where it is seen.
+  bool Demote(const PoolEvent& e, int sign) {
+    int64_t left = e.count;
+    for (int n = 0; n < p_.nodes && left > 0; ++n) {
+      size_t i = static_cast<size_t>(n);
+      if (!Allowed(n, e.bind)) continue;
+      const int64_t most = sign < 0 ? std::min(left, p_.free[i]) : left;
+      const int64_t pages =
+          std::clamp(sign * (target_.nr[i] - p_.nr[i]), int64_t{0}, most);
+      p_.nr[i] += sign * pages;
+      p_.free[i] += sign * pages;
+      left -= pages;
+    }
+    if (left > 0 && e.exact)
+      return Wrong(absl::StrCat(e.count - left, " pages were ",
+                                sign < 0 ? "split" : "made", ", it should be ",
+                                e.count));
+    return true;
+  }
+
+  // Where the pages in use went is not known of all; none is lost, and no free
+  // page is gone that was reserved.
+  bool Offline(const PoolEvent& e) {
+    const int64_t gone = p_.Nr() - target_.Nr();
+    if (p_.Nr() - p_.Free() != target_.Nr() - target_.Free() || gone < 0 ||
+        gone > e.count || p_.resv != target_.resv ||
+        (p_.Available() >= 0 && target_.Available() < 0) ||
+        p_.overcommit != target_.overcommit)
+      return Wrong("no block of memory could go offline with this result");
+    p_ = target_;
+    return true;
+  }
+
   int PickSurplus(NodeList nodes, int sign) {
     auto need = [this, sign](int n) {
       size_t i = static_cast<size_t>(n);
@@ -330,9 +363,15 @@ class Replay {
         return Take(e);
       case Kind::kTakeFails:
         return TakeFails(e);
-      case Kind::kFree:
-        Free(e.node == kAnyNode ? PickUsed() : e.node);
+      case Kind::kFree: {
+        const int node = e.node == kAnyNode ? PickUsed() : e.node;
+        const auto i = static_cast<size_t>(node);
+        if (!e.exact && p_.surplus[i] > 0 && chooser_->Pick(2) == 1)
+          ++p_.free[i];
+        else
+          Free(node);
         return true;
+      }
       case Kind::kLose: {
         const auto i = static_cast<size_t>(e.node);
         --p_.nr[i];
@@ -354,6 +393,12 @@ class Replay {
       case Kind::kSetOvercommit:
         p_.overcommit = e.count;
         return true;
+      case Kind::kLeave:
+        return Demote(e, -1);
+      case Kind::kJoin:
+        return Demote(e, +1);
+      case Kind::kOffline:
+        return Offline(e);
       case Kind::kMaybeChurn: {
         // Taken from the pool and freed where the node has surplus pages: the
         // only way in which taking and freeing leaves a trace.
@@ -382,7 +427,9 @@ class Replay {
         return true;
       }
       case Kind::kMaybeUnreserve:
-        if (chooser_->Pick(2) == 1) p_.resv -= e.count;
+        if (chooser_->Pick(2) == 0) return true;
+        p_.resv -= e.count;
+        if (e.reserved) ReturnUnused(e.count);
         return true;
       case Kind::kMaybeReserve: {
         int64_t needed = p_.resv + e.count - p_.Free();

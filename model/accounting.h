@@ -32,7 +32,7 @@ struct Pool {
   int64_t Available() const { return Free() - resv; }
   // available_huge_pages() is unsigned: with more reserved than free, which a
   // failed allocation may lead to, Linux takes all that are free for available.
-  bool Unreserved() const { return Available() != 0; }
+  bool SomeAvailable() const { return Available() != 0; }
 };
 
 Pool PoolOf(const PoolView& view, int nodes);
@@ -45,7 +45,9 @@ struct PoolEvent {
   enum class Kind : uint8_t {
     kTake,       // alloc_hugetlb_folio() on `node`; `reserved`: has one
     kTakeFails,  // it found none, policy `bind`
-    kFree,       // free_huge_folio() of a page of `node`
+    // free_huge_folio() of a page of `node`; not `exact`: it may have come
+    // between the halves of set_max_huge_pages(), and stay as a surplus page.
+    kFree,
     kLose,       // a page of `node` that was counted cannot be had
     kReserve,    // hugetlb_acct_memory(+count), policy `bind`, went well
     kReserveFails,
@@ -57,7 +59,15 @@ struct PoolEvent {
     kMaybeKeep,   // hugetlb_fix_reserve_counts(): +1, if there is a page for it
     kMaybeReserve,  // +count, then -count, may have happened
     // Linux forgot that they were reserved, perhaps: memfd_alloc_folio().
+    // `reserved`: it had reserved them itself, and gave that back once more.
     kMaybeUnreserve,
+    // `count` free pages (`exact`; or fewer) of `bind`, the node, or any, are
+    // split into smaller ones; such pieces come.
+    kLeave,
+    kJoin,
+    // A memory block was emptied, or as far as that went: pages in use are on
+    // other nodes, up to `count` free ones are gone.
+    kOffline,
   };
   Kind kind = Kind::kFree;
   int node = kAnyNode;
@@ -69,6 +79,7 @@ struct PoolEvent {
   // when it looked again.
   int64_t passing = 0;
   bool reserved = false;
+  bool exact = true;
   // An allocation may have failed for a reason that does not show: a fault
   // plan, or memory that the observation says is short.
   std::array<bool, kMaxNodes> short_of_memory{};

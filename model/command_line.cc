@@ -71,6 +71,7 @@ class Reader {
     if (name == "hugepages") return HugePages(value);
     if (name == "hugepagesz") return Size(value);
     if (name == "default_hugepagesz") return DefaultSize(value);
+    if (name == "numa" && value.substr(0, 3) == "off") return;  // known
     if (name == "kho") return Switch(value, &request_->kho);
     if (name == "liveupdate") return Switch(value, &request_->liveupdate);
     if (name != "kho_scratch") Ignore(kNotKnown);
@@ -235,7 +236,13 @@ BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
     ignored->push_back(
         "no huge page is to be had: this kernel lacks the default size");
 
-  Reader reader(&request, geometry, nodes, ignored);
+  for (std::string_view rest = command_line; !rest.empty();) {
+    const size_t space = std::min(rest.find(' '), rest.size());
+    if (rest.substr(0, space).substr(0, 8) == "numa=off") request.numa = false;
+    rest.remove_prefix(std::min(space + 1, rest.size()));
+  }
+  // Nodes are known by the time that numbers of pages are read.
+  Reader reader(&request, geometry, request.numa ? nodes : 1, ignored);
   while (!command_line.empty()) {
     size_t space = command_line.find(' ');
     std::string_view word = command_line.substr(0, space);

@@ -28,6 +28,7 @@ struct BootRequest {
   std::vector<PageRequest> pages;  // one for each page size of the kernel
   bool kho = true;
   bool liveupdate = true;
+  bool numa = true;  // else all memory is on node 0
 };
 
 // Follows hugepages_setup(), hugepagesz_setup() and default_hugepagesz_setup()
@@ -35,8 +36,8 @@ struct BootRequest {
 // `missing` are page sizes that this kernel or its CPU does not have. In a
 // history kho=on and liveupdate=on hold unless the command line says otherwise.
 // A kernel that lacks the default size has no huge pages at all
-// (hugepages_supported()). What the kernel ignores, or does not know, is added
-// to `ignored` with the reason, for people.
+// (hugepages_supported()). `nodes` are the machine's. What the kernel ignores,
+// or does not know, is added to `ignored` with the reason, for people.
 BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
                             int nodes, const std::vector<uint64_t>& missing,
                             std::vector<std::string>* ignored = nullptr);

@@ -129,7 +129,7 @@ class Reader {
   static constexpr int64_t kNowhere = -2;
 
   void Message(absl::string_view line) {
-    ReadKernelMessage(Std(line), &o_.shortage_reported, &reported_);
+    ReadKernelMessage(Std(line), &o_.shortage_reported, &reported_, &sized_);
     if (o_.warned || !IsKernelTrouble(Std(line))) return;
     o_.warned = true;
     o_.message = std::string(line);
@@ -165,6 +165,7 @@ class Reader {
         reported_.begin() + static_cast<std::ptrdiff_t>(of_old_kernel_),
         reported_.end());
     reported_ = std::move(mine);
+    sized_.erase(sized_.begin(), sized_.begin() + sized_of_old_kernel_);
     Begin();
     return true;
   }
@@ -280,6 +281,8 @@ class Reader {
     o_.after.generation = generation_;
     o_.after.reported = reported_;
     of_old_kernel_ = reported_.size();
+    o_.after.sized = sized_;
+    sized_of_old_kernel_ = static_cast<std::ptrdiff_t>(sized_.size());
     last_ = o_.after;
     last_cells_ = o_.cells;
     step.observation = o_;
@@ -296,6 +299,8 @@ class Reader {
   std::vector<uint64_t> words_;
   std::vector<Reserved> reported_;
   size_t of_old_kernel_ = 0;
+  std::vector<SizedPool> sized_;
+  std::ptrdiff_t sized_of_old_kernel_ = 0;
   int generation_ = 1;
   int64_t rebooting_ = kNowhere;
   bool begun_ = false;

@@ -105,18 +105,16 @@ bool Ascending(const Runs& runs, uint64_t end) {
   return true;
 }
 
-bool SameCounts(const TableView& table, const TableView::File& file,
-                const std::vector<HandedPage>& pages) {
-  std::vector<uint64_t> on(table.nodes, 0);
-  for (const HandedPage& page : pages) ++on[static_cast<size_t>(page.node)];
+// Each node's pages once, and all together.
+bool AddUp(const TableView::File& file) {
+  uint64_t left = file.nr_pages;
   for (size_t i = 0; i < file.counts.size(); ++i) {
     const Count& c = file.counts[i];
-    if (c.order != file.order || c.node >= table.nodes) return false;
+    if (c.order != file.order || c.pages > left) return false;
     if (i > 0 && c.node <= file.counts[i - 1].node) return false;
-    if (c.pages != on[c.node]) return false;
-    on[c.node] = 0;
+    left -= c.pages;
   }
-  return std::all_of(on.begin(), on.end(), [](uint64_t n) { return n == 0; });
+  return left == 0;
 }
 
 // Returns why the file has to be refused: nothing, if it has not.
@@ -133,6 +131,7 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
       page_sizes.end())
     return {EOPNOTSUPP};
   if (file.nr_pages > table.end_frame >> file.order) return {EINVAL};
+  if (!AddUp(file)) return {EINVAL};
 
   Runs runs, late, resv;
   const uint64_t end = file.size / page_size + (file.size % page_size != 0);
@@ -166,13 +165,13 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   for (const TableView::Run* run : resv)
     out->reserved.push_back({static_cast<int64_t>(run->index),
                              static_cast<int64_t>(run->index + run->pages)});
-  if (!SameCounts(table, file, out->pages)) return {EINVAL};
   out->at = file.at;
   out->page_size = page_size;
   out->size = static_cast<int64_t>(file.size);
   out->position = static_cast<int64_t>(file.position);
   out->seals = file.seals;
   out->mode = file.mode;
+  out->counts = file.counts;
   return {};
 }
 
@@ -210,12 +209,8 @@ void RefuseOverlaps(std::vector<HandedFile>* files,
 
 std::vector<Count> Claims(const std::vector<HandedFile>& files) {
   std::vector<Count> claims;
-  for (const HandedFile& file : files) {
-    uint32_t order = 0;
-    while (uint64_t{1} << (order + kPageShift) < file.page_size) ++order;
-    for (const HandedPage& page : file.pages)
-      claims.push_back({order, static_cast<uint32_t>(page.node), 1});
-  }
+  for (const HandedFile& file : files)
+    claims.insert(claims.end(), file.counts.begin(), file.counts.end());
   return claims;
 }
 

@@ -26,7 +26,7 @@ struct TableView {
     uint64_t pages = 0;
     uint64_t frame = 0;  // of the first page; of `resv`: what stands there
     bool held = false;   // KHO holds each page, as one of the file's page size
-    // By page, if held: the node that it lies on.
+    // By page, if held: the node that it lies on, of the machine.
     std::vector<int> node;
   };
   struct Block {
@@ -79,7 +79,6 @@ struct TableView {
 
   // Of the machine.
   uint64_t end_frame = 0;  // no memory from here on
-  uint32_t nodes = 0;      // of this machine
   uint32_t max_nodes = 0;  // that a kernel can deal with
 
   // The records, in the order of the list, before any `sim corrupt`.
@@ -109,6 +108,8 @@ struct HandedFile {
   std::vector<HandedPage> pages;  // ascending by index
   // Ascending. Where there is no page, that is promised to be had.
   std::vector<HandedRange> reserved;
+  // Pages by node, of the kernel that it comes from.
+  std::vector<TableView::Count> counts;
 };
 
 // One that it has to refuse: asking for it gives one of these errnos.

@@ -18,7 +18,6 @@ class TableTest : public ::testing::Test {
     t_.found = t_.placed = t_.held = t_.magic = t_.version = true;
     t_.checksum = t_.counts_fit = true;
     t_.end_frame = 4096;
-    t_.nodes = 2;
     t_.max_nodes = 8;
     t_.counts = {{2, 0, 2}, {2, 1, 1}, {4, 0, 0}, {4, 1, 0}};
     t_.nr_files = 2;
@@ -136,6 +135,22 @@ TEST_F(TableTest, MoreAnnouncedThanThere) {
   EXPECT_EQ(v.lost[0].pages, 7u);
 }
 
+TEST_F(TableTest, AFileOfNodesThatWereNotAnnounced) {
+  t_.files[0].counts[1].node = 2;
+  Distrusted();
+  EXPECT_EQ(Judge().refused.size(), 2u);
+}
+
+// What counts is that it adds up: nodes may have other numbers here.
+TEST_F(TableTest, NodesOfTheNextKernelAreOthers) {
+  for (TableView::File& file : t_.files)
+    for (TableView::Chain* chain : {&file.runs, &file.late})
+      for (TableView::Block& block : chain->blocks)
+        for (TableView::Run& run : block.runs) run.node = {1};
+  EXPECT_FALSE(Judge().quarantine);
+  EXPECT_EQ(Judge().accepted.size(), 2u);
+}
+
 TEST_F(TableTest, FilesThatAreWrong) {
   TableView::File& f = t_.files[0];
   const TableView::File good = f;
@@ -158,7 +173,8 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.size = 2 * 16384; });
   wrong(EINVAL, [&] { f.counts[0].pages = 2; });
   wrong(EINVAL, [&] { f.counts[0].order = 4; });
-  wrong(EINVAL, [&] { f.counts[1].node = 2; });
+  wrong(EINVAL, [&] { f.counts[1].node = 0; });
+  wrong(EINVAL, [&] { f.counts[1].pages = ~uint64_t{0}; });
   wrong(EINVAL, [&] { f.counts.pop_back(); });
   wrong(ENXIO, [&] { f.runs.blocks[0].held = false; });
   wrong(EINVAL, [&] { f.late.blocks[0].magic = false; });

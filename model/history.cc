@@ -17,12 +17,12 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",      "shmem",     "truncate", "map",      "unmap",      "write",
-    "read",       "fallocate", "punch",    "seal",     "seek",       "bind",
-    "pin",        "close",     "exit",     "nr",       "overcommit", "open",
-    "close",      "session",   "drop",     "preserve", "reboot",     "take",
-    "retrieve",   "finish",    "load",     "fail",     "during",     "dev",
-    "interleave", "corrupt",   "power",
+    "memfd",   "shmem",     "truncate",   "map",     "unmap",      "write",
+    "read",    "fallocate", "punch",      "seal",    "seek",       "bind",
+    "pin",     "close",     "exit",       "nr",      "overcommit", "demote",
+    "offline", "open",      "close",      "session", "drop",       "preserve",
+    "reboot",  "take",      "retrieve",   "finish",  "load",       "fail",
+    "during",  "dev",       "interleave", "corrupt", "power",
 };
 
 // How each is written, in the words of docs/history.md.
@@ -44,6 +44,8 @@ constexpr std::string_view kForms[kVerbs] = {
     "p0 exit",
     "admin nr SIZE COUNT [node=N]",
     "admin overcommit SIZE COUNT",
+    "admin demote SIZE COUNT [node=N]",
+    "admin offline F PAGE",
     "agent open",
     "agent close",
     "agent session S",
@@ -417,11 +419,16 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
 }
 
 void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
-  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kOvercommit, c))
+  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kOffline, c))
     return;
+  if (c->verb == Verb::kOffline) {
+    c->file = words->Name('f', "file");
+    c->page = words->Number("page", 0, kMaxPages);
+    return;
+  }
   c->page_size = words->Size("page size");
   c->length = words->Number("count", 0, kMaxPages);
-  if (c->verb != Verb::kNr) return;
+  if (c->verb == Verb::kOvercommit) return;
   if (std::optional<std::string_view> node = words->Option("node="))
     c->node =
         static_cast<int>(words->ToNumber(*node, "node=", 0, kMaxNodes - 1));
@@ -634,6 +641,10 @@ uint64_t DefaultPageSize(Geometry geometry) {
   return geometry == Geometry::kSmall ? 64 << 10 : 2 << 20;
 }
 
+uint64_t MemoryBlock(Geometry geometry) {
+  return geometry == Geometry::kSmall ? 128 << 10 : 128 << 20;
+}
+
 bool IsGigantic(Geometry geometry, uint64_t page_size) {
   return page_size > (geometry == Geometry::kSmall ? 128 << 10 : 4 << 20);
 }
@@ -797,6 +808,7 @@ std::string Print(const Command& c) {
       break;
     case Verb::kTruncate:
     case Verb::kPin:
+    case Verb::kOffline:
       absl::StrAppend(&out, " f", c.file, " ", c.page);
       break;
     case Verb::kMap:
@@ -828,6 +840,7 @@ std::string Print(const Command& c) {
       break;
     case Verb::kNr:
     case Verb::kOvercommit:
+    case Verb::kDemote:
       absl::StrAppend(&out, " ", PrintSize(c.page_size), " ", c.length);
       if (c.node >= 0) absl::StrAppend(&out, " node=", c.node);
       break;

@@ -30,6 +30,9 @@ std::string_view GeometryName(Geometry geometry);
 // geometry is larger than what the buddy allocator can hand out.
 const std::vector<uint64_t>& PageSizes(Geometry geometry);
 
+// How much memory goes offline at a time.
+uint64_t MemoryBlock(Geometry geometry);
+
 // True for sizes that the buddy allocator cannot hand out.
 bool IsGigantic(Geometry geometry, uint64_t page_size);
 
@@ -58,6 +61,8 @@ enum class Verb : uint8_t {
   // The administrator.
   kNr,
   kOvercommit,
+  kDemote,
+  kOffline,
   // The agent.
   kOpen,
   kCloseDevice,
@@ -148,12 +153,12 @@ struct Command {
   int file = -1;     // N of fN
   int mapping = -1;  // N of mN; each process has its own mapping names
   int session = -1;  // N of sN
-  int node = -1;     // bind, nr; -1: any node, or the global file
+  int node = -1;     // bind, nr, demote; -1: any node, or the global file
   uint64_t token = 0;
 
-  uint64_t page_size = 0;  // memfd, nr, overcommit: bytes
+  uint64_t page_size = 0;  // memfd, nr, overcommit, demote: bytes
   int64_t page = 0;        // first page, or the page; truncate: the new size
-  int64_t length = 0;      // pages; nr, overcommit: the count
+  int64_t length = 0;      // pages; nr, overcommit, demote: the count
   uint64_t at = 0;         // byte in the page
   uint64_t value = 0;      // write, dev
   int64_t position = 0;    // seek: bytes

@@ -36,6 +36,7 @@ void Snapshot::Clear() {
   unclaimed.clear();
   quarantine_known = true;
   reported.clear();
+  sized.clear();
 }
 
 void Observation::Clear() {
@@ -48,6 +49,7 @@ void Observation::Clear() {
   before_exact = true;
   handed_known = false;
   handed = TableView();
+  handed_pages.clear();
   fault_injected = false;
   shortage_reported = false;
   warned = false;
@@ -127,9 +129,10 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
     if (state_->pools[i].page_size != page_size) continue;
     PoolEvent event;
     event.kind = kind;
-    all_may_migrate_ |= kind != PoolEvent::Kind::kFree &&
-                        kind != PoolEvent::Kind::kLose &&
-                        IsGigantic(state_->geometry, page_size);
+    all_may_migrate_ |=
+        kind != PoolEvent::Kind::kFree && kind != PoolEvent::Kind::kLose &&
+        kind != PoolEvent::Kind::kLeave && kind != PoolEvent::Kind::kJoin &&
+        IsGigantic(state_->geometry, page_size);
     for (size_t n = 0; n < kMaxNodes; ++n)
       event.short_of_memory[n] =
           fault_ ||
@@ -189,6 +192,12 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kOvercommit:
       Nr(c, o);
       break;
+    case Verb::kDemote:
+      Demote(c, o);
+      break;
+    case Verb::kOffline:
+      Offline(c, o);
+      break;
     case Verb::kLoad:
       // The segments need memory, and as much of it again in scratch.
       May(ENOMEM);
@@ -220,7 +229,7 @@ class Judge::Impl {
  public:
   explicit Impl(const History& history) {
     state_.geometry = history.geometry;
-    state_.nodes = history.nodes;
+    state_.nodes = state_.all_nodes = history.nodes;
     state_.kernel.command_line = history.command_line;
   }
 
@@ -340,10 +349,19 @@ class Judge::Impl {
     }
   }
 
+  // What another command has isolated cannot be had, which is no different from
+  // a call that fails.
+  bool Starves(const Command& command, const Observation& o) const {
+    bool offline = command.verb == Verb::kOffline;
+    for (size_t i = 0; i < during_.size() && i < o.during.size(); ++i)
+      offline |= o.during[i].started && during_[i].verb == Verb::kOffline;
+    return o.fault_injected || (offline && !o.during.empty());
+  }
+
   std::vector<Verdict> Attempt(State* state, const Command& command,
                                const Observation& o,
                                const std::vector<int>& order) {
-    Stepper stepper(state, o.after, o.fault_injected);
+    Stepper stepper(state, o.after, Starves(command, o));
     if (order.size() > 1) stepper.SetRacing();
     for (int i : order) {
       if (i >= 0) {
@@ -394,7 +412,7 @@ class Judge::Impl {
   std::vector<Verdict> OldKernel(State* state, const Command& command,
                                  const Observation& o,
                                  const std::vector<int>& order) {
-    Stepper old(state, o.before, o.fault_injected);
+    Stepper old(state, o.before, Starves(command, o));
     if (order.size() > 1) old.SetRacing();
     for (const auto& [step, waiting] : waiting_) old.CutShort(waiting);
     for (int i : order) {

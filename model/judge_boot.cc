@@ -28,6 +28,26 @@ int64_t Share(int64_t total, int nodes, int node) {
   return total / nodes + (node < total % nodes ? 1 : 0);
 }
 
+// A table is made anew for each update, in one pass: what continues a run is in
+// it, and only the last block has room. So it takes no more the n-th time than
+// the first.
+bool IsTight(const TableView::Chain& chain, uint32_t order) {
+  constexpr uint64_t kBlockRuns = (kSmallPage - 20) / 12;
+  const TableView::Run* last = nullptr;
+  for (size_t b = 0; b < chain.blocks.size(); ++b) {
+    const TableView::Block& block = chain.blocks[b];
+    if (b + 1 < chain.blocks.size() && block.runs.size() != kBlockRuns)
+      return false;
+    for (const TableView::Run& run : block.runs) {
+      if (last && last->index + last->pages == run.index &&
+          last->frame + (last->pages << order) == run.frame)
+        return false;
+      last = &run;
+    }
+  }
+  return true;
+}
+
 Frame FrameEnd(const Page& page, uint64_t page_size) {
   return page.frame + static_cast<Frame>(page_size / kSmallPage);
 }
@@ -98,7 +118,9 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
     for (Page& page : f.pages) page.pinned = false;
   }
 
+  const bool had_nodes = state_->request.numa;
   Boot(/*cold=*/false, o.shortage_reported);  // pools are judged further down
+  if (had_nodes != state_->request.numa) Renumber(o.handed_pages);
   bool young_luo = state_->luo();
   std::vector<int> published;
   for (int id : coming) {
@@ -120,13 +142,24 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
     BootPool(i, /*cold=*/false, o.shortage_reported);
 }
 
+// Pages lie where they did, on other nodes. Which ones, where the kernel before
+// did not know any, is to be seen if anybody looked.
+void Stepper::Renumber(const std::vector<PageView>& handed) {
+  std::map<Frame, int> nodes;
+  for (const PageView& page : handed) nodes[page.frame] = page.node;
+  for (File& f : state_->files)
+    for (Page& page : f.pages)
+      page.node = state_->request.numa ? nodes[page.frame] : 0;
+}
+
 void Stepper::Boot(bool cold, bool shortage_reported) {
   ++state_->generation;
   if (state_->image_loaded) state_->kernel = state_->image;
   state_->image_loaded = false;
   state_->request =
       ReadCommandLine(state_->kernel.command_line, state_->geometry,
-                      state_->nodes, state_->kernel.missing_sizes);
+                      state_->all_nodes, state_->kernel.missing_sizes);
+  state_->nodes = state_->request.numa ? state_->all_nodes : 1;
   state_->names.fill(-1);
   state_->bind.fill(-1);
   state_->mappings.clear();
@@ -147,8 +180,11 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
       std::remove_if(state_->devices.begin(), state_->devices.end(),
                      [this](const Device& d) {
                        const File& f = file(d.file);
-                       return f.life == File::Life::kGone ||
-                              !FindPage(f.pages, d.page);
+                       const Page* page = FindPage(f.pages, d.page);
+                       // The file may have got another page there.
+                       return f.life == File::Life::kGone || !page ||
+                              (!f.shmem && page->frame != kNoFrame &&
+                               page->frame != d.frame);
                      }),
       state_->devices.end());
   state_->pools.clear();
@@ -188,6 +224,10 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   state_->corrupted = corrupted;
   state_->table = JudgeTable(handed, page_sizes, state_->luo());
   if (!corrupted) {
+    for (const TableView::File& f : handed.files)
+      if (o.handed_known &&
+          (!IsTight(f.runs, f.order) || !IsTight(f.late, f.order)))
+        Fail("chain", "the table takes more room than it has to");
     size_t usable = 0;
     for (int id : published)
       usable += state_->FindPool(file(id).page_size) != nullptr;
@@ -226,7 +266,7 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
   table.found = table.placed = table.held = true;
   table.magic = table.version = table.checksum = table.counts_fit = true;
   table.end_frame = kEndFrame;
-  table.nodes = table.max_nodes = kMaxNodes;
+  table.max_nodes = kMaxNodes;
   table.nr_files = table.first = published.size();
   uint64_t unseen = kEndFrame / 2;
   std::map<std::pair<uint32_t, uint32_t>, uint64_t> counts;
@@ -411,7 +451,7 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
       f->unknown = true;
     }
     page.index = h.index;
-    page.node = h.node;
+    page.node = state_->request.numa ? h.node : 0;
     f->pages.push_back(std::move(page));
   }
 }
@@ -541,12 +581,16 @@ std::vector<Reserved> Stepper::Quarantined() const {
   return list;
 }
 
+// On the strength of the announcement: what is on a node that this kernel lacks
+// is expected on the first one.
 int64_t Stepper::Announced(uint64_t page_size, int node) const {
   int64_t pages = 0;
-  for (const TableView::Count& c : state_->table.announced)
-    if (kSmallPage << c.order == page_size &&
-        c.node == static_cast<uint32_t>(node))
+  for (const TableView::Count& c : state_->table.announced) {
+    if (kSmallPage << c.order != page_size) continue;
+    const bool there = c.node < static_cast<uint32_t>(state_->nodes);
+    if (there ? c.node == static_cast<uint32_t>(node) : node == 0)
       pages += static_cast<int64_t>(c.pages);
+  }
   return pages;
 }
 
@@ -604,7 +648,9 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
       missing += std::max<int64_t>(0, short_by[i]);
       if (fresh > deficit)
         wrong(absl::StrCat("node ", n, " got ", fresh - deficit, " too many"));
-      if (seen.surplus[i] != std::max<int64_t>(0, in[i] - target))
+      // Also if the fresh ones were allocated for a page on another node.
+      if (seen.surplus[i] !=
+          std::min(in[i], std::max<int64_t>(0, seen.nr[i] - target)))
         wrong(absl::StrCat("the surplus of node ", n, " is not what exceeds ",
                            target));
     } else if (seen.surplus[i] >
@@ -643,7 +689,25 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   if (seen.resv != promised)
     wrong(absl::StrCat(promised, " pages should be reserved"));
   if (seen.overcommit != 0) wrong("overcommit outlives its kernel");
+  if (!SaysSized(seen, incoming, in))
+    wrong("the log does not say so, node by node");
   pool = seen;
+}
+
+// What the log says of a size must be what is seen of it, for each node; of
+// those that nothing comes of it says nothing.
+bool Stepper::SaysSized(const Pool& seen, int64_t incoming,
+                        const std::array<int64_t, kMaxNodes>& in) const {
+  int nodes = 0;
+  for (const SizedPool& said : snapshot_.sized) {
+    if (said.page_size != seen.page_size) continue;
+    if (said.node != nodes || nodes == state_->nodes) return false;
+    const auto n = static_cast<size_t>(nodes++);
+    if (said.preserved != in[n] || said.allocated != seen.nr[n] - in[n] ||
+        said.surplus != seen.surplus[n])
+      return false;
+  }
+  return nodes == (incoming > 0 ? state_->nodes : 0);
 }
 
 }  // namespace handover::model

@@ -100,6 +100,7 @@ bool Stepper::IsCut(int id) const {
 
 void Stepper::CutShort(const Command& command) {
   cut_short_ = true;
+  if (command.verb == Verb::kOffline) all_may_migrate_ = offlined_ = true;
   int id = -1;
   if (command.file >= 0) {
     id = state_->names[static_cast<size_t>(command.file)];
@@ -246,7 +247,7 @@ void Stepper::CheckPages(int id, const FileView& view) {
         Fail(Property("identity"),
              absl::StrCat(Name(view), ": page ", seen.index, " lies in frame ",
                           seen.frame, ", should be in ", page.frame));
-      } else if (moves) {
+      } else if (moves && !offlined_) {
         if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kMigrate)) {
           event->node = page.node;
           event->to = seen.node;

@@ -4,6 +4,7 @@
 #ifndef HANDOVER_MODEL_JUDGE_INTERNAL_H_
 #define HANDOVER_MODEL_JUDGE_INTERNAL_H_
 
+#include <array>
 #include <initializer_list>
 #include <string>
 #include <string_view>
@@ -76,6 +77,8 @@ class Stepper {
   void Close(const Command& c, const Outcome& o);
   void Exit(int process);
   void Nr(const Command& c, const Outcome& o);
+  void Demote(const Command& c, const Outcome& o);
+  void Offline(const Command& c, const Outcome& o);
   void Dev(const Command& c, const Outcome& o);
 
   // A page of the snapshot, or null if the snapshot does not show it.
@@ -89,6 +92,7 @@ class Stepper {
   std::vector<int64_t> Zap(Pool pool, const std::vector<size_t>& order,
                            int64_t from, int64_t to, bool surplus);
   int64_t SeenReservations(uint64_t page_size) const;
+  int64_t SeenPages(uint64_t page_size, int node) const;
   void DropMapping(size_t mapping);
   void FreePage(uint64_t page_size, const Page& page);
   void PutFile(int id);  // evicts it if nothing holds it
@@ -110,7 +114,10 @@ class Stepper {
 
   // --- judge_boot.cc
   void Boot(bool cold, bool shortage_reported);
+  void Renumber(const std::vector<PageView>& handed);
   void BootPool(size_t pool, bool cold, bool shortage_reported);
+  bool SaysSized(const Pool& seen, int64_t incoming,
+                 const std::array<int64_t, kMaxNodes>& in) const;
   void LoseEverything();
   void Import(const Observation& o, const std::vector<int>& published,
               bool corrupted);
@@ -163,6 +170,8 @@ class Stepper {
   std::vector<int> may_migrate_;                // files
   // A gigantic page was allocated, for which any page may be moved aside.
   bool all_may_migrate_ = false;
+  // Memory went offline, or was to: pages moved, free ones are gone.
+  bool offlined_ = false;
   std::string_view override_;
   bool frames_changed_ = false;
   bool late_import_ = false;     // files left the counters for quarantine

@@ -276,8 +276,11 @@ void Stepper::Access(const Command& c, const Outcome& o) {
     if (f.preserved && !f.shmem) Insert(&f.late, index);
   }
   Page* page_used = copy ? copy : own;
+  const bool held =
+      page_used &&
+      (page_used->pinned || (f.preserved && !copy && !Contains(f.late, index)));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
-      o.frame != page_used->frame && !f.shmem) {
+      o.frame != page_used->frame && !f.shmem && (held || !offlined_)) {
     Fail("identity", absl::StrCat("the access reached frame ", o.frame,
                                   ", the page lies in ", page_used->frame));
   }
@@ -477,10 +480,14 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
       }
       if (!fault_) return;
       Event(f.page_size, PoolEvent::Kind::kMaybeChurn);
+      // The page has used its reservation up when it cannot be added; if that
+      // was made for it, memfd_alloc_folio() takes it back once more.
       uncertain_resv_ = true;
       if (PoolEvent* lost =
-              Event(f.page_size, PoolEvent::Kind::kMaybeUnreserve))
+              Event(f.page_size, PoolEvent::Kind::kMaybeUnreserve)) {
         lost->count = 1;
+        lost->reserved = charged;
+      }
       return;
     }
     if (charged) {
@@ -532,6 +539,103 @@ void Stepper::Nr(const Command& c, const Outcome& o) {
   event->bind = c.node;
 }
 
+// Takes any free page, from whichever node comes first; those that are in use
+// or have been handed over are out of its reach.
+void Stepper::Demote(const Command& c, const Outcome& o) {
+  Pool* from = state_->FindPool(c.page_size);
+  Pool* to = nullptr;
+  for (Pool& pool : state_->pools)
+    if (pool.page_size < c.page_size) to = &pool;  // ascending
+  if (!from || !to || c.node >= state_->nodes) {
+    Must(ENOENT);
+    Went(o);
+    return;
+  }
+  // Reserved pages are not left out, once there is one that is not reserved
+  // (demote_store()); it goes on for as long as the two numbers differ.
+  const auto node = static_cast<size_t>(std::max(c.node, 0));
+  const int64_t free = c.node < 0 ? from->Free() : from->free[node];
+  const int64_t most =
+      free == from->resv || c.length == 0 ? 0 : std::min(c.length, free);
+  const bool vain = c.length > most && free != from->resv && from->resv != 0;
+  if (racing_) {
+    May(EBUSY);
+  } else if (vain) {
+    Must(EBUSY);
+  }
+  Went(o);
+  if (racing_ ? c.length == 0 : most == 0) return;
+  const auto pieces = static_cast<int64_t>(from->page_size / to->page_size);
+  PoolEvent* leave = Event(from->page_size, PoolEvent::Kind::kLeave);
+  leave->bind = c.node;
+  leave->count = racing_ ? c.length : most;
+  leave->exact = !racing_;
+  PoolEvent* join = Event(to->page_size, PoolEvent::Kind::kJoin);
+  join->bind = c.node;
+  join->count = leave->count * pieces;
+  join->exact = !racing_;
+  if (racing_) return;
+  // Where the pieces are is where the pages were.
+  for (int n = 0; n < state_->nodes; ++n) {
+    const auto i = static_cast<size_t>(n);
+    const int64_t left = from->nr[i] - SeenPages(from->page_size, n);
+    const int64_t came = SeenPages(to->page_size, n) - to->nr[i];
+    if (left * pieces != came)
+      Fail("placement", absl::StrCat(left, " pages of node ", n, " became ",
+                                     came, " smaller ones"));
+  }
+}
+
+// Pages in use are moved to another node, free ones dissolved. One that is
+// preserved or pinned stays, and the block with it; until it does, some of the
+// others have moved.
+void Stepper::Offline(const Command& c, const Outcome& o) {
+  const int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  const Page* page = f.shmem ? nullptr : FindPage(&f.pages, c.page);
+  if (!page && !racing_) {
+    Must(ENOENT);
+    Went(o);
+    return;
+  }
+  const bool held =
+      page && !racing_ &&
+      (page->pinned || (f.preserved && !Contains(f.late, c.page)));
+  // Neighbours that cannot be moved, no place to move to, a hole.
+  for (int error : {EBUSY, EINTR, EINVAL}) {
+    if (held) {
+      Must(error);
+    } else {
+      May(error);
+    }
+  }
+  if (racing_) May(ENOENT);
+  const PageView* seen = SeenPage(id, c.page);
+  if (Went(o) && !racing_ && seen && page->frame == seen->frame)
+    Fail("refusal", "memory went offline with a page in it");
+  all_may_migrate_ = offlined_ = true;
+  for (const Pool& pool : state_->pools) {
+    PoolEvent* event = Event(pool.page_size, PoolEvent::Kind::kOffline);
+    event->count = std::max<int64_t>(
+        1,
+        static_cast<int64_t>(MemoryBlock(state_->geometry) / pool.page_size));
+  }
+}
+
+// Pages of a size that the snapshot shows on a node.
+int64_t Stepper::SeenPages(uint64_t page_size, int node) const {
+  for (int i = 0; i < snapshot_.nr_pools; ++i)
+    if (snapshot_.pool[static_cast<size_t>(i)].page_size == page_size)
+      return snapshot_.pool[static_cast<size_t>(i)]
+          .node[static_cast<size_t>(node)]
+          .nr;
+  return 0;
+}
+
 void Stepper::Dev(const Command& c, const Outcome& o) {
   Device* device = nullptr;
   for (Device& d : state_->devices)
@@ -550,8 +654,10 @@ void Stepper::Dev(const Command& c, const Outcome& o) {
     if (o.ok()) Fail("refusal", "a device wrote past the end of its page");
     return;
   }
+  // What becomes of shmem's pages when calls fail is its own handler's.
+  const bool shmem = device && file(device->file).shmem;
   if (o.kind == Outcome::Kind::kDone && o.result == -ENODEV) {
-    if (page)
+    if (page && !shmem)
       Fail("contents", "the device lost a page that should still be there");
     return;
   }
@@ -559,7 +665,7 @@ void Stepper::Dev(const Command& c, const Outcome& o) {
     Fail("refusal", absl::StrCat("dev ended with ", o.result));
     return;
   }
-  if (!page && !orphan) {
+  if (!page && !orphan && !shmem) {
     Fail("contents", "a device wrote to a page that it has no more");
     return;
   }
@@ -630,6 +736,7 @@ void Stepper::FreePage(uint64_t page_size, const Page& page) {
   PoolEvent* event = Event(page_size, PoolEvent::Kind::kFree);
   if (!event) return;
   event->node = page.node;
+  event->exact = !racing_;
 }
 
 // remove_inode_hugepages(): a truncation (`to` is the end of all) drops the

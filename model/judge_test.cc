@@ -289,6 +289,19 @@ TEST_F(JudgeTest, AnnouncedPagesAreInUse) {
   w.Breaks("boot-budget", "agent reboot");
 }
 
+TEST_F(JudgeTest, TheLogSaysWhatBecameOfTheRequest) {
+  for (SizedPool wrong :
+       {SizedPool{0, -1, 1, 0, 0}, SizedPool{0, -1, 0, 1, 0},
+        SizedPool{0, -1, 0, 0, 1}, SizedPool{0, 0, 0, 0, 0}}) {
+    w = World(kFourPages);
+    w.MakeFile();
+    w.Preserve();
+    w.Reboot();
+    w.said_wrong = wrong;
+    w.Breaks("boot-budget", "agent reboot");
+  }
+}
+
 TEST_F(JudgeTest, WhatExceedsTheRequestIsSurplus) {
   w.MakeFile();
   w.Preserve();

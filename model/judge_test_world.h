@@ -65,6 +65,7 @@ class World {
     EXPECT_TRUE(command.ok()) << text << ": " << command.status();
     o.outcome.result = result;
     Fill(&o.after);
+    if (o.rebooted) SaySized();
     std::vector<Verdict> verdicts = judge_->Step(*command, o);
     o.outcome = Outcome();
     o.fault_injected = false;
@@ -135,7 +136,6 @@ class World {
     o.handed_known = t.found = t.placed = t.held = t.magic = t.version = true;
     t.checksum = t.counts_fit = true;
     t.end_frame = 1 << 16;
-    t.nodes = 2;
     t.max_nodes = 8;
     t.counts = {{2, 0, 1}, {2, 1, 0}};
     t.nr_files = 1;
@@ -175,6 +175,9 @@ class World {
     files[0].inode = 9;
   }
 
+  // What the log says wrong of each pool that pages come to.
+  SizedPool said_wrong;
+
   Observation o;
   std::vector<SeenFile> files;
   std::vector<SessionView> sessions;
@@ -203,6 +206,22 @@ class World {
       s->files.push_back(view);
     }
     s->sessions = sessions;
+  }
+
+  // The log of a kernel in which all that is in use was handed over.
+  void SaySized() {
+    o.after.sized.clear();
+    for (int i = 0; i < o.after.nr_pools; ++i) {
+      const PoolView& pool = o.after.pool[static_cast<size_t>(i)];
+      const auto& node = pool.node;
+      if (node[0].nr == node[0].free && node[1].nr == node[1].free) continue;
+      for (size_t n = 0; n < 2; ++n)
+        o.after.sized.push_back(
+            {pool.page_size, static_cast<int>(n) + said_wrong.node + 1,
+             node[n].nr - node[n].free + said_wrong.preserved,
+             node[n].free + said_wrong.allocated,
+             node[n].surplus + said_wrong.surplus});
+    }
   }
 
   std::unique_ptr<Judge> judge_;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "model/kernel_log.h"
 
+#include <algorithm>
 #include <initializer_list>
 
 #include "absl/strings/numbers.h"
@@ -26,10 +27,44 @@ bool NumberAfter(std::string_view text, std::string_view before,
                           number);
 }
 
+// Takes "TEXT NUMBER" off the front of the line.
+bool TakeNumber(std::string_view* line, std::string_view text,
+                int64_t* number) {
+  if (line->substr(0, text.size()) != text) return false;
+  line->remove_prefix(text.size());
+  const size_t end =
+      std::min(line->find_first_not_of("0123456789"), line->size());
+  if (!absl::SimpleAtoi(absl::string_view(line->data(), end), number))
+    return false;
+  line->remove_prefix(end);
+  return true;
+}
+
+// What became of one node's share of a pool.
+bool ReadSizedPool(std::string_view line, std::vector<SizedPool>* sized) {
+  constexpr std::string_view kBegin = "hugetlb_luo: order ";
+  const size_t at = line.find(kBegin);
+  if (at == std::string_view::npos) return false;
+  line.remove_prefix(at);
+  int64_t order, node;
+  SizedPool pool;
+  if (!TakeNumber(&line, kBegin, &order) || order >= 52 ||
+      !TakeNumber(&line, ", node ", &node) ||
+      !TakeNumber(&line, ": ", &pool.preserved) ||
+      !TakeNumber(&line, " preserved pages in use, ", &pool.allocated) ||
+      !TakeNumber(&line, " allocated, ", &pool.surplus))
+    return false;
+  pool.page_size = kSmallPage << order;
+  pool.node = static_cast<int>(node);
+  sized->push_back(pool);
+  return true;
+}
+
 }  // namespace
 
 void ReadKernelMessage(std::string_view line, bool* shortage,
-                       std::vector<Reserved>* reported) {
+                       std::vector<Reserved>* reported,
+                       std::vector<SizedPool>* sized) {
   if (Has(line, "Only allocated")) {
     *shortage = true;
     return;
@@ -41,6 +76,7 @@ void ReadKernelMessage(std::string_view line, bool* shortage,
     reported->push_back({0, -1, -1});
     return;
   }
+  if (ReadSizedPool(line, sized)) return;
   uint64_t count, order, node;
   if (!Has(line, "cannot be claimed and stay reserved") ||
       !NumberAfter(line, "hugetlb_luo: ", &count) ||

@@ -9,27 +9,51 @@ namespace {
 TEST(KernelLog, ReportsHaveTheirNumbers) {
   bool shortage = false;
   std::vector<Reserved> reported;
+  std::vector<SizedPool> sized;
   ReadKernelMessage(
       "hugetlb_luo: 3 preserved pages of order 9 on node 1 cannot be claimed "
       "and stay reserved",
-      &shortage, &reported);
+      &shortage, &reported, &sized);
   ASSERT_EQ(reported.size(), 1u);
   EXPECT_EQ(reported[0].page_size, 2u << 20);
   EXPECT_EQ(reported[0].node, 1);
   EXPECT_EQ(reported[0].count, 3);
   ReadKernelMessage("hugetlb_luo: table of preserved pages refused: -22",
-                    &shortage, &reported);
+                    &shortage, &reported, &sized);
   ASSERT_EQ(reported.size(), 2u);
   EXPECT_EQ(reported[1].page_size, 0u);
   EXPECT_FALSE(shortage);
   ReadKernelMessage("HugeTLB: registered 2.00 MiB page size", &shortage,
-                    &reported);
+                    &reported, &sized);
   EXPECT_EQ(reported.size(), 2u);
   ReadKernelMessage(
       "HugeTLB: allocating 9 of page size 2.00 MiB failed.  Only allocated 4 "
       "hugepages.",
-      &shortage, &reported);
+      &shortage, &reported, &sized);
   EXPECT_TRUE(shortage);
+  EXPECT_TRUE(sized.empty());
+}
+
+TEST(KernelLog, PoolsAreToldNodeByNode) {
+  bool shortage = false;
+  std::vector<Reserved> reported;
+  std::vector<SizedPool> sized;
+  for (const char* line :
+       {"<6>hugetlb_luo: order 9: 8 pages asked for, by node",
+        "<6>hugetlb_luo: order 9, node 1: 3 preserved pages in use, 5 "
+        "allocated, 2 surplus",
+        "hugetlb_luo: order 60, node 1: 3 preserved pages in use, 5 "
+        "allocated, 2 surplus",
+        "hugetlb_luo: order 9, node 1: 3 pages"})
+    ReadKernelMessage(line, &shortage, &reported, &sized);
+  ASSERT_EQ(sized.size(), 1u);
+  EXPECT_EQ(sized[0].page_size, 2u << 20);
+  EXPECT_EQ(sized[0].node, 1);
+  EXPECT_EQ(sized[0].preserved, 3);
+  EXPECT_EQ(sized[0].allocated, 5);
+  EXPECT_EQ(sized[0].surplus, 2);
+  EXPECT_TRUE(reported.empty());
+  EXPECT_FALSE(shortage);
 }
 
 TEST(KernelLog, TroubleIsToldFromWords) {

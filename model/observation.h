@@ -105,6 +105,16 @@ struct Reserved {
   int64_t count = 0;
 };
 
+// What a kernel says of one size and node when its pools are filled: pages in
+// use by files that come, pages allocated beside them, how many are surplus.
+struct SizedPool {
+  uint64_t page_size = 0;
+  int node = -1;
+  int64_t preserved = 0;
+  int64_t allocated = 0;
+  int64_t surplus = 0;
+};
+
 struct Snapshot {
   int generation = 1;  // 1: the first kernel; counts every boot
   int nr_pools = 0;    // page sizes of this kernel, ascending
@@ -121,6 +131,8 @@ struct Snapshot {
   // numbers is an entry of page size 0 and count -1.
   std::vector<Reserved> quarantined;
   std::vector<Reserved> reported;
+  // Of the sizes of which some pages were handed over, since boot.
+  std::vector<SizedPool> sized;
   // Of what was handed over, the huge pages that KHO still holds, ascending.
   std::vector<Frame> unclaimed;
   // Else nobody can ask KHO, and `quarantined` and `unclaimed` say nothing.
@@ -167,6 +179,9 @@ struct Observation {
   // corrupt`. Not `known`: nobody looked, then it is as it should be.
   bool handed_known = false;
   TableView handed;
+  // Of all huge pages that were handed over, the nodes of the machine that they
+  // lie on; also if the next kernel knows no nodes.
+  std::vector<PageView> handed_pages;
 
   // A `sim fail` for this command hit: that call was made and failed. Or the
   // kernel had no page left for its own needs, which is no different.

@@ -153,7 +153,8 @@ struct Image {
 
 struct State {
   Geometry geometry = Geometry::kSmall;
-  int nodes = 1;
+  int nodes = 1;      // of this kernel
+  int all_nodes = 1;  // of the machine
   int generation = 1;
 
   Image kernel;

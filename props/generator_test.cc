@@ -53,6 +53,7 @@ TEST(Generator, ReachesEveryCommandAndEveryKindOfTrouble) {
   std::set<int> nodes;
   std::set<model::Geometry> geometries;
   int chains = 0, no_option = 0, missing_size = 0, per_node = 0, off = 0;
+  int no_numa = 0;
   constexpr int kHistories = 3000;
   for (uint64_t seed = 0; seed < kHistories; ++seed) {
     History history = Generate(seed);
@@ -67,7 +68,9 @@ TEST(Generator, ReachesEveryCommandAndEveryKindOfTrouble) {
       no_option += c.no_option;
       missing_size += !c.missing_sizes.empty();
       per_node += c.command_line.find(':') != std::string::npos;
-      off += c.command_line.find("=off") != std::string::npos;
+      off += c.command_line.find("kho=off") != std::string::npos ||
+             c.command_line.find("liveupdate=off") != std::string::npos;
+      no_numa += c.command_line.find("numa=off") != std::string::npos;
     }
     EXPECT_GE(reboots, 1) << "seed " << seed;
     chains += reboots >= 2;
@@ -80,7 +83,7 @@ TEST(Generator, ReachesEveryCommandAndEveryKindOfTrouble) {
   EXPECT_EQ(geometries.size(), 3u);
   EXPECT_EQ(nodes.size(), 4u);
   EXPECT_GT(chains, kHistories / 4);
-  for (int count : {no_option, missing_size, per_node, off})
+  for (int count : {no_option, missing_size, per_node, off, no_numa})
     EXPECT_GT(count, kHistories / 100);
 }
 

@@ -99,6 +99,7 @@ std::string KernelPlan::CommandLine(model::Geometry geometry) const {
       word(absl::StrCat("hugepages=", parts.empty() ? "0" : parts));
     }
   }
+  if (no_numa) word("numa=off");
   if (no_kho) word("kho=off");
   if (no_liveupdate) word("liveupdate=off");
   return line;
@@ -115,6 +116,7 @@ KernelPlan FirstKernel(Random* random, model::Geometry geometry, int nodes) {
     plan.pools.push_back(
         MakePool(random, geometry, nodes, random->Pick(sizes)));
   if (random->Percent(10)) plan.default_size = random->Pick(sizes);
+  plan.no_numa = nodes > 1 && random->Percent(2);
   return plan;
 }
 
@@ -122,7 +124,7 @@ KernelPlan NextKernel(Random* random, model::Geometry geometry, int nodes,
                       const KernelPlan& before, bool odd) {
   KernelPlan plan = before;
   plan.missing_sizes.clear();
-  plan.no_option = plan.no_liveupdate = plan.no_kho = false;
+  plan.no_option = plan.no_liveupdate = plan.no_kho = plan.no_numa = false;
   const std::vector<uint64_t>& sizes = model::PageSizes(geometry);
   switch (random->Weighted({40, 35, 10, 10, 5})) {
     case 0:
@@ -141,6 +143,7 @@ KernelPlan NextKernel(Random* random, model::Geometry geometry, int nodes,
       plan.default_size = random->Pick(sizes);
       break;
   }
+  if (nodes > 1) plan.no_numa = random->Percent(before.no_numa ? 50 : 5);
   if (!odd) return plan;
   switch (random->Weighted({50, 30, 12, 8})) {
     case 0:

@@ -29,6 +29,7 @@ struct KernelPlan {
   bool no_option = false;
   bool no_liveupdate = false;
   bool no_kho = false;
+  bool no_numa = false;
 
   std::string CommandLine(model::Geometry geometry) const;
   bool Has(uint64_t page_size) const;

@@ -62,6 +62,20 @@ TEST(Properties, SameHistorySameDigest) {
   });
 }
 
+// What docs/huge-pages.md names comes up by chance, and not once in a blue
+// moon.
+TEST(Properties, RandomHistoriesReachAllOfIt) {
+  constexpr int kHistories = 2000;
+  sim::RunOptions options;
+  options.judge = options.invariants = options.teardown = false;
+  sim::RunStats stats;
+  for (uint64_t seed = 1; seed <= kHistories; ++seed)
+    stats.Add(sim::RunHistory(Generate(seed), options).stats);
+  for (int i = 0; i < sim::kReaches; ++i)
+    EXPECT_GT(stats.reached[static_cast<size_t>(i)], 0)
+        << sim::ReachName(static_cast<sim::Reach>(i));
+}
+
 // A random history that damages the tables of each reboot.
 History Hostile(uint64_t seed) {
   History history = Generate(seed, {GeneratorOptions::Machine::kSmall, 0});

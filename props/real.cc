@@ -48,6 +48,8 @@ class Mover {
       } else if (absl::ConsumePrefix(&value, "default_hugepagesz=")) {
         size = Parsed(value);
         text = absl::StrCat("default_hugepagesz=", model::PrintSize(size));
+      } else if (word == "numa=off") {
+        continue;  // nobody could say where pages lie that come from there
       } else if (absl::StartsWith(word, "hugepages=") &&
                  !given.insert(size).second) {
         continue;

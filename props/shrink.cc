@@ -125,15 +125,13 @@ std::vector<Command> SimplerCommands(const Command& command) {
       with([&](Command* c) { c->command_line = line; });
   smaller(&Command::page, 0);
   if (command.length > 0)
-    smaller(
-        &Command::length,
-        command.verb == Verb::kNr || command.verb == Verb::kOvercommit ? 0 : 1);
+    smaller(&Command::length, command.actor == model::Actor::kAdmin ? 0 : 1);
   if (command.step > 0) smaller(&Command::step, 1);
   smaller(&Command::nth, 0);
   smaller(&Command::position, 0);
   smaller(&Command::process, 0);
   if (command.verb == Verb::kBind) smaller(&Command::node, 0);
-  if (command.verb == Verb::kNr && command.node >= 0)
+  if (command.actor == model::Actor::kAdmin && command.node >= 0)
     with([](Command* c) { c->node = -1; });
   if (command.at != 0) {
     with([](Command* c) { c->at = 0; });

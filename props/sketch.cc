@@ -238,12 +238,23 @@ void Sketch::CloseFile(int file) {
 void Sketch::Nr() {
   uint64_t size = AnySize();
   int64_t most = MostPages(history_->geometry, size);
-  bool nr = random_->Percent(75);
-  Command c = Of(Actor::kAdmin, nr ? Verb::kNr : Verb::kOvercommit);
+  const Verb verb =
+      random_->Pick({Verb::kNr, Verb::kNr, Verb::kNr, Verb::kNr, Verb::kNr,
+                     Verb::kOvercommit, Verb::kOvercommit, Verb::kDemote});
+  Command c = Of(Actor::kAdmin, verb);
   c.page_size = size;
-  c.length = random_->Below(nr ? most + most / 2 + 1 : most);
-  if (nr && random_->Percent(35))
+  c.length = random_->Below(verb == Verb::kNr ? most + most / 2 + 1 : most + 1);
+  if (verb != Verb::kOvercommit && random_->Percent(35))
     c.node = static_cast<int>(random_->Below(history_->nodes));
+  Add(c);
+}
+
+// The memory of one of its pages, if it has any.
+void Sketch::Offline(int file) {
+  const SketchFile& f = At(files, file);
+  Command c = Of(Actor::kAdmin, Verb::kOffline);
+  c.file = f.name;
+  c.page = f.present.empty() ? 0 : random_->Pick(f.present);
   Add(c);
 }
 
@@ -552,7 +563,10 @@ void Sketch::AnyStep() {
       }
       [[fallthrough]];
     case 10:
-      Nr();
+      if (!At(files, file).shmem && random_->Percent(20))
+        Offline(file);
+      else
+        Nr();
       break;
     case 11:
       if (random_->Percent(50)) {
@@ -599,7 +613,7 @@ void Sketch::AnyStep() {
 Command Sketch::Interloper() {
   const std::vector<int> writable = Mappings(true);
   const std::vector<int> open = LiveFiles(true);
-  switch (random_->Weighted({60, 10, 8, 5, 5, 12})) {
+  switch (random_->Weighted({58, 10, 8, 5, 5, 3, 11})) {
     case 0:
       if (!writable.empty()) {
         const SketchMapping& m = At(mappings, random_->Pick(writable));
@@ -643,8 +657,17 @@ Command Sketch::Interloper() {
         return c;
       }
       [[fallthrough]];
+    case 5:
+      if (!open.empty()) {
+        Command c = Of(Actor::kAdmin, Verb::kOffline);
+        c.file = At(files, random_->Pick(open)).name;
+        c.page = random_->Below(3);
+        return c;
+      }
+      [[fallthrough]];
     default: {
-      Command c = Of(Actor::kAdmin, Verb::kNr);
+      Command c =
+          Of(Actor::kAdmin, random_->Percent(80) ? Verb::kNr : Verb::kDemote);
       c.page_size = AnySize();
       c.length = random_->Below(MostPages(history_->geometry, c.page_size) + 1);
       return c;

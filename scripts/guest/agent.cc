@@ -6,6 +6,7 @@
 // kernel's log (model/guest_log.h), for `handover judge` to read.
 #include <fcntl.h>
 #include <linux/reboot.h>
+#include <signal.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -87,6 +88,10 @@ class Agent {
       case Verb::kOvercommit:
         return Write(PoolPath(c.page_size, -1, "nr_overcommit_hugepages"),
                      c.length);
+      case Verb::kDemote:
+        return Write(PoolPath(c.page_size, c.node, "demote"), c.length);
+      case Verb::kOffline:
+        return Offline(c);
       case Verb::kOpen:
         return Open();
       case Verb::kCloseDevice:
@@ -121,6 +126,30 @@ class Agent {
 
   Outcome Write(const std::string& path, int64_t number) {
     return Done(WriteText(path, absl::StrCat(number)));
+  }
+
+  // Going offline takes until there is a signal where a page cannot be moved.
+  Outcome Offline(const Command& c) {
+    constexpr unsigned kPatience = 3;  // seconds
+    const std::string memory = "/sys/devices/system/memory/";
+    if (!IsOpen(FileFd(c.file))) return Done(-EBADF);
+    const model::Frame frame = looker_.FrameOf(c.file, c.page);
+    if (frame == model::kNoFrame) return Done(-ENOENT);
+    const uint64_t block = std::strtoull(
+        ReadText(memory + "block_size_bytes").c_str(), nullptr, 16);
+    if (block == 0) GiveUp("no memory can go offline");
+    const std::string state =
+        absl::StrCat(memory, "memory",
+                     static_cast<uint64_t>(frame) * 4096 / block, "/state");
+    struct sigaction action = {};
+    action.sa_handler = [](int) {};  // no SA_RESTART
+    sigaction(SIGALRM, &action, nullptr);
+    alarm(kPatience);
+    const int result = WriteText(state, "offline");
+    alarm(0);
+    if (result == 0 && WriteText(state, "online") != 0)
+      GiveUp("memory does not come back");
+    return Done(result);
   }
 
   Outcome Open() {

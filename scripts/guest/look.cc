@@ -232,9 +232,31 @@ Outcome Confine() {
 }
 
 constexpr int64_t kConfine = int64_t{1} << 62;
+// Which page of which file follows.
+constexpr int64_t kFrameOf = int64_t{1} << 61;
+constexpr int kFileShift = 32;
+
+// The outcome's frame is that of the page.
+Outcome FindFrame(int64_t request) {
+  const int fd = FileFd(static_cast<int>(request >> kFileShift));
+  const int64_t page = request & ((int64_t{1} << kFileShift) - 1);
+  Outcome outcome;
+  struct stat st;
+  if (fstat(fd, &st) != 0 || st.st_blksize == kSmallPage) return outcome;
+  const auto size = static_cast<uint64_t>(st.st_blksize);
+  void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd,
+                      static_cast<off_t>(static_cast<uint64_t>(page) * size));
+  if (mapped == MAP_FAILED) return outcome;
+  if (madvise(mapped, size, MADV_POPULATE_READ) == 0)
+    outcome.frame = FrameAt(mapped, size);
+  munmap(mapped, size);
+  return outcome;
+}
 
 Outcome Serve(const model::History& history, int64_t request) {
-  return request == kConfine ? Confine() : LookNow(history, request);
+  if (request == kConfine) return Confine();
+  if (request & kFrameOf) return FindFrame(request & ~kFrameOf);
+  return LookNow(history, request);
 }
 
 }  // namespace
@@ -255,6 +277,10 @@ Looker::Looker(const model::History& history) {
 void Looker::Look(int64_t place) {
   const Outcome outcome = child_.Ask(place + 1);
   if (!outcome.ok()) GiveUp("who looks is gone");
+}
+
+model::Frame Looker::FrameOf(int file, int64_t page) {
+  return child_.Ask(kFrameOf | int64_t{file} << kFileShift | page).frame;
 }
 
 void Looker::SetIncoming(int session, bool incoming) {

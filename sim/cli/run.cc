@@ -78,6 +78,12 @@ void PrintStats(const RunStats& stats,
   std::printf("\nnext kernels    %5" PRId64 "\ncalls failed    %5" PRId64
               "\nsteps checked   %5" PRId64 "\n",
               stats.boots, stats.faults_hit, stats.checks);
+  std::printf("\nhistories       with\n");
+  for (int i = 0; i < kReaches; ++i) {
+    std::printf("%9" PRId64 "       %s\n",
+                stats.reached[static_cast<size_t>(i)],
+                std::string(ReachName(static_cast<Reach>(i))).c_str());
+  }
   for (const auto& [property, times] : broken)
     std::printf("broken: %s %" PRId64 "\n", property.c_str(), times);
   std::printf("\n");

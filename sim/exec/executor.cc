@@ -18,6 +18,8 @@
 namespace sim {
 namespace {
 
+constexpr uint64_t kPageShift = 12;
+
 using model::Command;
 using model::Outcome;
 using model::Verb;
@@ -84,7 +86,6 @@ FailKind KindOf(model::FailKind kind) {
 
 Executor::Executor(const model::History& history, uint64_t seed)
     : machine_(std::make_unique<Machine>(GeometryOf(history), seed)),
-      user_(history.nodes),
       snapshooter_(user_) {
   config_.cmdline = CommandLine(history.command_line);
 }
@@ -211,6 +212,10 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.SetNr(c.page_size, c.length, c.node));
     case Verb::kOvercommit:
       return OutcomeOf(user_.SetOvercommit(c.page_size, c.length));
+    case Verb::kDemote:
+      return OutcomeOf(user_.Demote(c.page_size, c.length, c.node));
+    case Verb::kOffline:
+      return OutcomeOf(user_.Offline(c.file, c.page));
     case Verb::kOpen:
       return OutcomeOf(user_.OpenDevice());
     case Verb::kCloseDevice:
@@ -350,12 +355,18 @@ bool Executor::GaveUp() const {
 void Executor::NextKernel(bool power) {
   if (image_loaded_) config_ = image_;
   image_loaded_ = false;
+  const int nodes = machine_->geometry().nodes;
   if (power) {
     user_.KernelDied();
     dead_ = !PowerCut(config_);
   } else {
     snapshooter_.Fill(&seen_.before);
     snapshooter_.NoteHandover();
+    for (const KhoKey& key : snapshooter_.handed_over()) {
+      const uint64_t pfn = key.phys >> kPageShift;
+      seen_.handed_pages.push_back({0, static_cast<int64_t>(pfn),
+                                    machine_->memory().RealNodeOf(pfn)});
+    }
     std::vector<uint64_t> original = ReadFileRecords();
     if (!corruptions_.empty()) CorruptTable(corruptions_);
     seen_.handed = ReadTableView();
@@ -366,6 +377,7 @@ void Executor::NextKernel(bool power) {
     dead_ = !Kexec(config_);
   }
   panicked_by_plan_ = dead_ && machine_->fault_fired() && GaveUp();
+  renumbered_ = machine_->geometry().nodes != nodes;
   table_corrupted_ = !power && !corruptions_.empty();
   corruptions_.clear();
   seen_.rebooted = true;
@@ -385,7 +397,6 @@ void Executor::ReadLog() {
 void Executor::FillCells() {
   if (watched_ == nullptr) return;
   const PhysicalMemory& memory = machine_->memory();
-  constexpr uint64_t kPageShift = 12;
   for (const model::Cell& cell : *watched_) {
     const uint64_t phys =
         (static_cast<uint64_t>(cell.frame) << kPageShift) + cell.at;

@@ -55,6 +55,8 @@ class Executor {
   // And those that were claimed in the meantime.
   bool table_corrupted() const { return table_corrupted_; }
   const std::vector<KhoKey>& claimed() const { return snapshooter_.claimed(); }
+  // The kernel before had other nodes.
+  bool renumbered() const { return renumbered_; }
   // There is memory that this kernel could not claim, were it only tables.
   bool Quarantined() const {
     return snapshooter_.trouble() || !seen_.after.quarantined.empty();
@@ -108,7 +110,8 @@ class Executor {
   // What `sim` commands prepared for the next command.
   FaultPlan fault_;
   bool table_corrupted_ = false;  // that the running kernel got
-  uint64_t interleave_ = 0;       // `sim interleave`, for the next command
+  bool renumbered_ = false;
+  uint64_t interleave_ = 0;  // `sim interleave`, for the next command
   std::vector<model::Command> corruptions_;
   std::vector<std::unique_ptr<Task>> during_;
 

@@ -161,8 +161,9 @@ void Invariants::CheckPools() {
                   M().memory().NodeOf(key.phys >> PAGE_SHIFT) == n &&
                   HeldAside(key);
       }
-      // A kernel that had no memory to look counts what it was told.
-      const bool told = boot_fault_ && executor_.table_corrupted();
+      // A kernel that had no memory to look counts what it was told, and where.
+      const bool told = boot_fault_ &&
+                        (executor_.table_corrupted() || executor_.renumbered());
       if (announced < 0 || (announced > coming && !told)) {
         Fail("counters",
              absl::StrCat(h->name, " node ", n, ": ", announced,

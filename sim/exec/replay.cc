@@ -70,6 +70,10 @@ class Runner {
     if (!Over() && options_.teardown && invariants_) Teardown();
     if (options_.log) LogTeardown();
     ++result_.stats.histories;
+    for (int i = 0; i < kReaches; ++i) {
+      result_.stats.reached[static_cast<size_t>(i)] +=
+          reach_.reached(static_cast<Reach>(i));
+    }
     result_.digest = executor_.machine().digest();
     return std::move(result_);
   }
@@ -84,6 +88,7 @@ class Runner {
     if (judge_) judge_->Watch(&watched_);
     if (invariants_) invariants_->Before(command);
     const Observation& seen = executor_.Run(command);
+    reach_.After(command, seen, executor_);
     ++result_.commands;
     Count(seen.outcome, command.verb, &result_.stats);
     result_.stats.faults_hit += seen.fault_injected;
@@ -215,6 +220,7 @@ class Runner {
   const model::History& history_;
   const RunOptions& options_;
   Executor executor_;
+  ReachCounter reach_;
   std::unique_ptr<model::Judge> judge_;
   std::unique_ptr<Invariants> invariants_;
   std::vector<model::Cell> watched_;
@@ -240,6 +246,7 @@ void RunStats::Add(const RunStats& other) {
   sigsegv += other.sigsegv;
   killed += other.killed;
   checks += other.checks;
+  for (size_t i = 0; i < reached.size(); ++i) reached[i] += other.reached[i];
 }
 
 HistoryResult RunHistory(const model::History& history,

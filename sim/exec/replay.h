@@ -14,6 +14,7 @@
 #include "model/history.h"
 #include "model/observation.h"
 #include "sim/exec/executor.h"
+#include "sim/exec/reach.h"
 
 namespace sim {
 
@@ -39,7 +40,8 @@ struct RunStats {
   int64_t sigbus = 0;
   int64_t sigsegv = 0;
   int64_t killed = 0;
-  int64_t checks = 0;  // of invariants
+  int64_t checks = 0;                       // of invariants
+  std::array<int64_t, kReaches> reached{};  // histories
 
   void Add(const RunStats& other);
 };

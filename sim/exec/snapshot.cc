@@ -90,6 +90,7 @@ void Snapshooter::Booted(bool cold) {
   if (cold) handed_over_.clear();
   restored_.clear();
   reported_.clear();
+  sized_.clear();
   trouble_ = false;
   unclaimed_pages_ = ~uint64_t{0};
 }
@@ -97,7 +98,7 @@ void Snapshooter::Booted(bool cold) {
 void Snapshooter::ReadLogLine(std::string_view line, bool* shortage) {
   trouble_ |= line.find("hugetlb_luo: ") != std::string_view::npos &&
               line.starts_with("<3>");
-  model::ReadKernelMessage(line, shortage, &reported_);
+  model::ReadKernelMessage(line, shortage, &reported_, &sized_);
 }
 
 void Snapshooter::FillPools(model::Snapshot* out) const {
@@ -211,6 +212,7 @@ void Snapshooter::FillFiles(model::Snapshot* out) const {
 // count as pages in use: those are announced. The rest is in quarantine.
 void Snapshooter::FillQuarantine(model::Snapshot* out) {
   out->reported = reported_;
+  out->sized = sized_;
   if (handed_over_.empty()) return;
   const uint64_t unclaimed_pages = KhoUnclaimedPages();
   if (unclaimed_pages != unclaimed_pages_) {

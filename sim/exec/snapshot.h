@@ -52,6 +52,7 @@ class Snapshooter {
   std::vector<KhoKey> restored_;  // of those, no more KHO's
   uint64_t unclaimed_pages_ = 0;  // when handed_over_ was last looked at
   std::vector<model::Reserved> reported_;
+  std::vector<model::SizedPool> sized_;
   bool trouble_ = false;
 };
 

@@ -42,7 +42,6 @@ class Reader {
  public:
   Reader() : keys_(KhoOutgoingKeys()) {
     view_.end_frame = M().memory().end_pfn();
-    view_.nodes = static_cast<uint32_t>(M().geometry().nodes);
     view_.max_nodes = MAX_NUMNODES;
   }
 
@@ -179,7 +178,7 @@ class Reader {
     for (uint64_t n = 0; out.held && n < run.nr; ++n) {
       const uint64_t pfn = out.frame + (n << order);
       out.held = Held(pfn << PAGE_SHIFT, order);
-      if (out.held) out.node.push_back(M().memory().NodeOf(pfn));
+      if (out.held) out.node.push_back(M().memory().RealNodeOf(pfn));
     }
     return out;
   }

@@ -44,6 +44,15 @@ void SetUpArch(const Handover& handover) {
   MemblockAddRam();
 }
 
+// Follows numa_setup() of x86 and numa_parse_early_param() of arm64.
+bool NumaIsOff() {
+  std::string value;
+  bool off = false;
+  for (int i = 0; CmdlineParam("numa", i, &value); ++i)
+    off |= value.compare(0, 3, "off") == 0;
+  return off;
+}
+
 void RunLateInitcalls() {
   LuoLateInit();
   if (!Config().has_luo_hugetlb) return;
@@ -116,6 +125,7 @@ bool BootKernel(const KernelConfig& config, const Handover& handover,
                 const std::vector<uint64_t>& tree_frames) {
   // Static data is what the loader puts there.
   g_config = config;
+  M().SetNuma(!NumaIsOff());
   MmReset();
   HugetlbReset();
   KhoReset();

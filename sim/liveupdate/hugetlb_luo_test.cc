@@ -20,10 +20,12 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
+#include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
+#include "sim/mm/offline.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/vfs.h"
 
@@ -1206,6 +1208,58 @@ TEST_F(ImportTest, FinishAfterFailureOfRetrieve) {
   }
 }
 
+// Memory with pages that come in it cannot be taken away: not before somebody
+// has asked for them, nor when that failed half-way. Then it can.
+TEST_F(ImportTest, MemoryGoesOfflineWhenItIsRetrieved) {
+  bool fired = true;
+  int aside = 0;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 200);
+    Up();
+    struct file* session = Session();
+    // So far up that the page cache has to grow when the page is there.
+    struct file* file = MakeFile(71, {});
+    EXPECT_EQ(Call("p0",
+                   [file] {
+                     SetTaskBind(CurrentActor(), 1);
+                     return Fill(file, 70);
+                   }),
+              0);
+    EXPECT_EQ(PreserveFd(session, 1, file), 0);
+    const uint64_t pfn = folio_pfn(PageAt(file, 70));
+    auto offline = [&] {
+      return Call("admin", [pfn] { return MemoryBlockOffline(pfn); });
+    };
+    EXPECT_EQ(offline(), -EINTR);
+    EXPECT_EQ(folio_pfn(PageAt(file, 70)), pfn);
+    NextKernel();
+    session_ = Incoming();
+    EXPECT_EQ(offline(), -EBUSY);
+
+    machine_.set_fault_plan({FailKind::kAny, nth});
+    int err = RetrieveFd(session_, 1, &file);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_EQ(err, -EAGAIN);
+      aside += folio_test_hugetlb(pfn_folio(pfn));
+      EXPECT_EQ(offline(), -EBUSY);
+      ASSERT_EQ(RetrieveFd(session_, 1, &file), 0);
+    }
+    files_.push_back(file);
+    EXPECT_EQ(folio_pfn(PageAt(file, 70)), pfn);
+    EXPECT_EQ(offline(), 0);
+    EXPECT_NE(folio_pfn(PageAt(file, 70)), pfn);
+    EXPECT_EQ(folio_nid(PageAt(file, 70)), 0);
+    FinishAll(0);
+    for (struct file* each : files_) fput(each);
+    files_.clear();
+    ExpectNothingLeft();
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+  EXPECT_GT(aside, 0);
+}
+
 TEST_F(ImportTest, FailuresOfBoot) {
   int late = 0;
   for (int boot = kVital + 1; Cross(boot); ++boot) {
@@ -1300,6 +1354,46 @@ TEST_F(ImportTest, FailureOfSealsClosesTheFile) {
   EXPECT_TRUE(!Retrieve(1, {}));
   FinishAll(0);
   Close();
+}
+
+// Counts that only add up if what is beyond 64 bits is dropped are of one file,
+// and only that one is refused.
+TEST_F(ImportTest, CountsThatGoRound) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(2, {0});
+  EXPECT_EQ(Call("p0",
+                 [file] {
+                   SetTaskBind(CurrentActor(), 1);
+                   return Fill(file, 1);
+                 }),
+            0);
+  ASSERT_EQ(PreserveFd(session, 1, MakeFile(1, {0})), 0);
+  ASSERT_EQ(PreserveFd(session, 2, file), 0);
+  SetBootObserver([this](std::string_view stage) {
+    if (stage != "kexec") return;
+    const uint64_t record = ReadFileRecords().at(0);  // of the last one
+    hugetlb_luo_file_ser ser;
+    hugetlb_luo_count_ser counts[2];
+    char* at = machine_.memory().base() + record;
+    std::memcpy(&ser, at, sizeof(ser));
+    std::memcpy(counts, at + sizeof(ser), sizeof(counts));
+    ASSERT_EQ(ser.nr_counts, 2u);
+    for (hugetlb_luo_count_ser& count : counts)
+      count.nr = count.nr + (uint64_t{1} << 63);
+    std::memcpy(at + sizeof(ser), counts, sizeof(counts));
+    ser.csum = RecordChecksum(record, offsetof(hugetlb_luo_file_ser, csum),
+                              sizeof(ser) + sizeof(counts));
+    std::memcpy(at, &ser, sizeof(ser));
+  });
+  KexecKernel();
+  SetBootObserver(nullptr);
+  ASSERT_EQ(LuoOpen(), 0);
+  session_ = Incoming();
+  EXPECT_EQ(RetrieveFd(session_, 2, &file), -EINVAL);
+  EXPECT_TRUE(!Retrieve(1, {}));
+  FinishAll(0);
+  for (struct file* each : files_) fput(each);
 }
 
 // A page that KHO does not give back is out of the pool for good.

@@ -30,6 +30,7 @@ Geometry Small(int nodes) {
   g.pageblock_order = 4;      // 64 KiB
   g.huge_orders = {2, 4, 6};  // 16 KiB, 64 KiB, 256 KiB
   g.hpage_order = 4;
+  g.memory_block = 128 * kKiB;
   g.kho_ext_block = 256 * kKiB;
   // One largest buddy block each, the smallest that the alignment allows.
   // Early in a handover boot, lowmem and global hold the tables by which
@@ -65,6 +66,7 @@ Geometry X86(int nodes) {
   g.pageblock_order = 9;
   g.huge_orders = {9, 18};  // 2 MiB, 1 GiB
   g.hpage_order = 9;
+  g.memory_block = 128 * kMiB;
   g.kho_ext_block = kGiB;
   g.scratch_lowmem = 32 * kMiB;
   g.scratch_global = 32 * kMiB;
@@ -88,6 +90,7 @@ Geometry Arm64(int nodes) {
   g.pageblock_order = 9;
   g.huge_orders = {4, 9, 13, 18};  // 64 KiB, 2 MiB, 32 MiB, 1 GiB
   g.hpage_order = 9;
+  g.memory_block = 128 * kMiB;
   g.kho_ext_block = kGiB;
   g.scratch_lowmem = 32 * kMiB;
   g.scratch_global = 32 * kMiB;

@@ -59,7 +59,12 @@ Machine& M() {
 bool HaveMachine() { return current != nullptr; }
 
 Machine::Machine(const Geometry& geometry, uint64_t seed)
-    : geometry_(geometry), memory_(geometry_), digest_(Mix(0, seed)) {
+    : geometry_(geometry),
+      one_node_(geometry),
+      memory_(geometry_),
+      digest_(Mix(0, seed)) {
+  one_node_.nodes = 1;
+  for (NodeSpan& span : one_node_.spans) span.nid = 0;
   CatchCrashes();
   current = this;
   sim_direct_map = memory_.base();
@@ -75,6 +80,11 @@ Machine::~Machine() {
   current = nullptr;
   sim_direct_map = nullptr;
   sim_phys_end = 0;
+}
+
+void Machine::SetNuma(bool on) {
+  numa_ = on;
+  memory_.HideNodes(!on);
 }
 
 void Machine::DigestAdd(uint64_t word) { digest_ = Mix(digest_, word); }

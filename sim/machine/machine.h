@@ -47,10 +47,13 @@ class PhysicalMemory {
   uint64_t end_pfn() const { return end_pfn_; }
   char* base() const { return base_; }  // direct map: byte of phys 0
   bool Exists(uint64_t pfn) const { return NodeOf(pfn) >= 0; }
-  // -1: there is no such frame.
-  int NodeOf(uint64_t pfn) const {
+  // -1: there is no such frame. As the running kernel sees it, or as it is.
+  int NodeOf(uint64_t pfn) const { return RealNodeOf(pfn) >> hide_nodes_; }
+  int RealNodeOf(uint64_t pfn) const {
     return pfn < end_pfn_ ? nid_[pfn >> nid_shift_] : -1;
   }
+  // All memory is on one node.
+  void HideNodes(bool hide) { hide_nodes_ = hide ? 7 : 0; }
 
   // Whoever may write the frame's bytes says so first; only such frames are
   // overwritten with kPoison by a kexec and zeroed by Zero().
@@ -84,6 +87,8 @@ class PhysicalMemory {
   uint64_t end_pfn_;
   const int8_t* nid_;  // by pfn >> nid_shift_
   unsigned nid_shift_;
+  // Makes 0 of any node, and leaves -1.
+  unsigned hide_nodes_ = 0;
   uint64_t* dirty_;     // bit per frame
   uint64_t* poisoned_;  // bit per frame: dirty, and holds nothing but kPoison
   uint64_t* summary_;   // bit per word of dirty_
@@ -96,7 +101,10 @@ class Machine {
   Machine(const Machine&) = delete;
   Machine& operator=(const Machine&) = delete;
 
-  const Geometry& geometry() const { return geometry_; }
+  // As the running kernel sees it.
+  const Geometry& geometry() const { return numa_ ? geometry_ : one_node_; }
+  // A kernel boots, with numa=off or without.
+  void SetNuma(bool on);
   PhysicalMemory& memory() { return memory_; }
 
   // --- Trace and digest. Everything that happens is added to the digest;
@@ -141,6 +149,8 @@ class Machine {
   void NoteCall(FailKind kind, const char* what);
 
   Geometry geometry_;
+  Geometry one_node_;  // the same without nodes
+  bool numa_ = true;
   PhysicalMemory memory_;
   uint64_t digest_;
   bool tracing_ = false;

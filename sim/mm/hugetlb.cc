@@ -427,7 +427,8 @@ int dissolve_free_hugetlb_folios(unsigned long start_pfn,
     if (huge_page_order(h) < order) order = huge_page_order(h);
   }
   for (unsigned long pfn = start_pfn; pfn < end_pfn; pfn += 1UL << order) {
-    const int ret = dissolve_free_hugetlb_folio(pfn_folio(pfn));
+    const int ret = dissolve_free_hugetlb_folio(
+        reinterpret_cast<struct folio*>(sim::CompoundHead(pfn)));
     if (ret) return ret;
   }
   return 0;

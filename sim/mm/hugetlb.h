@@ -6,7 +6,7 @@
 //
 // Left out of this HugeTLB throughout: vmemmap optimisation, cgroups and
 // memory cgroups (no charge is ever made), userfaultfd, sharing of page
-// tables, hugetlb_cma, demotion, hardware poison lists.
+// tables, hugetlb_cma, hardware poison lists.
 
 #include <sim/kernel_api.h>
 
@@ -88,6 +88,9 @@ void SubpoolUnuse(struct hugepage_subpool* spool, long nr);
 // --- hugetlb_resize.cc
 // mm/hugetlb.c:__nr_hugepages_store_common(); nid -1 is the global file.
 int SetMaxHugePages(struct hstate* h, unsigned long count, int nid);
+
+// --- hugetlb_demote.cc
+void HugetlbSetDemoteOrder(struct hstate* h);
 
 // --- hugetlb_fault.cc
 // __unmap_hugepage_range(); i_mmap_rwsem is held for writing.

@@ -194,6 +194,7 @@ void InitHstates() {
       // HOOK(mm/hugetlb.c, hugetlb_init_hstates): hugetlb_luo_boot_end
       hugetlb_luo_boot_end(h);
     }
+    HugetlbSetDemoteOrder(h);
   }
 }
 

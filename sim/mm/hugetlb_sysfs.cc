@@ -4,14 +4,11 @@
 #include "sim/mm/hugetlb.h"
 
 namespace sim {
-namespace {
 
 bool NodeHasFiles(int nid) {
   return nid == NUMA_NO_NODE ||
          (nid >= 0 && nid < MAX_NUMNODES && node_state(nid, N_MEMORY));
 }
-
-}  // namespace
 
 // Follows nr_hugepages_store().
 int NrHugepagesStore(uint64_t page_size, uint64_t count, int nid) {

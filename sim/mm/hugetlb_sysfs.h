@@ -15,6 +15,10 @@ namespace sim {
 // nr_hugepages; nid -1 is the global file.
 int NrHugepagesStore(uint64_t page_size, uint64_t count, int nid);
 int NrOvercommitStore(uint64_t page_size, uint64_t count);
+// demote; -ENOENT for the smallest size, too. hugetlb_demote.cc
+int NrDemoteStore(uint64_t page_size, uint64_t count, int nid);
+// Whether there is such a directory of the node.
+bool NodeHasFiles(int nid);
 
 struct HugepageCounters {
   uint64_t nr = 0;

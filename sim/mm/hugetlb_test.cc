@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sim/mm/hugetlb.h"
 
+#include "sim/mm/filemap.h"
 #include "sim/mm/hugetlb_test_kernel.h"
+#include "sim/mm/offline.h"
+#include "sim/mm/pin.h"
 
 namespace sim {
 namespace {
@@ -240,6 +243,171 @@ TEST_F(HugetlbPoolTest, FreePageIsReplacedOrDissolved) {
     EXPECT_EQ(h->max_huge_pages, 1u);
   });
   CheckPools();
+}
+
+class DemotionTest : public HugetlbPoolTest {
+ protected:
+  int Demote(uint64_t size, uint64_t count, int nid = -1) {
+    const int ret =
+        Call<int>([=] { return NrDemoteStore(size, count, nid); }, "admin");
+    CheckPools();
+    return ret;
+  }
+};
+
+TEST_F(DemotionTest, FreePagesBecomeSmallerOnes) {
+  BootKernel("hugepages=2 hugepagesz=256K hugepages=0:1,1:2");
+  const uint64_t free_pages = FreePages();
+  EXPECT_EQ(Demote(k256K, 1, 1), 0);
+  EXPECT_EQ(Counters(k256K, 0).nr, 1u);
+  EXPECT_EQ(Counters(k256K, 1).nr, 1u);
+  EXPECT_EQ(Counters(k256K).max, 2u);
+  EXPECT_EQ(Counters(k64K, 0).free, 1u);
+  EXPECT_EQ(Counters(k64K, 1).free, 5u);
+  EXPECT_EQ(Counters(k64K).max, 6u);
+  // All that there are, on any node; then there is none.
+  EXPECT_EQ(Demote(k256K, 9), 0);
+  EXPECT_EQ(Demote(k256K, 1), 0);
+  EXPECT_EQ(Counters(k256K).nr, 0u);
+  EXPECT_EQ(Counters(k64K).free, 14u);
+  EXPECT_EQ(Demote(k64K, 1, 0), 0);
+  EXPECT_EQ(Counters(k16K, 0).free, 4u);
+  EXPECT_EQ(FreePages(), free_pages);
+  // The pieces are pages like any others.
+  Run("p0", [&] {
+    struct file* file = MemfdCreate(HugeFlag(k16K));
+    EXPECT_EQ(VfsFallocate(file, 0, 0, 4 * k16K), 0);
+    fput(file);
+  });
+  for (uint64_t size : {k16K, k64K}) EXPECT_EQ(Nr(size, 0), 0);
+  EXPECT_EQ(FreePages(), free_pages + (2 * k64K + 3 * k256K) / PAGE_SIZE);
+
+  EXPECT_EQ(Demote(k16K, 1), -ENOENT);
+  EXPECT_EQ(Demote(k256K, 1, 5), -ENOENT);
+}
+
+// demote_store() looks whether any page is not reserved, and forgets how many.
+TEST_F(DemotionTest, ReservedPagesAreTakenAlong) {
+  BootKernel("hugepagesz=64K hugepages=3");
+  struct mm_struct* mm = Call<struct mm_struct*>([] { return MmAlloc(); });
+  struct file* file =
+      Call<struct file*>([] { return MemfdCreate(HugeFlag(k64K)); });
+  Call<Mapping*>([&] { return Mmap(mm, file, 0, 2, kMapWrite); });
+  EXPECT_EQ(Demote(k64K, 4), -EBUSY);
+  EXPECT_TRUE(HugetlbReserveIsOff());
+  EXPECT_EQ(Counters(k64K).free, 0u);
+  EXPECT_EQ(Counters(k64K).resv, 2u);
+  EXPECT_EQ(Counters(k16K).free, 12u);
+  Run("p0", [&] {
+    MmExit(mm);
+    fput(file);
+  });
+  // Where all are reserved, none is taken.
+  BootKernel("hugepagesz=64K hugepages=2");
+  mm = Call<struct mm_struct*>([] { return MmAlloc(); });
+  file = Call<struct file*>([] { return MemfdCreate(HugeFlag(k64K)); });
+  Call<Mapping*>([&] { return Mmap(mm, file, 0, 2, kMapWrite); });
+  EXPECT_EQ(Demote(k64K, 1), 0);
+  EXPECT_EQ(Counters(k64K).free, 2u);
+  EXPECT_FALSE(HugetlbReserveIsOff());
+  Run("p0", [&] {
+    MmExit(mm);
+    fput(file);
+  });
+}
+
+class OfflineTest : public HugetlbPoolTest {
+ protected:
+  static constexpr uint64_t kBlock = 32;  // frames that go offline together
+
+  int Offline(uint64_t pfn) {
+    const int ret = Call<int>([=] { return MemoryBlockOffline(pfn); }, "admin");
+    CheckPools();
+    EXPECT_TRUE(VerifyOneOwner());
+    return ret;
+  }
+  // A file of 16K pages, all in memory that nobody else uses.
+  struct file* MakeFile(int pages) {
+    return Call<struct file*>([=] {
+      struct file* f = MemfdCreate(HugeFlag(k16K));
+      SetTaskBind(CurrentActor(), 1);
+      EXPECT_EQ(VfsFallocate(f, 0, 0, pages * static_cast<loff_t>(k16K)), 0);
+      SetTaskBind(CurrentActor(), -1);
+      return f;
+    });
+  }
+  static struct folio* PageAt(struct file* file, pgoff_t index) {
+    struct folio* folio = filemap_get_folio(file->f_mapping, index << 2);
+    EXPECT_FALSE(IS_ERR(folio));
+    folio_put(folio);
+    return folio;
+  }
+  static uint64_t BlockOf(const struct folio* folio) {
+    return folio_pfn(folio) / kBlock;
+  }
+};
+
+TEST_F(OfflineTest, PagesInUseMoveFreeOnesAreDissolved) {
+  BootKernel("hugepagesz=16K hugepages=0:2,1:8");
+  struct file* file = MakeFile(3);
+  const uint64_t block = BlockOf(PageAt(file, 1));
+  const uint64_t free_pages = FreePages();
+  EXPECT_EQ(Offline(block * kBlock), 0);
+  for (pgoff_t i : {0, 1, 2}) {
+    EXPECT_NE(BlockOf(PageAt(file, i)), block);
+    EXPECT_EQ(folio_nid(PageAt(file, i)), 0);
+  }
+  // Two of them took free pages, one a fresh page; of the node's own none are
+  // left, which all lay in the block.
+  EXPECT_EQ(Counters(k16K, 0).nr, 3u);
+  EXPECT_EQ(Counters(k16K, 0).free, 0u);
+  EXPECT_EQ(Counters(k16K, 1).nr, 0u);
+  EXPECT_EQ(Counters(k16K).max, 3u);
+  EXPECT_EQ(FreePages(), free_pages + 7 * 4);
+  // It is memory like any other again.
+  EXPECT_EQ(Nr(k16K, 8, 1), 0);
+  Run("p0", [&] { fput(file); });
+  CheckIdle();
+}
+
+TEST_F(OfflineTest, PinnedPagesAreWaitedFor) {
+  BootKernel("hugepagesz=16K hugepages=0:4,1:4");
+  struct file* file = MakeFile(2);
+  struct folio* folio = PageAt(file, 1);
+  Run("p0", [&] { PinFolio(folio, 1); });
+  EXPECT_EQ(Offline(folio_pfn(folio)), -EINTR);
+  EXPECT_EQ(PageAt(file, 1), folio);
+  EXPECT_NE(BlockOf(PageAt(file, 0)), BlockOf(folio));
+  Run("p0", [&] { unpin_folio(folio); });
+  EXPECT_EQ(Offline(folio_pfn(folio)), 0);
+  EXPECT_NE(PageAt(file, 1), folio);
+  Run("p0", [&] { fput(file); });
+}
+
+TEST_F(OfflineTest, WhatCannotMoveIsRefused) {
+  BootKernel("hugepagesz=16K hugepages=0:2,1:4");
+  // The kernel's own memory; a hole in the memory map.
+  struct folio* own =
+      Call<struct folio*>([] { return folio_alloc(GFP_KERNEL, 0); }, "admin");
+  EXPECT_EQ(Offline(folio_pfn(own)), -EBUSY);
+  Run("admin", [&] { folio_put(own); });
+  EXPECT_EQ(Offline(0), -EINVAL);
+  // A free page that is reserved.
+  struct mm_struct* mm = Call<struct mm_struct*>([] { return MmAlloc(); });
+  struct file* file =
+      Call<struct file*>([] { return MemfdCreate(HugeFlag(k16K)); });
+  Call<Mapping*>([&] { return Mmap(mm, file, 0, 6, kMapWrite); });
+  const struct hstate* h = size_to_hstate(k16K);
+  const uint64_t pfn =
+      folio_pfn(list_first_entry(&h->hugepage_freelists[1], struct folio, lru));
+  EXPECT_EQ(Offline(pfn), -EBUSY);
+  EXPECT_EQ(Counters(k16K).free, 6u);
+  Run("p0", [&] {
+    MmExit(mm);
+    fput(file);
+  });
+  EXPECT_EQ(Offline(pfn), 0);
+  EXPECT_LT(Counters(k16K).nr, 6u);
 }
 
 }  // namespace

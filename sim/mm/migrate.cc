@@ -18,17 +18,18 @@ constexpr int kMaxTries = 10;  // NR_MAX_MIGRATE_PAGES_RETRY
 
 // alloc_migration_target()
 struct folio* AllocTarget(struct folio* old, int nid, gfp_t gfp,
-                          enum migrate_reason reason) {
+                          enum migrate_reason reason, nodemask_t* nodes) {
   if (nid == NUMA_NO_NODE) nid = folio_nid(old);
   if (folio_test_hugetlb(old)) {
     struct hstate* h = folio_hstate(old);
     // htlb_modify_alloc_mask(), htlb_allow_alloc_fallback()
     gfp = htlb_alloc_mask(h) | (gfp & (__GFP_THISNODE | __GFP_NOWARN));
-    return alloc_hugetlb_folio_nodemask(h, nid, nullptr, gfp,
-                                        reason == MR_SYSCALL);
+    return alloc_hugetlb_folio_nodemask(
+        h, nid, nodes, gfp,
+        reason == MR_SYSCALL || reason == MR_MEMORY_HOTPLUG);
   }
   return reinterpret_cast<struct folio*>(
-      sim_alloc_pages_node(nid, gfp, folio_order(old), nullptr));
+      sim_alloc_pages_node(nid, gfp, folio_order(old), nodes));
 }
 
 // folio_mc_copy(): bytes, and which frames have any.
@@ -93,12 +94,12 @@ void Putback(struct folio* folio) {
 // unmap_and_move_hugetlb_folio(), and its like for small folios. -EAGAIN:
 // worth another try. On success the old folio is off its list.
 int UnmapAndMove(struct folio* old, int nid, gfp_t gfp, bool force,
-                 enum migrate_reason reason) {
+                 enum migrate_reason reason, nodemask_t* nodes) {
   if (folio_ref_count(old) == 1) {
     Putback(old);  // freed meanwhile
     return 0;
   }
-  struct folio* target = AllocTarget(old, nid, gfp, reason);
+  struct folio* target = AllocTarget(old, nid, gfp, reason, nodes);
   if (target == nullptr) return -ENOMEM;
   int ret = -EAGAIN;
   if (!folio_trylock(old)) {
@@ -151,7 +152,7 @@ void PutbackFolios(struct list_head* list) {
 }
 
 int MigrateFolios(struct list_head* list, int nid, gfp_t gfp,
-                  enum migrate_reason reason) {
+                  enum migrate_reason reason, nodemask_t* nodes) {
   LIST_HEAD(failed);
   int nr_failed = 0;
   for (int pass = 0; pass < kMaxTries && !list_empty(list); ++pass) {
@@ -159,7 +160,7 @@ int MigrateFolios(struct list_head* list, int nid, gfp_t gfp,
     while (!list_empty(list)) {
       struct folio* folio = list_first_entry(list, struct folio, lru);
       MightSleep("migrate_pages");
-      const int ret = UnmapAndMove(folio, nid, gfp, pass > 2, reason);
+      const int ret = UnmapAndMove(folio, nid, gfp, pass > 2, reason, nodes);
       if (ret == 0) continue;
       if (ret == -ENOMEM) {
         list_splice_init(&again, list);

@@ -14,9 +14,9 @@ bool IsolateFolio(struct folio* folio, struct list_head* list);
 void PutbackFolios(struct list_head* list);
 // migrate_pages(), synchronous: moves each isolated folio of the list and
 // frees the old one. Returns the number that stay on the list, or -ENOMEM.
-// nid NUMA_NO_NODE: the node each of them lies on.
+// nid NUMA_NO_NODE: the node each of them lies on. `nodes`: none but these.
 int MigrateFolios(struct list_head* list, int nid, gfp_t gfp,
-                  enum migrate_reason reason);
+                  enum migrate_reason reason, nodemask_t* nodes = nullptr);
 
 }  // namespace sim
 

@@ -11,6 +11,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/hugetlb_sysfs.h"
+#include "sim/mm/offline.h"
 #include "sim/mm/owners.h"
 #include "sim/user/user_space.h"
 
@@ -40,6 +41,22 @@ CallResult UserSpace::SetNr(uint64_t page_size, int64_t count, int node) {
 
 CallResult UserSpace::SetOvercommit(uint64_t page_size, int64_t count) {
   return Done(NrOvercommitStore(page_size, static_cast<uint64_t>(count)));
+}
+
+CallResult UserSpace::Demote(uint64_t page_size, int64_t count, int node) {
+  return Done(NrDemoteStore(page_size, static_cast<uint64_t>(count), node));
+}
+
+CallResult UserSpace::Offline(int name, int64_t page) {
+  struct file* file = FileOf(name);
+  if (file == nullptr) return Done(-EBADF);
+  if (!is_file_hugepages(file)) return Done(-ENOENT);
+  struct folio* folio = filemap_get_folio(
+      file->f_mapping, static_cast<pgoff_t>(page) << hstate_file(file)->order);
+  if (IS_ERR(folio)) return Done(-ENOENT);
+  const uint64_t pfn = folio_pfn(folio);
+  folio_put(folio);
+  return Done(MemoryBlockOffline(pfn));
 }
 
 CallResult UserSpace::OpenDevice() {

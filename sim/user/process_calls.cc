@@ -246,7 +246,7 @@ CallResult UserSpace::Read(int process, int mapping, int64_t page,
 
 // set_mempolicy(MPOL_BIND or MPOL_DEFAULT).
 CallResult UserSpace::Bind(int node) {
-  if (node >= nodes_) return Done(-EINVAL);
+  if (node >= M().geometry().nodes) return Done(-EINVAL);
   SetTaskBind(CurrentActor(), node);
   return Done(0);
 }

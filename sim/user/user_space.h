@@ -57,7 +57,7 @@ class UserSpace {
   static constexpr int kNames = 256;
   static constexpr int kProcesses = 8;
 
-  explicit UserSpace(int nodes) : nodes_(nodes) {}
+  UserSpace() = default;
   UserSpace(const UserSpace&) = delete;
   UserSpace& operator=(const UserSpace&) = delete;
 
@@ -89,6 +89,9 @@ class UserSpace {
   // --- The administrator.
   CallResult SetNr(uint64_t page_size, int64_t count, int node);
   CallResult SetOvercommit(uint64_t page_size, int64_t count);
+  CallResult Demote(uint64_t page_size, int64_t count, int node);
+  // The memory block of a file's huge page; -ENOENT: there is no such page.
+  CallResult Offline(int name, int64_t page);
 
   // --- The live update agent.
   CallResult OpenDevice();
@@ -149,7 +152,6 @@ class UserSpace {
   CallResult InstallSession(int name, struct file* file, bool incoming);
   bool StillThere(Device* device);
 
-  int nodes_;
   std::array<struct file*, kNames> files_{};
   std::array<Session, kNames> sessions_{};
   std::array<Process, kProcesses> processes_{};

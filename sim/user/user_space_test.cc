@@ -16,7 +16,7 @@ namespace {
 
 class UserSpaceTest : public ::testing::Test {
  protected:
-  UserSpaceTest() : machine_(MakeGeometry("small", 2).value(), 1), user_(2) {
+  UserSpaceTest() : machine_(MakeGeometry("small", 2).value(), 1) {
     KernelConfig config;
     config.cmdline = "kho=on liveupdate=on hugepages=4";
     EXPECT_TRUE(Boot(config));

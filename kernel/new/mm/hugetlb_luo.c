@@ -80,9 +80,13 @@
  * The pages of files that passed are counted into the pools there and then, as
  * pages in use: they show as such before anybody asks for the files, and resizing
  * a pool meanwhile takes them into account. Those in excess of what the command
- * line asks for are surplus pages. What does not pass is left alone. It may
- * still be the target of a device, so that memory stays reserved, is reported,
- * and no further live update is possible since it would hand it out.
+ * line asks for are surplus pages, on each node if it is about nodes. What that
+ * comes to is in the log. A page counts on the node that it lies on, which need
+ * not have the number that it had in the previous kernel.
+ *
+ * What does not pass is left alone. It may still be the target of a device, so
+ * that memory stays reserved, is reported, and no further live update is possible
+ * since it would hand it out.
  *
  * When the pools are filled, what the files have reserved is reserved there,
  * before anybody else can take the pages. The pools are not made larger for it.
@@ -202,14 +206,16 @@ DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
 
 /*
  * struct hugetlb_luo_in_file - a file that comes from the previous kernel
- * @ser:      Its record.
- * @h:        Its page size.
- * @err:      Why it was refused, or 0.
- * @promised: What the file has reserved is reserved in its pool.
- * @restored: Number of pages, counted by ascending index, that KHO has given
- *            back and that are on @folios. More than zero only after a retrieval
- *            that failed half-way.
- * @folios:   These pages.
+ * @ser:        Its record.
+ * @h:          Its page size.
+ * @err:        Why it was refused, or 0.
+ * @promised:   What the file has reserved is reserved in its pool.
+ * @restored:   Number of pages, counted by ascending index, that KHO has given
+ *              back and that are on @folios. More than zero only after a
+ *              retrieval that failed half-way.
+ * @folios:     These pages.
+ * @node_pages: Where its pages lie. The record has the previous kernel's nodes,
+ *              which may be others.
  */
 struct hugetlb_luo_in_file {
 	struct hugetlb_luo_file_ser *ser;
@@ -218,6 +224,7 @@ struct hugetlb_luo_in_file {
 	bool promised;
 	u64 restored;
 	struct list_head folios;
+	u64 node_pages[];
 };
 
 /* What comes from the previous kernel. */
@@ -1313,7 +1320,7 @@ static bool hugetlb_luo_page_held(u64 phys)
 	return IS_ALIGNED(phys, PAGE_SIZE) && kho_folio_preserved(phys, 0);
 }
 
-/* Pages of @ser on @nid, by its own account. */
+/* Pages of @ser on the previous kernel's node @nid, by its own account. */
 static u64 hugetlb_luo_file_count(const struct hugetlb_luo_file_ser *ser,
 				  unsigned int nid)
 {
@@ -1327,12 +1334,11 @@ static u64 hugetlb_luo_file_count(const struct hugetlb_luo_file_ser *ser,
 }
 
 /*
- * Check the pages of one run. KHO has to hold each of them as a page of this
- * size, and each has to be on a node that the file's record has a count for.
+ * Check the pages of one run, and count them. KHO has to hold each of them as a
+ * page of this size.
  */
-static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
-				 const struct hugetlb_luo_run_ser *run,
-				 u64 *node_pages)
+static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
+				 const struct hugetlb_luo_run_ser *run)
 {
 	u32 n;
 
@@ -1344,7 +1350,7 @@ static int hugetlb_luo_check_run(const struct hugetlb_luo_in_file *in,
 			return -ENXIO;
 		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
 			return -ENXIO;
-		node_pages[page_to_nid(pfn_to_page(pfn))]++;
+		in->node_pages[page_to_nid(pfn_to_page(pfn))]++;
 		cond_resched();
 	}
 
@@ -1415,8 +1421,7 @@ static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
 	return 0;
 }
 
-static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
-				  u64 *node_pages)
+static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
 	u64 end_index = hugetlb_luo_end_index(in->h, ser->size);
@@ -1444,7 +1449,7 @@ static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 			return -EINVAL;
 		next_index = (u64)run->index + run->nr;
 
-		err = hugetlb_luo_check_run(in, run, node_pages);
+		err = hugetlb_luo_check_run(in, run);
 		if (err)
 			return err;
 	}
@@ -1452,19 +1457,33 @@ static int hugetlb_luo_check_runs(const struct hugetlb_luo_in_file *in,
 	return 0;
 }
 
+/* Do the counts by node add up to all pages, each node's being there once? */
+static bool hugetlb_luo_counts_add_up(const struct hugetlb_luo_file_ser *ser)
+{
+	u64 left = ser->nr_pages;
+	unsigned int i;
+
+	for (i = 0; i < ser->nr_counts; i++) {
+		const struct hugetlb_luo_count_ser *count = &ser->counts[i];
+
+		if (count->order != ser->order || count->nr > left ||
+		    (i && count->nid <= count[-1].nid))
+			return false;
+		left -= count->nr;
+	}
+
+	return !left;
+}
+
 /*
  * Check one file by itself.
  *
  * Return: 0, -EOPNOTSUPP if this kernel does not have the page size, -ENXIO if
- * KHO does not hold some page, -EINVAL if the record makes no sense, -ENOMEM if
- * there was no memory to find out.
+ * KHO does not hold some page, -EINVAL if the record makes no sense.
  */
 static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
-	u64 *node_pages;
-	unsigned int i;
-	int err;
 
 	if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS ||
 	    ser->csum != hugetlb_luo_file_csum(ser))
@@ -1485,22 +1504,10 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 	if (ser->nr_pages > max_pfn >> ser->order)
 		return -EINVAL;
 
-	node_pages = kcalloc(nr_node_ids, sizeof(*node_pages), GFP_KERNEL);
-	if (!node_pages)
-		return -ENOMEM;
+	if (!hugetlb_luo_counts_add_up(ser))
+		return -EINVAL;
 
-	err = hugetlb_luo_check_runs(in, node_pages);
-	for (i = 0; !err && i < ser->nr_counts; i++)
-		if (ser->counts[i].order != ser->order ||
-		    ser->counts[i].nid >= nr_node_ids ||
-		    (i && ser->counts[i].nid <= ser->counts[i - 1].nid))
-			err = -EINVAL;
-	for (i = 0; !err && i < nr_node_ids; i++)
-		if (hugetlb_luo_file_count(ser, i) != node_pages[i])
-			err = -EINVAL;
-
-	kfree(node_pages);
-	return err;
+	return hugetlb_luo_check_runs(in);
 }
 
 /* A run as memory, to find out whether any memory is claimed twice. */
@@ -1571,7 +1578,7 @@ static int hugetlb_luo_check_overlap(void)
 	return 0;
 }
 
-/* Pages of @order on @nid that were announced. */
+/* Pages of @order that were announced on the previous kernel's node @nid. */
 static u64 hugetlb_luo_announced(unsigned int order, unsigned int nid)
 {
 	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
@@ -1585,8 +1592,8 @@ static u64 hugetlb_luo_announced(unsigned int order, unsigned int nid)
 	return nr;
 }
 
-/* Pages of @order on @nid of those files that can be claimed. */
-static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
+/* Those of them that belong to files which can be claimed. */
+static u64 hugetlb_luo_recorded(unsigned int order, unsigned int nid)
 {
 	struct hugetlb_luo_in_file *in;
 	unsigned long index;
@@ -1595,6 +1602,38 @@ static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
 	xa_for_each(&hugetlb_luo_in.files, index, in)
 		if (!in->err && in->ser->order == order)
 			nr += hugetlb_luo_file_count(in->ser, nid);
+
+	return nr;
+}
+
+/* Pages of @order of these files that lie on @nid. */
+static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	u64 nr = 0;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err && in->ser->order == order)
+			nr += in->node_pages[nid];
+
+	return nr;
+}
+
+/*
+ * Pages of @order that are to be expected on @nid, while there is nothing to go
+ * by but the announcement. Those of a node that this kernel lacks are somewhere.
+ */
+static u64 hugetlb_luo_expected(unsigned int order, unsigned int nid)
+{
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	u64 nr = hugetlb_luo_announced(order, nid);
+	u32 i;
+
+	for (i = 0; root && nid == first_online_node && i < root->nr_counts; i++)
+		if (root->counts[i].order == order &&
+		    !node_online(root->counts[i].nid))
+			nr += root->counts[i].nr;
 
 	return nr;
 }
@@ -1626,7 +1665,7 @@ static bool hugetlb_luo_counts_hold(void)
 				return false;
 
 	for (i = 0; i < root->nr_counts; i++)
-		if (hugetlb_luo_claimable(root->counts[i].order, root->counts[i].nid) >
+		if (hugetlb_luo_recorded(root->counts[i].order, root->counts[i].nid) >
 		    hugetlb_luo_announced(root->counts[i].order, root->counts[i].nid))
 			return false;
 
@@ -1654,7 +1693,7 @@ static void hugetlb_luo_check_counts(void)
 		u64 lost;
 
 		lost = hugetlb_luo_announced(order, nid) -
-			hugetlb_luo_claimable(order, nid);
+			hugetlb_luo_recorded(order, nid);
 		if (!lost)
 			continue;
 		hugetlb_luo_in.quarantine = true;
@@ -1694,7 +1733,7 @@ static int hugetlb_luo_find_files(void)
 		    ser->version != HUGETLB_LUO_VERSION)
 			break;
 
-		in = kzalloc_obj(*in);
+		in = kzalloc_flex(*in, node_pages, nr_node_ids);
 		if (!in)
 			return -ENOMEM;
 
@@ -1711,9 +1750,6 @@ static int hugetlb_luo_find_files(void)
 		}
 
 		in->err = hugetlb_luo_check_file(in);
-		if (in->err == -ENOMEM)
-			return -ENOMEM;
-
 		phys = ser->next;
 	}
 
@@ -1800,7 +1836,7 @@ static unsigned long hugetlb_luo_coming(struct hstate *h, unsigned int nid)
 	if (hugetlb_luo_in.imported)
 		return hugetlb_luo_claimable(huge_page_order(h), nid);
 
-	return hugetlb_luo_announced(huge_page_order(h), nid);
+	return hugetlb_luo_expected(huge_page_order(h), nid);
 }
 
 /*
@@ -1863,6 +1899,19 @@ static void __init hugetlb_luo_spread(struct hstate *h, unsigned long nr,
 			sum--;
 		}
 	}
+}
+
+/* Count @nr pages more on @nid, @surplus of which are surplus. */
+static void hugetlb_luo_count(struct hstate *h, int nid, unsigned long nr,
+			      unsigned long surplus)
+{
+	spin_lock_irq(&hugetlb_lock);
+	h->nr_huge_pages += nr;
+	h->nr_huge_pages_node[nid] += nr;
+	h->surplus_huge_pages += surplus;
+	h->surplus_huge_pages_node[nid] += surplus;
+	h->max_huge_pages += nr - surplus;
+	spin_unlock_irq(&hugetlb_lock);
 }
 
 /**
@@ -1932,6 +1981,36 @@ bool __init hugetlb_luo_boot_more(struct hstate *h)
 	return true;
 }
 
+/*
+ * Pages that come to @nid and make more of those there than @want. Gigantic ones
+ * were allocated before it was known for certain where they lie.
+ */
+static unsigned long __init hugetlb_luo_excess(struct hstate *h, int nid,
+					       unsigned long want)
+{
+	unsigned long nr = hugetlb_luo_coming(h, nid);
+	unsigned long total = nr + h->nr_huge_pages_node[nid];
+
+	return total > want ? min(nr, total - want) : 0;
+}
+
+/* What has become of the command line's request, node by node. */
+static void __init hugetlb_luo_boot_report(struct hstate *h,
+					   const struct hugetlb_luo_plan *plan)
+{
+	int nid;
+
+	pr_info("order %u: %lu pages asked for%s\n", huge_page_order(h),
+		plan->want, plan->by_node ? ", by node" : "");
+	for_each_online_node(nid) {
+		unsigned long nr = hugetlb_luo_coming(h, nid);
+
+		pr_info("order %u, node %d: %lu preserved pages in use, %lu allocated, %u surplus\n",
+			huge_page_order(h), nid, nr,
+			h->nr_huge_pages_node[nid] - nr, plan->surplus[nid]);
+	}
+}
+
 /* Count the @coming pages of @h into its pool. */
 static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming)
 {
@@ -1946,21 +2025,14 @@ static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming
 
 	if (plan->by_node)
 		for_each_online_node(nid)
-			plan->surplus[nid] = hugetlb_luo_gap(h, nid, plan->want_node[nid], false);
+			plan->surplus[nid] = hugetlb_luo_excess(h, nid, plan->want_node[nid]);
 	else if (coming > plan->want)
 		hugetlb_luo_spread(h, coming - plan->want, false, plan->surplus);
 
-	spin_lock_irq(&hugetlb_lock);
-	for_each_online_node(nid) {
-		unsigned long nr = hugetlb_luo_coming(h, nid);
-
-		h->nr_huge_pages += nr;
-		h->nr_huge_pages_node[nid] += nr;
-		h->surplus_huge_pages += plan->surplus[nid];
-		h->surplus_huge_pages_node[nid] += plan->surplus[nid];
-		h->max_huge_pages += nr - plan->surplus[nid];
-	}
-	spin_unlock_irq(&hugetlb_lock);
+	for_each_online_node(nid)
+		hugetlb_luo_count(h, nid, hugetlb_luo_coming(h, nid),
+				  plan->surplus[nid]);
+	hugetlb_luo_boot_report(h, plan);
 }
 
 /* Reserve in the pool what the file has reserved, unless that is done. */
@@ -2003,7 +2075,8 @@ static void hugetlb_luo_promise_all(struct hstate *h)
  *
  * They are in use from now on, by files that nobody has asked for yet. Those in
  * excess of what the command line asks for leave the pool when they get free.
- * Of those that are free now, some are reserved by such files.
+ * What that makes of the command line is in the log. Of the pages that are free
+ * now, some are reserved by such files.
  */
 void __init hugetlb_luo_boot_end(struct hstate *h)
 {
@@ -2013,7 +2086,10 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	for_each_online_node(nid)
 		coming += hugetlb_luo_coming(h, nid);
 	hugetlb_luo_in.counted = true;
-	/* Also if none comes after all, since the files were refused. */
+	/*
+	 * Also if none comes after all: those that it was planned with may have
+	 * been refused since.
+	 */
 	h->max_huge_pages += hugetlb_luo_plans[hstate_index(h)].got;
 	if (coming)
 		hugetlb_luo_boot_count(h, coming);
@@ -2036,7 +2112,10 @@ static void hugetlb_luo_uncount(struct hstate *h, int nid, unsigned long nr)
 	spin_unlock_irq(&hugetlb_lock);
 }
 
-/* The same for all that turned out not to be claimable. */
+/*
+ * The same for all that turned out not to be claimable. What was counted on
+ * another node than it lies on goes there.
+ */
 static void hugetlb_luo_discount(void)
 {
 	struct hstate *h;
@@ -2045,10 +2124,15 @@ static void hugetlb_luo_discount(void)
 	for_each_hstate(h) {
 		unsigned int order = huge_page_order(h);
 
-		for_each_online_node(nid)
-			hugetlb_luo_uncount(h, nid,
-					    hugetlb_luo_announced(order, nid) -
-					    hugetlb_luo_claimable(order, nid));
+		for_each_online_node(nid) {
+			unsigned long was = hugetlb_luo_expected(order, nid);
+			unsigned long is = hugetlb_luo_claimable(order, nid);
+
+			if (is < was)
+				hugetlb_luo_uncount(h, nid, was - is);
+			else
+				hugetlb_luo_count(h, nid, is - was, 0);
+		}
 	}
 }
 

@@ -4,6 +4,12 @@
 
 #include <linux/mm.h>
 
-enum migrate_reason { MR_COMPACTION, MR_SYSCALL, MR_LONGTERM_PIN, MR_CONTIG_RANGE };
+enum migrate_reason {
+	MR_COMPACTION,
+	MR_MEMORY_HOTPLUG,
+	MR_SYSCALL,
+	MR_LONGTERM_PIN,
+	MR_CONTIG_RANGE,
+};
 
 #endif

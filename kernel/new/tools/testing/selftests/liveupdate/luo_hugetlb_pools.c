@@ -1,0 +1,935 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/*
+ * What an administrator does to pools of huge pages before, during and after a
+ * live update, and what the next kernel's command line makes of them: surplus
+ * pages, other numbers on other nodes, pages that are split, memory that goes
+ * offline. And what programs do to files that are handed over: private mappings,
+ * several processes, seals, one update after the other.
+ *
+ * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
+ */
+
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/klog.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/types.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <linux/falloc.h>
+#include <linux/memfd.h>
+
+#include <libliveupdate.h>
+#include <lu_hugetlb.h>
+
+#define READ_ALL_OF_LOG	3
+
+#ifndef F_SEAL_FUTURE_WRITE
+#define F_SEAL_FUTURE_WRITE	0x0010
+#endif
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC		0x0020
+#endif
+
+static int set_pool(unsigned long size, int nid, const char *name, long nr)
+{
+	char path[128];
+
+	pool_path(path, sizeof(path), size, nid, name);
+
+	return write_number(path, nr);
+}
+
+static void check_set_pool(unsigned long size, int nid, const char *name, long nr)
+{
+	int err = set_pool(size, nid, name, nr);
+
+	check(!err, "writing %ld to %s: %s", nr, name, strerror(-err));
+}
+
+/* Return: 0 or -errno. */
+static int allocate(int fd, __u64 page_size, __u64 index, int nid)
+{
+	int err;
+
+	bind_to_node(nid);
+	err = sys_fallocate(fd, 0, index * page_size, page_size) ? -errno : 0;
+	bind_to_node(ANY_NODE);
+
+	return err;
+}
+
+static int truncate_to(struct file_state *f, int fd, __u64 nr_pages)
+{
+	__u32 i;
+
+	if (ftruncate(fd, nr_pages * f->page_size))
+		return -errno;
+	f->size = nr_pages * f->page_size;
+	for (i = 0; i < f->nr; )
+		if (f->pages[i].index >= nr_pages)
+			f->pages[i] = f->pages[--f->nr];
+		else
+			i++;
+
+	return 0;
+}
+
+static int punch(struct file_state *f, int fd, __u64 index)
+{
+	__u32 i;
+
+	if (sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			  index * f->page_size, f->page_size))
+		return -errno;
+	for (i = 0; i < f->nr; i++)
+		if (f->pages[i].index == index)
+			f->pages[i] = f->pages[--f->nr];
+
+	return 0;
+}
+
+/* What the log says of the pool of 2 MiB pages on a node since this boot. */
+static void check_reported(int nid, unsigned long preserved,
+			   unsigned long allocated, unsigned long surplus)
+{
+	static char log[1 << 18];
+	char line[128];
+	int len;
+
+	len = klogctl(READ_ALL_OF_LOG, log, sizeof(log) - 1);
+	if (len < 0)
+		fail_exit("klogctl");
+	log[len] = 0;
+	snprintf(line, sizeof(line),
+		 "order 9, node %d: %lu preserved pages in use, %lu allocated, %lu surplus\n",
+		 nid, preserved, allocated, surplus);
+	check(strstr(log, line), "the log lacks: %s", line);
+}
+
+/* --- surplus: beyond the pool, before the update and after --- */
+
+static void surplus_1(void)
+{
+	int session = new_session("surplus"), other, err;
+	struct file_state others;
+
+	check_set_pool(SZ_2M, ANY_NODE, "nr_overcommit_hugepages", 4);
+	preserve_full(session, 10, SZ_2M, 8, 0);
+	/* All of the other node's, by a file that is not preserved. */
+	other = create_file(&others, 20, SZ_2M, 8);
+	fill_pages(&others, other, 0, 8, 1);
+	preserve_full(session, 11, SZ_2M, 4, 0);
+	check_pool(SZ_2M, 0, 12, 0, 4);
+	check_pool(SZ_2M, 1, 8, 0, 0);
+	err = allocate(other, SZ_2M, 8, ANY_NODE);
+	check_eq("one surplus page too many", err, -ENOSPC);
+	live_update("hugepages=16");
+}
+
+/* The pool is as large as the command line asks, so there is no surplus. */
+static void surplus_2(void)
+{
+	int session, fds[MAX_FILES];
+
+	load_state();
+	check_pools_in_use(SZ_2M, 12, 4, 0, 0);
+	check_reported(0, 12, 0, 0);
+	check_reported(1, 0, 4, 0);
+	session = take_session("surplus");
+	retrieve_all(session, fds);
+	check_pools_in_use(SZ_2M, 12, 4, 0, 0);
+	finish(session);
+
+	session = new_session("again");
+	preserve(session, &state.files[0], fds[0]);
+	preserve(session, &state.files[1], fds[1]);
+	live_update("hugepages=8");
+}
+
+static void surplus_3(void)
+{
+	int session, fds[MAX_FILES], fd;
+	struct file_state f;
+
+	load_state();
+	check_pools_in_use(SZ_2M, 12, 0, 4, 0);
+	check_reported(0, 12, 0, 4);
+	check_reported(1, 0, 0, 0);
+	session = take_session("again");
+	retrieve_all(session, fds);
+	finish(session);
+
+	/* The pages that came count against the limit. */
+	fd = create_file(&f, 20, SZ_2M, 2);
+	check_eq("a page beyond the pool", allocate(fd, SZ_2M, 0, 1), -ENOSPC);
+	check_set_pool(SZ_2M, ANY_NODE, "nr_overcommit_hugepages", 5);
+	check_eq("a surplus page", allocate(fd, SZ_2M, 0, 1), 0);
+	check_eq("another one", allocate(fd, SZ_2M, 1, 1), -ENOSPC);
+	check_pool(SZ_2M, 0, 12, 0, 4);
+	check_pool(SZ_2M, 1, 1, 0, 1);
+
+	/* As many as are surplus leave the pool, the others stay. */
+	close(fd);
+	check_pool(SZ_2M, 1, 0, 0, 0);
+	close(fds[1]);
+	check_pool(SZ_2M, 0, 8, 0, 0);
+	close(fds[0]);
+	check_pools_free(SZ_2M, 8, 0);
+}
+
+/* --- other_nodes: the command line is about nodes, other ones each time --- */
+
+static void other_nodes_1(void)
+{
+	int session = new_session("nodes");
+
+	preserve_full(session, 10, SZ_2M, 20, 0);
+	preserve_full(session, 11, SZ_2M, 4, 1);
+	live_update("hugepages=0:8,1:40");
+}
+
+static void again_with(const int *fds, const char *args)
+{
+	int session = new_session("nodes");
+	__u32 i;
+
+	for (i = 0; i < state.nr_files; i++)
+		preserve(session, &state.files[i], fds[i]);
+	live_update(args);
+}
+
+static void take_nodes(int *fds)
+{
+	int session = take_session("nodes");
+
+	retrieve_all(session, fds);
+	finish(session);
+}
+
+/* Fewer on one node, more on the other. */
+static void other_nodes_2(void)
+{
+	int fds[MAX_FILES];
+
+	load_state();
+	check_pools_in_use(SZ_2M, 20, 40, 12, 0);
+	check_reported(0, 20, 0, 12);
+	check_reported(1, 4, 36, 0);
+	take_nodes(fds);
+	check_pools_in_use(SZ_2M, 20, 40, 12, 0);
+	/* There is no such node, which makes nothing of all of it. */
+	again_with(fds, "hugepages=0:30,5:4");
+}
+
+static void other_nodes_3(void)
+{
+	int fds[MAX_FILES];
+
+	load_state();
+	check_pools_in_use(SZ_2M, 20, 4, 20, 4);
+	check_reported(0, 20, 0, 20);
+	check_reported(1, 4, 0, 4);
+	take_nodes(fds);
+	/* Twice what there is: all that can be had, and no page is lost. */
+	again_with(fds, "hugepages=1:1000");
+}
+
+static void other_nodes_4(void)
+{
+	int fds[MAX_FILES];
+	struct pool pool;
+
+	load_state();
+	print_pools("before retrieval");
+	check_pool(SZ_2M, 0, 20, 0, 20);
+	pool = read_pool(SZ_2M, 1);
+	check(pool.nr > 100 && pool.nr < 512, "node 1 has %ld pages", pool.nr);
+	check_eq("pages in use on node 1", pool.nr - pool.free, 4);
+	check_eq("surplus on node 1", pool.surplus, 0);
+	check_reported(0, 20, 0, 20);
+	check_reported(1, 4, pool.nr - 4, 0);
+	take_nodes(fds);
+	close_all(fds);
+	check_pool(SZ_2M, 0, 0, 0, 0);
+	check_pool(SZ_2M, 1, pool.nr, pool.nr, 0);
+}
+
+/* --- numa_off: the second kernel knows no nodes, the third one does again --- */
+
+static __s64 nodes[MAX_FILES][MAX_PAGES];
+
+/* All pages are on node 0, or back where they were. */
+static void forget_nodes(void)
+{
+	__u32 i, j;
+
+	for (i = 0; i < state.nr_files; i++) {
+		for (j = 0; j < state.files[i].nr; j++) {
+			nodes[i][j] = state.files[i].pages[j].nid;
+			state.files[i].pages[j].nid = 0;
+		}
+	}
+}
+
+static void remember_nodes(void)
+{
+	__u32 i, j;
+
+	for (i = 0; i < state.nr_files; i++)
+		for (j = 0; j < state.files[i].nr; j++)
+			state.files[i].pages[j].nid = nodes[i][j];
+}
+
+static void numa_off_1(void)
+{
+	int session = new_session("nodes");
+
+	preserve_full(session, 10, SZ_2M, 12, 0);
+	preserve_full(session, 11, SZ_2M, 16, 1);
+	live_update("numa=off hugepages=32");
+}
+
+static void numa_off_2(void)
+{
+	int fds[MAX_FILES];
+
+	load_state();
+	forget_nodes();
+	check_eq("pages of node 1", pool_number(SZ_2M, 1, "nr_hugepages"),
+		 -ENOENT);
+	check_pool(SZ_2M, 0, 32, 4, 0);
+	check_pool(SZ_2M, ANY_NODE, 32, 4, 0);
+	check_reported(0, 28, 4, 0);
+	take_nodes(fds);
+	check_pool(SZ_2M, 0, 32, 4, 0);
+	remember_nodes();
+	again_with(fds, "hugepages=0:16,1:12");
+}
+
+static void numa_off_3(void)
+{
+	int fds[MAX_FILES];
+
+	load_state();
+	check_pools_in_use(SZ_2M, 16, 16, 0, 4);
+	check_reported(0, 12, 4, 0);
+	check_reported(1, 16, 0, 4);
+	take_nodes(fds);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 4);
+	close_all(fds);
+	check_pools_free(SZ_2M, 16, 12);
+}
+
+/* --- demote: a page that is preserved is not split --- */
+
+#define DEMOTE_ARGS	"hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=16"
+#define PIECES		(SZ_1G / SZ_2M)
+
+static void demote_1(void)
+{
+	struct file_state *f = new_file_state();
+	int session, fd;
+
+	fd = create_file(f, 10, SZ_1G, 1);
+	fill_page(f, fd, 0, 0);
+	session = new_session("demote");
+	preserve(session, f, fd);
+	/* Both are asked for, and only one is free. */
+	check_set_pool(SZ_1G, ANY_NODE, "demote", 2);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	check_pools_in_use(SZ_2M, 8, 8 + PIECES, 0, 0);
+	check_set_pool(SZ_1G, 0, "demote", 1);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	check_file(f, fd);
+
+	/* No more than before after an update that was called off. */
+	close(session);
+	check_set_pool(SZ_1G, 0, "demote", 1);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	check_file(f, fd);
+	check_eq("punching a hole", punch(f, fd, 0), 0);
+	check_set_pool(SZ_1G, 0, "demote", 1);
+	check_pools_free(SZ_1G, 0, 0);
+	check_pools_free(SZ_2M, 8 + PIECES, 8 + PIECES);
+
+	/* From the pieces it takes another page of that size. */
+	check_set_pool(SZ_2M, ANY_NODE, "nr_hugepages", 16);
+	check_set_pool(SZ_1G, 0, "nr_hugepages", 1);
+	fill_page(f, fd, 0, 0);
+	session = new_session("demote");
+	preserve(session, f, fd);
+	live_update(DEMOTE_ARGS);
+}
+
+/* The same between boot and retrieval, when the page is in no file yet. */
+static void demote_2(void)
+{
+	int session, fds[MAX_FILES];
+
+	load_state();
+	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
+	check_set_pool(SZ_1G, ANY_NODE, "demote", 2);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	check_pools_in_use(SZ_2M, 8, 8 + PIECES, 0, 0);
+	session = take_session("demote");
+	retrieve_all(session, fds);
+	check_set_pool(SZ_1G, ANY_NODE, "demote", 1);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	finish(session);
+	check_file(&state.files[0], fds[0]);
+
+	/* Free at last. */
+	close_all(fds);
+	check_set_pool(SZ_1G, ANY_NODE, "demote", 1);
+	check_pools_free(SZ_1G, 0, 0);
+	check_pools_free(SZ_2M, 8 + PIECES, 8 + PIECES);
+}
+
+/* --- offline: memory with a page that is preserved cannot be taken away --- */
+
+#define OFFLINE_ARGS	"hugepages=0:16,1:64"
+#define OFFLINE_PAGES	32
+#define MEMORY		"/sys/devices/system/memory/"
+
+static void interrupt(int sig)
+{
+}
+
+static int write_state(const char *path, const char *text)
+{
+	int fd = open(path, O_WRONLY), err = 0;
+
+	if (fd < 0)
+		fail_exit(path);
+	if (write(fd, text, strlen(text)) < 0)
+		err = -errno;
+	close(fd);
+
+	return err;
+}
+
+/* Return: how long a block of memory is. */
+static unsigned long block_size(void)
+{
+	char buf[32] = {};
+	int fd = open(MEMORY "block_size_bytes", O_RDONLY);
+
+	if (fd < 0 || read(fd, buf, sizeof(buf) - 1) <= 0)
+		fail_exit(MEMORY "block_size_bytes");
+	close(fd);
+
+	return strtoul(buf, NULL, 16);
+}
+
+/*
+ * The block of memory that the page frame is in goes offline, and comes back if
+ * that works. The kernel tries for as long as there is a page that it thinks can
+ * be moved, so it needs somebody who interrupts it.
+ *
+ * Return: 0 or -errno.
+ */
+static int take_offline(__u64 pfn)
+{
+	struct sigaction action = { .sa_handler = interrupt };
+	char path[64];
+	int err;
+
+	snprintf(path, sizeof(path), MEMORY "memory%llu/state",
+		 pfn * getpagesize() / block_size());
+	if (sigaction(SIGALRM, &action, NULL))
+		fail_exit("sigaction");
+	alarm(3);
+	err = write_state(path, "offline");
+	alarm(0);
+	if (!err)
+		check_eq("online", write_state(path, "online"), 0);
+
+	return err;
+}
+
+/* Where the page of the file at @index is now. */
+static __u64 frame_in_file(const struct file_state *f, int fd, __u64 index)
+{
+	void *addr = map_page(fd, f->page_size, index);
+	__u64 pfn;
+
+	if (!addr)
+		fail_exit("mmap of page %llu", index);
+	/* This touches it, too. */
+	check(node_of(addr) >= 0, "page %llu is on no node", index);
+	pfn = frame_of(addr);
+	munmap(addr, f->page_size);
+
+	return pfn;
+}
+
+static __u64 block_of(__u64 pfn)
+{
+	return pfn * getpagesize() / block_size();
+}
+
+static void note_frames(struct file_state *f, int fd)
+{
+	__u32 i;
+
+	for (i = 0; i < f->nr; i++)
+		note_page(f, fd, f->pages[i].index, f->pages[i].seed);
+}
+
+/*
+ * Much of the memory has something in it that can never be moved. Takes a block
+ * away that has pages of the file in it, and nothing of that kind.
+ *
+ * Return: its number, or 0.
+ */
+static __u64 find_block(struct file_state *f, int fd)
+{
+	__u64 before, after;
+	__u32 i;
+
+	for (i = 0; i < f->nr; i++) {
+		before = f->pages[i].pfn;
+		if (take_offline(before))
+			continue;
+		after = frame_in_file(f, fd, f->pages[i].index);
+		check(block_of(after) != block_of(before),
+		      "frame %llx was taken away, the page is in %llx", before,
+		      after);
+		return block_of(before);
+	}
+
+	return 0;
+}
+
+static __u32 pages_in_block(const struct file_state *f, __u64 block)
+{
+	__u32 i, nr = 0;
+
+	for (i = 0; i < f->nr; i++)
+		if (block_of(f->pages[i].pfn) == block)
+			nr++;
+
+	return nr;
+}
+
+static void offline_1(void)
+{
+	struct file_state probe, *f = new_file_state();
+	__u64 block, pfn;
+	int session, fd;
+
+	fd = create_file(&probe, 20, SZ_2M, OFFLINE_PAGES);
+	fill_pages(&probe, fd, 0, OFFLINE_PAGES, 1);
+	block = find_block(&probe, fd);
+	if (!block)
+		ksft_exit_fail_msg("no memory can be taken away\n");
+	close(fd);
+	/* The pages have gone to the other node. There is room for others. */
+	check_set_pool(SZ_2M, 0, "nr_hugepages", 0);
+	check_set_pool(SZ_2M, 1, "nr_hugepages", OFFLINE_PAGES);
+	fd = create_file(f, 10, SZ_2M, OFFLINE_PAGES);
+	fill_pages(f, fd, 0, OFFLINE_PAGES, 1);
+	if (!pages_in_block(f, block))
+		ksft_exit_fail_msg("no page is in block %llu again\n", block);
+	pfn = block * block_size() / getpagesize();
+
+	session = new_session("offline");
+	preserve(session, f, fd);
+	/* It waits for pages that it thinks can be moved. */
+	check_eq("taking preserved pages away", take_offline(pfn), -EINTR);
+	check_file(f, fd);
+	close(session);
+
+	/* Nothing holds them any longer. */
+	check_eq("taking them away afterwards", take_offline(pfn), 0);
+	note_frames(f, fd);
+	check_eq("pages in the block", pages_in_block(f, block), 0);
+	session = new_session("offline");
+	preserve(session, f, fd);
+	live_update(OFFLINE_ARGS);
+}
+
+static void offline_2(void)
+{
+	struct file_state *f = &state.files[0];
+	int session, fds[MAX_FILES];
+	__u32 i;
+
+	load_state();
+	/* What nobody has asked for yet is not to be moved at all. */
+	for (i = 0; i < f->nr; i++)
+		check_eq("taking announced memory away",
+			 take_offline(f->pages[i].pfn), -EBUSY);
+	session = take_session("offline");
+	retrieve_all(session, fds);
+	/* From here on the pages are like any others. */
+	finish(session);
+	check(find_block(f, fds[0]), "no memory can be taken away");
+	note_frames(f, fds[0]);
+	check_file(f, fds[0]);
+	close_all(fds);
+}
+
+/* --- private: copies are their process's, the pages are the file's --- */
+
+#define PRIVATE_ARGS	"hugepages=32"
+#define PRIVATE_PAGES	8
+#define PRIVATE_SEED	0x70726976617465ULL
+
+/* Another process, with the same file mapped. */
+static void write_as_child(struct file_state *f, int fd, __u64 index)
+{
+	__u64 seed = page_seed(f, index) ^ PRIVATE_SEED;
+	pid_t pid = fork();
+	int status;
+	void *addr;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		addr = map_any_page(fd, SZ_2M, index);
+		if (!addr)
+			_exit(1);
+		write_pattern(addr, SZ_2M, seed);
+		_exit(0);
+	}
+	check(waitpid(pid, &status, 0) == pid && !status, "a child's status is %x",
+	      status);
+	note_page(f, fd, index, seed);
+}
+
+static void write_copy(void *mapped, __u64 index)
+{
+	write_pattern(mapped + index * SZ_2M, SZ_2M, PRIVATE_SEED + index);
+}
+
+static void check_copy(const void *mapped, __u64 index)
+{
+	long diff = compare_pattern(mapped + index * SZ_2M, SZ_2M,
+				    PRIVATE_SEED + index);
+
+	check(diff < 0, "the copy of page %llu differs at %ld", index, diff);
+}
+
+static void private_1(void)
+{
+	struct file_state *f = new_file_state();
+	int session, fd, ends[2];
+	struct iovec iov;
+	void *mapped;
+	char byte;
+
+	fd = create_file(f, 10, SZ_2M, PRIVATE_PAGES);
+	fill_pages(f, fd, 0, 4, 0);
+	mapped = mmap(NULL, PRIVATE_PAGES * SZ_2M, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE, fd, 0);
+	if (mapped == MAP_FAILED)
+		fail_exit("mmap");
+	check_eq("resv_hugepages",
+		 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"), PRIVATE_PAGES);
+	/* A copy of a page, and one of a hole. */
+	write_copy(mapped, 0);
+	write_copy(mapped, 5);
+	write_as_child(f, fd, 1);
+	/* And a page that the kernel itself holds: it sits in a pipe. */
+	iov.iov_base = mapped + 3 * SZ_2M;
+	iov.iov_len = 4096;
+	if (pipe(ends) || vmsplice(ends[1], &iov, 1, 0) != 4096)
+		fail_exit("vmsplice");
+
+	/* What a private mapping has reserved is not the file's. */
+	session = new_session("private");
+	preserve(session, f, fd);
+	check_file(f, fd);
+	check_copy(mapped, 0);
+	check_copy(mapped, 5);
+	write_copy(mapped, 2);
+	write_copy(mapped, 6);
+	write_as_child(f, fd, 7);
+	check_file(f, fd);
+	check(read(ends[0], &byte, 1) == 1, "the pipe is empty");
+	check_pool(SZ_2M, ANY_NODE, 32, 32 - 5 - 4, 0);
+	check_eq("resv_hugepages",
+		 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"),
+		 PRIVATE_PAGES - 4);
+	live_update(PRIVATE_ARGS);
+}
+
+static void private_2(void)
+{
+	struct file_state *f = &state.files[0];
+	int session, fds[MAX_FILES];
+	char *mapped;
+
+	/* The copies have ended with their process. */
+	load_state();
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("private");
+	retrieve_all(session, fds);
+	finish(session);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+
+	mapped = mmap(NULL, PRIVATE_PAGES * SZ_2M, PROT_READ | PROT_WRITE,
+		      MAP_PRIVATE, fds[0], 0);
+	if (mapped == MAP_FAILED)
+		fail_exit("mmap");
+	write_copy(mapped, 0);
+	write_copy(mapped, 4);
+	check_copy(mapped, 0);
+	check_copy(mapped, 4);
+	check_file(f, fds[0]);
+	check_pool(SZ_2M, ANY_NODE, 32, 32 - 5 - 2, 0);
+	munmap(mapped, PRIVATE_PAGES * SZ_2M);
+	check_file(f, fds[0]);
+	close_all(fds);
+	check_pools_free(SZ_2M, 16, 16);
+}
+
+/* --- five_kernels: files grow and shrink, some are given up on the way --- */
+
+#define FIVE_ARGS	"hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64"
+/* Files by their place in the state. */
+enum { GROWING, SHRINKING, GIGANTIC, PASSING, NR_FIVE };
+
+static void check_five(void)
+{
+	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
+}
+
+static void preserve_five(const int *fds)
+{
+	struct file_state *passing = &state.files[PASSING];
+	int session = new_session("five"), other = new_session("other"), fd, i;
+
+	for (i = 0; i < PASSING; i++)
+		preserve(session, &state.files[i], fds[i]);
+	/* One that nobody will ask for. */
+	state.nr_files = NR_FIVE;
+	fd = create_file(passing, 20 + stage, SZ_2M, 4);
+	fill_pages(passing, fd, 0, stage < 4 ? stage : 4, stage & 1);
+	preserve(other, passing, fd);
+	/* While it is under way, too. */
+	fill_page(&state.files[GROWING], fds[GROWING], 8 + 2 * stage,
+		  stage & 1);
+	check_five();
+	live_update(FIVE_ARGS);
+}
+
+static void five_kernels_1(void)
+{
+	int fds[NR_FIVE];
+
+	state.nr_files = PASSING;
+	fds[GROWING] = create_file(&state.files[GROWING], 10, SZ_2M, 20);
+	fill_pages(&state.files[GROWING], fds[GROWING], 0, 4, 0);
+	fds[SHRINKING] = create_file(&state.files[SHRINKING], 11, SZ_2M, 16);
+	fill_pages(&state.files[SHRINKING], fds[SHRINKING], 0, 16, 1);
+	fds[GIGANTIC] = create_file(&state.files[GIGANTIC], 12, SZ_1G, 2);
+	fill_page(&state.files[GIGANTIC], fds[GIGANTIC], 1, 1);
+	preserve_five(fds);
+}
+
+/* All others: from the second to the last. */
+static void take_five(int *fds)
+{
+	struct file_state *f = state.files;
+	int session, i;
+
+	load_state();
+	check_five();
+	session = take_session("five");
+	for (i = PASSING - 1; i >= 0; i--) {
+		fds[i] = retrieve(session, &f[i]);
+		check_file(&f[i], fds[i]);
+	}
+	check_eq("preserving before finish",
+		 luo_session_preserve_fd(new_session("early"), fds[GROWING], 9),
+		 -EBUSY);
+	finish(session);
+	check_five();
+	/* Its pages go to the pool. */
+	finish(take_session("other"));
+	state.nr_files = PASSING;
+	check_five();
+
+	check_eq("growing",
+		 truncate_to(&f[GROWING], fds[GROWING], 20 + 4 * stage), 0);
+	fill_page(&f[GROWING], fds[GROWING], 19 + 4 * stage, stage & 1);
+	fill_page(&f[GROWING], fds[GROWING], stage, ANY_NODE);
+	check_eq("shrinking",
+		 truncate_to(&f[SHRINKING], fds[SHRINKING], 16 - 2 * stage), 0);
+	check_eq("punching a hole",
+		 punch(&f[SHRINKING], fds[SHRINKING], stage), 0);
+	fill_page(&f[GIGANTIC], fds[GIGANTIC], 1, ANY_NODE);
+	for (i = 0; i < PASSING; i++)
+		check_file(&f[i], fds[i]);
+	check_five();
+}
+
+static void five_kernels_n(void)
+{
+	int fds[NR_FIVE];
+
+	take_five(fds);
+	if (stage < test->nr_stages)
+		preserve_five(fds);
+	close_all(fds);
+	check_pools_free(SZ_2M, 32, 32);
+	check_pools_free(SZ_1G, 1, 1);
+}
+
+/* --- seals: all that there are, and what they forbid --- */
+
+#define SEALS_ARGS	"hugepages=32"
+
+static const struct {
+	unsigned int flags;
+	unsigned int seals;
+	/* What those and the flags come to. */
+	unsigned int all;
+	unsigned int mode;
+} sealed[] = {
+	{ 0, 0, F_SEAL_SEAL, 0777 },
+	{ MFD_ALLOW_SEALING, 0, 0, 0777 },
+	{ MFD_ALLOW_SEALING, F_SEAL_SHRINK | F_SEAL_SEAL,
+	  F_SEAL_SHRINK | F_SEAL_SEAL, 0777 },
+	{ MFD_ALLOW_SEALING, F_SEAL_GROW | F_SEAL_FUTURE_WRITE,
+	  F_SEAL_GROW | F_SEAL_FUTURE_WRITE, 0777 },
+	{ MFD_ALLOW_SEALING, F_SEAL_WRITE, F_SEAL_WRITE, 0777 },
+	/* Who may execute it may not write to it. */
+	{ MFD_ALLOW_SEALING, F_SEAL_EXEC,
+	  F_SEAL_EXEC | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE |
+	  F_SEAL_FUTURE_WRITE, 0777 },
+	{ MFD_NOEXEC_SEAL, 0, F_SEAL_EXEC, 0666 },
+	{ MFD_NOEXEC_SEAL,
+	  F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE | F_SEAL_FUTURE_WRITE |
+	  F_SEAL_SEAL,
+	  F_SEAL_EXEC | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_WRITE |
+	  F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, 0666 },
+};
+
+static_assert(ARRAY_SIZE(sealed) <= MAX_FILES, "room for all files");
+
+static int try_map_writable(int fd)
+{
+	void *addr = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE,
+			  MAP_SHARED | MAP_NORESERVE, fd, 0);
+
+	if (addr == MAP_FAILED)
+		return -errno;
+	munmap(addr, SZ_2M);
+
+	return 0;
+}
+
+static int add_seals(int fd, unsigned int seals)
+{
+	return sys_fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
+}
+
+static void seals_1(void)
+{
+	int session = new_session("seals"), fds[MAX_FILES];
+	__u32 i;
+
+	for (i = 0; i < ARRAY_SIZE(sealed); i++) {
+		struct file_state *f = new_file_state();
+
+		fds[i] = sys_memfd_create("sealed", sealed[i].flags | MFD_HUGETLB |
+					  21U << MFD_HUGE_SHIFT);
+		if (fds[i] < 0 || ftruncate(fds[i], 2 * SZ_2M))
+			fail_exit("memfd_create");
+		f->token = 10 + i;
+		f->page_size = SZ_2M;
+		f->size = 2 * SZ_2M;
+		f->mode = sealed[i].mode;
+		fill_page(f, fds[i], 1, i & 1);
+		if (sealed[i].seals)
+			check_eq("F_ADD_SEALS",
+				 add_seals(fds[i], sealed[i].seals), 0);
+		f->seals = sealed[i].all;
+		preserve(session, f, fds[i]);
+		check_file(f, fds[i]);
+	}
+	/* The pages are pinned, which is like being written to. */
+	check_eq("sealing a file that is preserved against writing",
+		 add_seals(fds[1], F_SEAL_WRITE), -EBUSY);
+	check_eq("another seal", add_seals(fds[1], F_SEAL_FUTURE_WRITE), 0);
+	state.files[1].seals = F_SEAL_FUTURE_WRITE;
+	live_update(SEALS_ARGS);
+}
+
+static void seals_2(void)
+{
+	int session, fds[MAX_FILES];
+	__u32 i;
+
+	load_state();
+	session = take_session("seals");
+	retrieve_all(session, fds);
+	finish(session);
+	for (i = 0; i < state.nr_files; i++) {
+		struct file_state *f = &state.files[i];
+		bool writable = !(f->seals & (F_SEAL_WRITE | F_SEAL_FUTURE_WRITE));
+
+		check_eq("mapping it writable", try_map_writable(fds[i]),
+			 writable ? 0 : -EPERM);
+		check_eq("growing", truncate_to(f, fds[i], 3),
+			 f->seals & F_SEAL_GROW ? -EPERM : 0);
+		check_eq("shrinking", truncate_to(f, fds[i], 2),
+			 f->seals & F_SEAL_GROW ? 0 :
+			 f->seals & F_SEAL_SHRINK ? -EPERM : 0);
+		check_eq("another seal", add_seals(fds[i], F_SEAL_SHRINK),
+			 f->seals & F_SEAL_SEAL ? -EPERM : 0);
+		if (!(f->seals & F_SEAL_SEAL))
+			f->seals |= F_SEAL_SHRINK;
+		check_file(f, fds[i]);
+	}
+	close_all(fds);
+	check_pools_free(SZ_2M, 16, 16);
+}
+
+static const struct chain_test tests[] = {
+	{ "surplus", 1024, 3,
+	  "hugepages=16",
+	  { surplus_1, surplus_2, surplus_3 } },
+	{ "other_nodes", 1024, 4,
+	  "hugepages=0:40,1:24",
+	  { other_nodes_1, other_nodes_2, other_nodes_3, other_nodes_4 } },
+	{ "numa_off", 1024, 3,
+	  "hugepages=0:20,1:20",
+	  { numa_off_1, numa_off_2, numa_off_3 } },
+	{ "demote", 4096, 2,
+	  DEMOTE_ARGS,
+	  { demote_1, demote_2 } },
+	{ "offline", 1024, 2,
+	  OFFLINE_ARGS,
+	  { offline_1, offline_2 } },
+	{ "private", 1024, 2,
+	  PRIVATE_ARGS,
+	  { private_1, private_2 } },
+	{ "five_kernels", 4096, 5,
+	  FIVE_ARGS,
+	  { five_kernels_1, five_kernels_n } },
+	{ "seals", 1024, 2,
+	  SEALS_ARGS,
+	  { seals_1, seals_2 } },
+};
+
+int main(int argc, char *argv[])
+{
+	return chain_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

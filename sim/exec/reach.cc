@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "sim/exec/reach.h"
+
+#include <sim/kernel_api.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <string>
+
+#include "sim/liveupdate/luo.h"
+#include "sim/mm/boot.h"
+#include "sim/mm/mapping.h"
+
+namespace sim {
+namespace {
+
+using model::Verb;
+
+constexpr std::string_view kNames[kReaches] = {
+    "preserved beside surplus pages",
+    "next kernel asks for more pages than come",
+    "for fewer",
+    "for pages on some nodes",
+    "for pages on a node that there is not",
+    "next kernel lacks nodes",
+    "next kernel lacks the page size",
+    "demoted beside pages handed over",
+    "resized beside pages handed over",
+    "memory went offline, pages moved",
+    "memory could not go offline for pages",
+    "preserved with private mappings",
+    "preserved while several processes map it",
+    "preserved with pages pinned by a device",
+    "preserved with seals",
+    "preserved with F_SEAL_EXEC",
+    "finished, never asked for",
+    "three updates in a row",
+    "five updates in a row",
+};
+
+int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
+  int64_t surplus = 0;
+  for (int i = 0; i < snapshot.nr_pools; ++i) {
+    const model::PoolView& pool = snapshot.pool[static_cast<size_t>(i)];
+    if (pool.page_size != page_size) continue;
+    for (const model::NodeCounts& node : pool.node) surplus += node.surplus;
+  }
+  return surplus;
+}
+
+bool HasPool(const model::Snapshot& snapshot, uint64_t page_size) {
+  return std::any_of(snapshot.pool.begin(),
+                     snapshot.pool.begin() + snapshot.nr_pools,
+                     [page_size](const model::PoolView& pool) {
+                       return pool.page_size == page_size;
+                     });
+}
+
+}  // namespace
+
+std::string_view ReachName(Reach reach) {
+  return kNames[static_cast<size_t>(reach)];
+}
+
+void ReachCounter::Preserved(int name, const model::Observation& seen,
+                             const Executor& executor) {
+  const UserSpace& user = executor.user();
+  const struct file* file = user.FileOf(name);
+  if (file == nullptr || !is_file_hugepages(file)) return;
+  for (const model::FileView& view : seen.after.files) {
+    if (view.name != name) continue;
+    Mark(Reach::kSurplusPreserved, Surplus(seen.after, view.page_size) > 0);
+    Mark(Reach::kSeals, (view.seals & ~model::kSealSeal) != 0);
+    Mark(Reach::kNoexec, (view.seals & model::kSealExec) != 0);
+  }
+  int processes = 0;
+  for (int p = 0; p < UserSpace::kProcesses; ++p) {
+    bool maps = false;
+    for (int i = 0; i < user.mappings_end(p); ++i) {
+      const Mapping* mapping = user.MappingNamed(p, i);
+      if (mapping == nullptr ||
+          mapping->vma.vm_file->f_mapping != file->f_mapping)
+        continue;
+      maps = true;
+      Mark(Reach::kPrivate, !(mapping->vma.vm_flags & VM_MAYSHARE));
+    }
+    processes += maps;
+  }
+  Mark(Reach::kManyProcesses, processes > 1);
+  const unsigned long inode = file->f_mapping->host->i_ino;
+  for (const Device& device : user.devices())
+    Mark(Reach::kPinned, !device.shmem && device.inode == inode);
+}
+
+void ReachCounter::Booted(const model::Observation& seen,
+                          const Executor& executor) {
+  const bool handed = !executor.handed_over().empty();
+  updates_ = handed ? updates_ + 1 : 0;
+  Mark(Reach::kThreeUpdates, updates_ >= 3);
+  Mark(Reach::kFiveUpdates, updates_ >= 5);
+  if (!handed) return;
+  for (const model::SizedPool& pool : seen.after.sized) {
+    Mark(Reach::kMoreAsked, pool.preserved > 0 && pool.allocated > 0);
+    Mark(Reach::kFewerAsked, pool.surplus > 0);
+  }
+  const std::string& line = Config().cmdline;
+  Mark(Reach::kAskedByNode, line.find(':') != std::string::npos);
+  Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
+  for (const std::string& said : M().log())
+    Mark(Reach::kAskedOfNoNode,
+         said.find("Invalid hugepages parameter") != std::string::npos);
+  for (const model::Reserved& r : seen.after.quarantined)
+    Mark(Reach::kSizeMissing, !HasPool(seen.after, r.page_size));
+}
+
+void ReachCounter::After(const model::Command& c,
+                         const model::Observation& seen,
+                         const Executor& executor) {
+  if (executor.dead()) return;
+  const size_t unclaimed = executor.handed_over().size();
+  const bool ok = seen.outcome.ok();
+  // Also between preserve and the update.
+  const bool beside = unclaimed > 0 || CountLuo().outgoing_files > 0;
+  if (seen.rebooted) {
+    Booted(seen, executor);
+  } else if (c.verb == Verb::kPreserve && ok) {
+    Preserved(c.file, seen, executor);
+  } else if (c.verb == Verb::kDemote) {
+    Mark(Reach::kDemoted, ok && beside);
+  } else if (c.verb == Verb::kNr) {
+    Mark(Reach::kResized, ok && beside);
+  } else if (c.verb == Verb::kOffline) {
+    Mark(Reach::kOfflineMoved, ok);
+    Mark(Reach::kOfflineWaited, seen.outcome.result == -EINTR);
+  } else if (c.verb == Verb::kFinish || c.verb == Verb::kDrop) {
+    Mark(Reach::kNeverAsked, ok && unclaimed < unclaimed_);
+  }
+  unclaimed_ = unclaimed;
+}
+
+}  // namespace sim

@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_EXEC_REACH_H_
+#define SIM_EXEC_REACH_H_
+
+// Which of the situations of docs/huge-pages.md a history came by: that random
+// ones do is to be seen in `handover run --stats`.
+
+#include <array>
+#include <cstdint>
+#include <string_view>
+
+#include "model/history.h"
+#include "model/observation.h"
+#include "sim/exec/executor.h"
+
+namespace sim {
+
+enum class Reach : uint8_t {
+  kSurplusPreserved,
+  kMoreAsked,
+  kFewerAsked,
+  kAskedByNode,
+  kAskedOfNoNode,
+  kNodeMissing,
+  kSizeMissing,
+  kDemoted,
+  kResized,
+  kOfflineMoved,
+  kOfflineWaited,
+  kPrivate,
+  kManyProcesses,
+  kPinned,
+  kSeals,
+  kNoexec,
+  kNeverAsked,
+  kThreeUpdates,
+  kFiveUpdates,
+};
+inline constexpr int kReaches = static_cast<int>(Reach::kFiveUpdates) + 1;
+
+std::string_view ReachName(Reach reach);
+
+class ReachCounter {
+ public:
+  // After each command. Looks, and changes nothing.
+  void After(const model::Command& command, const model::Observation& seen,
+             const Executor& executor);
+  bool reached(Reach reach) const {
+    return reached_[static_cast<size_t>(reach)];
+  }
+
+ private:
+  void Mark(Reach reach, bool is = true) {
+    reached_[static_cast<size_t>(reach)] |= is;
+  }
+  void Preserved(int name, const model::Observation& seen,
+                 const Executor& executor);
+  void Booted(const model::Observation& seen, const Executor& executor);
+
+  std::array<bool, kReaches> reached_{};
+  size_t unclaimed_ = 0;  // huge pages, after the command before
+  int updates_ = 0;       // in a row that handed pages over
+};
+
+}  // namespace sim
+
+#endif  // SIM_EXEC_REACH_H_
