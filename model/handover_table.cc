@@ -38,8 +38,7 @@ bool Before(const Count& a, const Count& b) {
 bool Plausible(const TableView& table) {
   for (size_t i = 0; i < table.counts.size(); ++i) {
     const Count& c = table.counts[i];
-    if (c.order >= kOrders || c.node >= table.max_nodes ||
-        c.pages > table.end_frame >> c.order ||
+    if (c.order >= kOrders || c.pages > table.end_frame >> c.order ||
         (i > 0 && !Before(table.counts[i - 1], c)))
       return false;
   }
@@ -165,6 +164,8 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   for (const TableView::Run* run : resv)
     out->reserved.push_back({static_cast<int64_t>(run->index),
                              static_cast<int64_t>(run->index + run->pages)});
+  for (const TableView::Block& block : file.resv.blocks)
+    out->resv_blocks.push_back(static_cast<int64_t>(block.frame));
   out->at = file.at;
   out->page_size = page_size;
   out->size = static_cast<int64_t>(file.size);
@@ -189,6 +190,8 @@ void RefuseOverlaps(std::vector<HandedFile>* files,
         static_cast<int64_t>((*files)[i].page_size >> kPageShift);
     for (const HandedPage& page : (*files)[i].pages)
       spans.push_back({page.frame, page.frame + frames, i});
+    for (const int64_t block : (*files)[i].resv_blocks)
+      spans.push_back({block, block + 1, i});
   }
   std::sort(spans.begin(), spans.end(),
             [](const Span& a, const Span& b) { return a.from < b.from; });

@@ -30,6 +30,7 @@ struct TableView {
     std::vector<int> node;
   };
   struct Block {
+    uint64_t frame = 0;
     bool held = false;  // there is a page there, and KHO holds it
     bool magic = false;
     bool checksum = false;
@@ -79,7 +80,6 @@ struct TableView {
 
   // Of the machine.
   uint64_t end_frame = 0;  // no memory from here on
-  uint32_t max_nodes = 0;  // that a kernel can deal with
 
   // The records, in the order of the list, before any `sim corrupt`.
   std::vector<uint64_t> original;
@@ -108,6 +108,8 @@ struct HandedFile {
   std::vector<HandedPage> pages;  // ascending by index
   // Ascending. Where there is no page, that is promised to be had.
   std::vector<HandedRange> reserved;
+  // Frames of the table in which that stands.
+  std::vector<int64_t> resv_blocks;
   // Pages by node, of the kernel that it comes from.
   std::vector<TableView::Count> counts;
 };

@@ -18,7 +18,6 @@ class TableTest : public ::testing::Test {
     t_.found = t_.placed = t_.held = t_.magic = t_.version = true;
     t_.checksum = t_.counts_fit = true;
     t_.end_frame = 4096;
-    t_.max_nodes = 8;
     t_.counts = {{2, 0, 2}, {2, 1, 1}, {4, 0, 0}, {4, 1, 0}};
     t_.nr_files = 2;
     t_.first = 0x1000;
@@ -209,6 +208,9 @@ TEST_F(TableTest, ReservedInManyPieces) {
   f.resv.blocks = {MakeBlock({{1, 1, 0, false, {}}, {2, 1, 0, false, {}}}),
                    MakeBlock({{3, 5, 0, false, {}}, {39, 1, 0, false, {}}})};
   f.nr_resv = 7;
+  EXPECT_TRUE(Judge().quarantine);  // both blocks are the same page
+  f.resv.blocks[0].frame = 3000;
+  f.resv.blocks[1].frame = 3001;
   EXPECT_FALSE(Judge().quarantine);
   f.late.blocks = {MakeBlock({{1, 3, 2000, true, {1, 1, 1}}})};
   f.nr_pages = 4;

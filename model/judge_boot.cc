@@ -266,7 +266,6 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
   table.found = table.placed = table.held = true;
   table.magic = table.version = table.checksum = table.counts_fit = true;
   table.end_frame = kEndFrame;
-  table.max_nodes = kMaxNodes;
   table.nr_files = table.first = published.size();
   uint64_t unseen = kEndFrame / 2;
   std::map<std::pair<uint32_t, uint32_t>, uint64_t> counts;
@@ -309,6 +308,7 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
       without_page.Remove(page.index, page.index + 1);
     TableView::Block resv;
     resv.held = resv.magic = resv.checksum = true;
+    resv.frame = unseen++;
     for (const Region& region : without_page.list()) {
       TableView::Run run;
       run.index = static_cast<uint64_t>(region.from);
@@ -694,8 +694,8 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   pool = seen;
 }
 
-// What the log says of a size must be what is seen of it, for each node; of
-// those that nothing comes of it says nothing.
+// What the log says of a size must be what is seen of it, for each node. Of
+// those that nothing comes of it says nothing, unless something was to come.
 bool Stepper::SaysSized(const Pool& seen, int64_t incoming,
                         const std::array<int64_t, kMaxNodes>& in) const {
   int nodes = 0;
@@ -707,7 +707,7 @@ bool Stepper::SaysSized(const Pool& seen, int64_t incoming,
         said.surplus != seen.surplus[n])
       return false;
   }
-  return nodes == (incoming > 0 ? state_->nodes : 0);
+  return nodes == state_->nodes || (nodes == 0 && incoming == 0);
 }
 
 }  // namespace handover::model

@@ -136,7 +136,6 @@ class World {
     o.handed_known = t.found = t.placed = t.held = t.magic = t.version = true;
     t.checksum = t.counts_fit = true;
     t.end_frame = 1 << 16;
-    t.max_nodes = 8;
     t.counts = {{2, 0, 1}, {2, 1, 0}};
     t.nr_files = 1;
     t.first = 4096;

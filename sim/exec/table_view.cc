@@ -42,7 +42,6 @@ class Reader {
  public:
   Reader() : keys_(KhoOutgoingKeys()) {
     view_.end_frame = M().memory().end_pfn();
-    view_.max_nodes = MAX_NUMNODES;
   }
 
   TableView Read() {
@@ -141,6 +140,7 @@ class Reader {
         break;
       }
       TableView::Block out;
+      out.frame = at >> PAGE_SHIFT;
       out.held = HeldPage(at);
       if (out.held) {
         const auto block = Load<hugetlb_luo_block_ser>(at);

@@ -630,6 +630,64 @@ TEST_F(HugetlbLuoTest, PoolIsTooSmall) {
   ExpectNothingLeft();
 }
 
+// What is reserved has no frames in which files could be seen to overlap.
+TEST_F(HugetlbLuoTest, ListsOfWhatIsReservedAreNotShared) {
+  Up();
+  struct file* session = Session();
+  for (u64 token : {1, 2}) {
+    struct file* file = MakeFile(4, {0});
+    Reserve(file, 1, 3);
+    ASSERT_EQ(PreserveFd(session, token, file), 0);
+  }
+  ASSERT_EQ(RebootCall(), 0);
+  const TableView view = ReadTableView();
+  ASSERT_EQ(view.files.size(), 2u);
+  auto record = [&](size_t i) {
+    return reinterpret_cast<hugetlb_luo_file_ser*>(machine_.memory().base() +
+                                                   view.files[i].at);
+  };
+  record(1)->resv = record(0)->resv;
+  record(1)->csum =
+      RecordChecksum(view.files[1].at, offsetof(hugetlb_luo_file_ser, csum),
+                     sizeof(hugetlb_luo_file_ser) +
+                         record(1)->nr_counts * sizeof(hugetlb_luo_count_ser));
+  EXPECT_TRUE(Handed().empty());
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  session = Incoming();
+  struct file* file = nullptr;
+  for (u64 token : {1, 2})
+    EXPECT_EQ(RetrieveFd(session, token, &file), -EINVAL);
+  EXPECT_EQ(Finish(session), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  EXPECT_EQ(Pool().resv, 0u);
+  EXPECT_EQ(RebootCall(), -EBUSY);
+}
+
+// Two come to a hole, as memfd_pin_folios() may that has seen it empty: the
+// page of the first is late, and stays so.
+TEST_F(HugetlbLuoTest, WhoComesSecondToAHole) {
+  Up();
+  struct file* file = MakeFile(4, {0});
+  struct file* other = MakeFile(4, {});
+  Reserve(other, 0, 2);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Fill(file, 2), 0);
+  struct folio* second = memfd_alloc_folio(file, 2 << 2);
+  ASSERT_TRUE(IS_ERR(second));
+  EXPECT_EQ(PTR_ERR(second), -EEXIST);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 2);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  // What memfd_alloc_folio() loses then: it is the other file's.
+  EXPECT_EQ(hugetlb_acct_memory(hstate_file(file), 1), 0);
+  fput(other);
+  fput(file);
+  ExpectNothingLeft();
+}
+
 // --- A kernel that has no root
 
 // Which of the calls that may fail is the last of a boot.

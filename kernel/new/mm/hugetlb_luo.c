@@ -240,6 +240,8 @@ static struct {
 	/* One of another version that has no files. */
 	struct hugetlb_luo_root_ser *empty_root;
 	size_t root_size;
+	/* Those that are online when pools are planned. */
+	nodemask_t nodes;
 	/* Everything was validated, @files is complete. */
 	bool imported;
 	/* The pages were counted into the pools. */
@@ -1290,7 +1292,6 @@ void __init hugetlb_luo_boot_init(void)
 		const struct hugetlb_luo_count_ser *count = &root->counts[i];
 
 		if (count->order >= BITS_PER_LONG - PAGE_SHIFT ||
-		    count->nid >= MAX_NUMNODES ||
 		    count->nr > memblock_end_of_DRAM() >> PAGE_SHIFT >> count->order)
 			goto refuse;
 		/* Each size and node once. */
@@ -1305,6 +1306,7 @@ void __init hugetlb_luo_boot_init(void)
 	if (root->nr_files && (!kho_is_enabled() || !liveupdate_enabled()))
 		goto refuse;
 
+	hugetlb_luo_in.nodes = node_online_map;
 	hugetlb_luo_in.root = root;
 	hugetlb_luo_in.root_size = size;
 	return;
@@ -1410,9 +1412,11 @@ static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
 		return err;
 
 	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
-	while ((run = hugetlb_luo_next_run(&cursor)))
+	while ((run = hugetlb_luo_next_run(&cursor))) {
 		if (run->frame)
 			return -EINVAL;
+		cond_resched();
+	}
 
 	if (hugetlb_luo_common(ser->resv, ser->runs) ||
 	    nr - hugetlb_luo_common(ser->resv, ser->late) != ser->nr_resv)
@@ -1526,9 +1530,19 @@ static int hugetlb_luo_cmp_span(const void *a, const void *b)
 	return 0;
 }
 
-/* Refuse all files that have memory in common with another, or with itself. */
+static struct hugetlb_luo_block_ser *
+hugetlb_luo_resv_block(const struct hugetlb_luo_file_ser *ser)
+{
+	return ser->resv ? phys_to_virt(ser->resv) : NULL;
+}
+
+/*
+ * Refuse all files that have memory in common with another, or with itself. Of
+ * their tables, too: two that have a block with pages in common have these.
+ */
 static int hugetlb_luo_check_overlap(void)
 {
+	struct hugetlb_luo_block_ser *block;
 	struct hugetlb_luo_span *spans, *far;
 	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_in_file *in;
@@ -1541,6 +1555,9 @@ static int hugetlb_luo_check_overlap(void)
 			continue;
 		hugetlb_luo_walk(&cursor, in->ser);
 		while (hugetlb_luo_next_run(&cursor))
+			nr++;
+		for (block = hugetlb_luo_resv_block(in->ser); block;
+		     block = hugetlb_luo_next_block(block))
 			nr++;
 	}
 	if (!nr)
@@ -1558,6 +1575,13 @@ static int hugetlb_luo_check_overlap(void)
 		while ((run = hugetlb_luo_next_run(&cursor))) {
 			spans[n].start = (u64)run->frame << shift;
 			spans[n].end = spans[n].start + ((u64)run->nr << shift);
+			spans[n].in = in;
+			n++;
+		}
+		for (block = hugetlb_luo_resv_block(in->ser); block;
+		     block = hugetlb_luo_next_block(block)) {
+			spans[n].start = virt_to_phys(block);
+			spans[n].end = spans[n].start + PAGE_SIZE;
 			spans[n].in = in;
 			n++;
 		}
@@ -1620,6 +1644,12 @@ static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
 	return nr;
 }
 
+/* Was there a node of this number when the pools were planned? */
+static bool hugetlb_luo_has_node(u32 nid)
+{
+	return nid < MAX_NUMNODES && node_isset(nid, hugetlb_luo_in.nodes);
+}
+
 /*
  * Pages of @order that are to be expected on @nid, while there is nothing to go
  * by but the announcement. Those of a node that this kernel lacks are somewhere.
@@ -1627,12 +1657,19 @@ static u64 hugetlb_luo_claimable(unsigned int order, unsigned int nid)
 static u64 hugetlb_luo_expected(unsigned int order, unsigned int nid)
 {
 	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
-	u64 nr = hugetlb_luo_announced(order, nid);
+	u64 nr = 0;
 	u32 i;
 
-	for (i = 0; root && nid == first_online_node && i < root->nr_counts; i++)
+	if (!root || !hugetlb_luo_has_node(nid))
+		return 0;
+
+	nr = hugetlb_luo_announced(order, nid);
+	if (nid != first_node(hugetlb_luo_in.nodes))
+		return nr;
+
+	for (i = 0; i < root->nr_counts; i++)
 		if (root->counts[i].order == order &&
-		    !node_online(root->counts[i].nid))
+		    !hugetlb_luo_has_node(root->counts[i].nid))
 			nr += root->counts[i].nr;
 
 	return nr;
@@ -1812,18 +1849,22 @@ static int hugetlb_luo_do_import(void)
  * struct hugetlb_luo_plan - how a pool is filled at boot
  * @begun:     The command line's request was noted down here.
  * @by_node:   It is for single nodes.
+ * @reduced:   Less was allocated, because of what was to come.
  * @want:      Pages it asks for altogether.
  * @need:      Pages that have to be allocated for that.
  * @got:       Pages that were allocated where they belong, if some were not.
+ * @coming:    Pages of files that lie on each node, once that is known.
  * @want_node: Pages it asks for on each node.
  * @surplus:   Pages that come to each node although nobody asks for them.
  */
 struct hugetlb_luo_plan {
 	bool begun;
 	bool by_node;
+	bool reduced;
 	unsigned long want;
 	unsigned long need;
 	unsigned long got;
+	unsigned int coming[MAX_NUMNODES];
 	unsigned int want_node[MAX_NUMNODES];
 	unsigned int surplus[MAX_NUMNODES];
 };
@@ -1831,10 +1872,10 @@ struct hugetlb_luo_plan {
 static struct hugetlb_luo_plan hugetlb_luo_plans[HUGE_MAX_HSTATE] __initdata;
 
 /* Pages of @h on @nid that come, as far as is known. */
-static unsigned long hugetlb_luo_coming(struct hstate *h, unsigned int nid)
+static unsigned long __init hugetlb_luo_coming(struct hstate *h, unsigned int nid)
 {
 	if (hugetlb_luo_in.imported)
-		return hugetlb_luo_claimable(huge_page_order(h), nid);
+		return hugetlb_luo_plans[hstate_index(h)].coming[nid];
 
 	return hugetlb_luo_expected(huge_page_order(h), nid);
 }
@@ -1939,6 +1980,7 @@ void __init hugetlb_luo_boot_begin(struct hstate *h)
 	if (!coming)
 		return;
 
+	plan->reduced = true;
 	if (plan->by_node) {
 		for_each_online_node(nid) {
 			unsigned int need = hugetlb_luo_gap(h, nid, plan->want_node[nid], true);
@@ -2032,7 +2074,6 @@ static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming
 	for_each_online_node(nid)
 		hugetlb_luo_count(h, nid, hugetlb_luo_coming(h, nid),
 				  plan->surplus[nid]);
-	hugetlb_luo_boot_report(h, plan);
 }
 
 /* Reserve in the pool what the file has reserved, unless that is done. */
@@ -2049,24 +2090,31 @@ static int hugetlb_luo_promise(struct hugetlb_luo_in_file *in)
 	return err;
 }
 
+/* Say how far the pool is from having @nr more pages to promise. */
+static void hugetlb_luo_promise_fails(struct hstate *h, u64 nr)
+{
+	u64 available = 0;
+
+	spin_lock_irq(&hugetlb_lock);
+	if (h->free_huge_pages > h->resv_huge_pages)
+		available = h->free_huge_pages - h->resv_huge_pages;
+	spin_unlock_irq(&hugetlb_lock);
+	pr_warn("%llu more pages of order %u are needed for what preserved files have reserved\n",
+		nr - min(nr, available), huge_page_order(h));
+}
+
 /* The same for all files of a page size, as far as there are free pages. */
 static void hugetlb_luo_promise_all(struct hstate *h)
 {
 	struct hugetlb_luo_in_file *in;
-	unsigned long index, available;
+	unsigned long index;
 	u64 missing = 0;
 
 	xa_for_each(&hugetlb_luo_in.files, index, in)
 		if (!in->err && in->h == h && hugetlb_luo_promise(in))
 			missing += in->ser->nr_resv;
-	if (!missing)
-		return;
-
-	spin_lock_irq(&hugetlb_lock);
-	available = h->free_huge_pages - h->resv_huge_pages;
-	spin_unlock_irq(&hugetlb_lock);
-	pr_warn("%llu more pages of order %u are needed for what preserved files have reserved\n",
-		missing - min_t(u64, missing, available), huge_page_order(h));
+	if (missing)
+		hugetlb_luo_promise_fails(h, missing);
 }
 
 /**
@@ -2080,6 +2128,7 @@ static void hugetlb_luo_promise_all(struct hstate *h)
  */
 void __init hugetlb_luo_boot_end(struct hstate *h)
 {
+	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
 	unsigned long coming = 0;
 	int nid;
 
@@ -2090,15 +2139,22 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	 * Also if none comes after all: those that it was planned with may have
 	 * been refused since.
 	 */
-	h->max_huge_pages += hugetlb_luo_plans[hstate_index(h)].got;
+	h->max_huge_pages += plan->got;
 	if (coming)
 		hugetlb_luo_boot_count(h, coming);
+	if (coming || plan->reduced)
+		hugetlb_luo_boot_report(h, plan);
 	if (hugetlb_luo_in.imported)
 		hugetlb_luo_promise_all(h);
 }
 
-/* Take @nr pages out of the count that were in it since boot and never came. */
-static void hugetlb_luo_uncount(struct hstate *h, int nid, unsigned long nr)
+/*
+ * Take @nr pages out of the count that were in it since boot and never came.
+ *
+ * Return: how many surplus pages were among them.
+ */
+static unsigned long hugetlb_luo_uncount(struct hstate *h, int nid,
+					 unsigned long nr)
 {
 	unsigned long surplus;
 
@@ -2110,11 +2166,13 @@ static void hugetlb_luo_uncount(struct hstate *h, int nid, unsigned long nr)
 	h->surplus_huge_pages_node[nid] -= surplus;
 	h->max_huge_pages -= nr - surplus;
 	spin_unlock_irq(&hugetlb_lock);
+
+	return surplus;
 }
 
 /*
  * The same for all that turned out not to be claimable. What was counted on
- * another node than it lies on goes there.
+ * another node than it lies on goes there, surplus as it was.
  */
 static void hugetlb_luo_discount(void)
 {
@@ -2123,15 +2181,25 @@ static void hugetlb_luo_discount(void)
 
 	for_each_hstate(h) {
 		unsigned int order = huge_page_order(h);
+		unsigned long surplus = 0;
 
 		for_each_online_node(nid) {
 			unsigned long was = hugetlb_luo_expected(order, nid);
 			unsigned long is = hugetlb_luo_claimable(order, nid);
 
 			if (is < was)
-				hugetlb_luo_uncount(h, nid, was - is);
-			else
-				hugetlb_luo_count(h, nid, is - was, 0);
+				surplus += hugetlb_luo_uncount(h, nid, was - is);
+		}
+		for_each_online_node(nid) {
+			unsigned long was = hugetlb_luo_expected(order, nid);
+			unsigned long is = hugetlb_luo_claimable(order, nid);
+			unsigned long share;
+
+			if (is <= was)
+				continue;
+			share = min(surplus, is - was);
+			hugetlb_luo_count(h, nid, is - was, share);
+			surplus -= share;
 		}
 	}
 }
@@ -2144,6 +2212,22 @@ static void hugetlb_luo_put_root(void)
 
 	kho_restore_free(hugetlb_luo_in.root);
 	hugetlb_luo_in.root = NULL;
+}
+
+/* So that filling the pools does not take longer the more files there are. */
+static void __init hugetlb_luo_sum_up(void)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	int nid;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in) {
+		if (in->err)
+			continue;
+		for_each_online_node(nid)
+			hugetlb_luo_plans[hstate_index(in->h)].coming[nid] +=
+				in->node_pages[nid];
+	}
 }
 
 /**
@@ -2160,10 +2244,12 @@ void __init hugetlb_luo_import(void)
 					 get_order(hugetlb_luo_in.root_size)))
 		kho_restore_free(empty);
 
-	if (hugetlb_luo_do_import())
+	if (hugetlb_luo_do_import()) {
 		pr_warn("no memory to check preserved files, trying again later\n");
-	else
+	} else {
+		hugetlb_luo_sum_up();
 		hugetlb_luo_put_root();
+	}
 }
 
 /*
@@ -2369,6 +2455,7 @@ static void hugetlb_luo_drain(struct hugetlb_luo_in_file *in,
 		folio_clear_uptodate(folio);
 		filemap_remove_folio(folio);
 		folio_unlock(folio);
+		cond_resched();
 	}
 
 	region_del(HUGETLBFS_I(file_inode(file))->resv_map, 0, LONG_MAX);
@@ -2412,8 +2499,10 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 
 	/* From here on it is kept, also if something else fails. */
 	err = hugetlb_luo_promise(in);
-	if (err)
+	if (err) {
+		hugetlb_luo_promise_fails(in->h, in->ser->nr_resv);
 		goto err_again;
+	}
 
 	file = hugetlb_luo_make_file(in);
 	if (IS_ERR(file)) {

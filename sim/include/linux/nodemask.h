@@ -28,6 +28,7 @@ __sim_extern_end
 #define nodes_weight(mask) __builtin_popcountl((mask).bits[0])
 #define node_state(node, state) node_isset(node, node_states[state])
 #define node_online(node) node_state(node, N_ONLINE)
+#define node_online_map node_states[N_ONLINE]
 #define num_node_state(state) nodes_weight(node_states[state])
 
 static inline int sim_next_node(int n, const nodemask_t *mask)

@@ -34,8 +34,8 @@
  * in the file and in memory, so a file that was allocated in one piece takes
  * one entry, and never does a page take more than the 12 bytes of a run of its
  * own. Frames and indices count in units of the file's page size. Indices that
- * are reserved and have no page are a list of runs, too, without frames: a region
- * of the reservation map takes one entry, however large it is.
+ * are reserved and have no page are a list of runs, too, without frames: what lies
+ * between two pages takes one entry, however large it is.
  *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that

@@ -21,6 +21,7 @@
 #include <string.h>
 #include <sys/klog.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/types.h>
 #include <sys/uio.h>
@@ -902,6 +903,89 @@ static void seals_2(void)
 	check_pools_free(SZ_2M, 16, 16);
 }
 
+/* --- mounts: files of mounts of hugetlbfs are refused, whatever their limits --- */
+
+#define MOUNTS_ARGS	"hugepages=0:8,1:8"
+
+/* One with a name if @name, else one without. */
+static int mount_file(const char *dir, const char *options, const char *name)
+{
+	char path[64];
+	int fd;
+
+	if (mkdir(dir, 0700) || mount("none", dir, "hugetlbfs", 0, options))
+		fail_exit("mounting hugetlbfs with %s", options);
+	snprintf(path, sizeof(path), "%s/%s", dir, name ? name : "");
+	fd = open(path, O_RDWR | (name ? O_CREAT : O_TMPFILE), 0600);
+	if (fd < 0)
+		fail_exit("a file of %s", dir);
+	if (sys_fallocate(fd, 0, 0, 2 * SZ_2M))
+		fail_exit("fallocate");
+
+	return fd;
+}
+
+static void mounts_1(void)
+{
+	static const char * const options[] = {
+		"pagesize=2M", "pagesize=2M,size=8M", "pagesize=2M,min_size=6M",
+	};
+	int session = new_session("mounts"), fd, i;
+
+	fd = preserve_full(session, 10, SZ_2M, 2, 0);
+	for (i = 0; i < 2 * (int)ARRAY_SIZE(options); i++) {
+		struct pool before;
+		char dir[16];
+		long resv;
+		int other;
+
+		snprintf(dir, sizeof(dir), "/mount%d", i);
+		other = mount_file(dir, options[i / 2], i & 1 ? "file" : NULL);
+		before = read_pool(SZ_2M, ANY_NODE);
+		resv = pool_number(SZ_2M, ANY_NODE, "resv_hugepages");
+		check_eq("preserving a file of a mount",
+			 luo_session_preserve_fd(session, other, 20), -ENOENT);
+		check_pool(SZ_2M, ANY_NODE, before.nr, before.free,
+			   before.surplus);
+		check_eq("resv_hugepages",
+			 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"), resv);
+		/* The last one, with pages that it is sure of, stays. */
+		if (i == 5)
+			break;
+		close(other);
+		if (i & 1) {
+			char path[32];
+
+			snprintf(path, sizeof(path), "%s/file", dir);
+			unlink(path);
+		}
+		if (umount(dir))
+			fail_exit("umount %s", dir);
+	}
+	check_file(&state.files[0], fd);
+	check_pool(SZ_2M, ANY_NODE, 16, 16 - 2 - 2, 0);
+	check_eq("resv_hugepages",
+		 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"), 1);
+	live_update(MOUNTS_ARGS);
+}
+
+static void mounts_2(void)
+{
+	int session, fds[MAX_FILES];
+
+	/* The mount, what it was sure of, and its file were the old kernel's. */
+	load_state();
+	check_pools_in_use(SZ_2M, 8, 8, 0, 0);
+	check_pool(SZ_2M, ANY_NODE, 16, 14, 0);
+	check_eq("resv_hugepages",
+		 pool_number(SZ_2M, ANY_NODE, "resv_hugepages"), 0);
+	session = take_session("mounts");
+	retrieve_all(session, fds);
+	finish(session);
+	close_all(fds);
+	check_pools_free(SZ_2M, 8, 8);
+}
+
 static const struct chain_test tests[] = {
 	{ "surplus", 1024, 3,
 	  "hugepages=16",
@@ -927,6 +1011,9 @@ static const struct chain_test tests[] = {
 	{ "seals", 1024, 2,
 	  SEALS_ARGS,
 	  { seals_1, seals_2 } },
+	{ "mounts", 1024, 2,
+	  MOUNTS_ARGS,
+	  { mounts_1, mounts_2 } },
 };
 
 int main(int argc, char *argv[])
