@@ -7,7 +7,10 @@ that section. Its code goes into knew_text, so that a signal handler can tell
 whether it was interrupted. What instrumentation adds (gcov counters, sanitizer tables) has
 to live on and is left alone.
 
-usage: collect-data.py --output OUT.o IN.o...
+usage: collect-data.py [--prefix=PREFIX] --output OUT.o IN.o...
+
+With a prefix for the names of its functions, and of the section that has its
+initcalls, it can be linked beside another version of itself.
 """
 import argparse
 import re
@@ -29,9 +32,17 @@ def sections(path):
             if re.match(r'^\s*\d+\s', line)]
 
 
+def functions(path):
+    """What others can call."""
+    out = subprocess.run(['nm', '--defined-only', '-g', path], check=True,
+                         capture_output=True, text=True).stdout
+    return [line.split()[2] for line in out.splitlines() if ' T ' in line]
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument('--output', required=True)
+    parser.add_argument('--prefix', default='')
     parser.add_argument('inputs', nargs='+')
     args = parser.parse_args()
     with tempfile.TemporaryDirectory() as tmp:
@@ -39,6 +50,13 @@ def main():
         for i, path in enumerate(args.inputs):
             part = os.path.join(tmp, f'{i}.o')
             command = ['objcopy']
+            if args.prefix:
+                for name in functions(path):
+                    command += ['--redefine-sym', f'{name}={args.prefix}{name}']
+                for name in sections(path):
+                    if name.startswith('sim_initcall'):
+                        command += ['--rename-section',
+                                    f'{name}={args.prefix}{name}']
             for name in sorted(set(sections(path))):
                 if TEXT.match(name):
                     command += ['--rename-section', f'{name}=knew_text']
