@@ -48,8 +48,8 @@ struct PoolEvent {
     // free_huge_folio() of a page of `node`; not `exact`: it may have come
     // between the halves of set_max_huge_pages(), and stay as a surplus page.
     kFree,
-    kLose,       // a page of `node` that was counted cannot be had
-    kReserve,    // hugetlb_acct_memory(+count), policy `bind`, went well
+    kLose,     // a page of `node` that was counted cannot be had
+    kReserve,  // hugetlb_acct_memory(+count), policy `bind`, went well
     kReserveFails,
     kUnreserve,  // hugetlb_acct_memory(-count)
     kMigrate,    // a page of `node` moved to `to`

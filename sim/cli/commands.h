@@ -18,6 +18,7 @@ extern const Subcommand kDraw;
 extern const Subcommand kInspect;
 extern const Subcommand kJudge;
 extern const Subcommand kGenerate;
+extern const Subcommand kExplore;
 
 }  // namespace sim::cli
 

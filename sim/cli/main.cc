@@ -9,8 +9,8 @@
 namespace sim::cli {
 namespace {
 
-const Subcommand* const kSubcommands[] = {&kRun,     &kReplay, &kDraw,
-                                          &kInspect, &kJudge,  &kGenerate};
+const Subcommand* const kSubcommands[] = {
+    &kRun, &kReplay, &kDraw, &kInspect, &kJudge, &kGenerate, &kExplore};
 
 void PrintOverview(std::FILE* to) {
   std::fputs(
@@ -46,7 +46,8 @@ int Main(const std::vector<std::string>& words) {
   if (command == nullptr) {
     std::fprintf(stderr,
                  "handover: '%s' is no subcommand: there are run, replay, "
-                 "draw, inspect, judge and generate (handover --help)\n",
+                 "draw, inspect, judge, generate and explore (handover "
+                 "--help)\n",
                  words[0].c_str());
     return kBadUsage;
   }

@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/design.h"
+
+#include <utility>
+
+namespace handover::model {
+namespace {
+
+Design Ours() {
+  Design d;
+  d.name = "late-pages";
+  d.what =
+      "pages are written down while the workload runs; those that are added "
+      "afterwards are remembered and written down when the file freezes, and "
+      "then whoever needs another one waits";
+  d.who = "kernel/new";
+  return d;
+}
+
+// Ours but for what `change` does.
+template <typename Change>
+Design Variation(std::string_view name, std::string_view what,
+                 std::string_view who, std::string_view variation,
+                 Change change) {
+  Design d = Ours();
+  d.name = name;
+  d.what = what;
+  d.who = who;
+  d.variation = variation;
+  change(&d);
+  return d;
+}
+
+std::vector<Design> MakeDesigns() {
+  using D = Design;
+  std::vector<Design> all;
+  all.push_back(Ours());
+  all.push_back(Variation(
+      "free-pools",
+      "as late-pages, and the free pages go along: their list is made when all "
+      "files are frozen, and nobody looks at who takes one afterwards",
+      "who cannot find gigantic pages again", "late-pages",
+      [](D* d) { d->snapshot = D::Snapshot::kAtFreeze; }));
+  all.push_back(Variation(
+      "rfc-2025",
+      "pinning fills the holes; a flag on the inode refuses to take pages out "
+      "of a frozen file; pages are counted per size; each is taken as it is "
+      "found; a retrieval that fails leaks",
+      "the RFC of December 2025", "late-pages", [](D* d) {
+        d->fault = D::Fault::kGoesOn;
+        d->check = D::Check::kAtEntry;
+        d->guard = D::Guard::kFromFreezing;
+        d->fills_holes = true;
+        d->notices = false;
+        d->counts = D::Counts::kTotal;
+        d->counts_at_boot = false;
+        d->import = D::Import::kOnePass;
+        d->refused = D::Refused::kLeaked;
+        d->retries = false;
+        d->waits_for_claims = false;
+      }));
+  all.push_back(Variation(
+      "frozen-early",
+      "the file is frozen when it is preserved: nothing can be added, so "
+      "nothing has to be remembered",
+      "who finds remembering pages too clever", "late-pages",
+      [](D* d) { d->freeze = D::Freeze::kAtPreserve; }));
+  all.push_back(Variation(
+      "faults-fail",
+      "a fault into a hole of a frozen file gets SIGBUS instead of waiting",
+      "who does not want a fault to sleep for so long", "late-pages",
+      [](D* d) { d->fault = D::Fault::kFails; }));
+  all.push_back(Variation(
+      "never-frozen",
+      "pages that are added are remembered until the reboot call, and nothing "
+      "stops more of them until the CPUs stop",
+      "who wants hugetlbfs to change as little as possible", "late-pages",
+      [](D* d) {
+        d->freeze = D::Freeze::kNever;
+        d->fault = D::Fault::kGoesOn;
+      }));
+  all.push_back(Variation(
+      "flag-on-inode",
+      "a fault looks at a flag on the inode when it begins, not where the page "
+      "is added",
+      "who copies what fallocate() does", "late-pages",
+      [](D* d) { d->check = D::Check::kAtEntry; }));
+  all.push_back(Variation(
+      "unnoticed", "pages that are added after preserve() are not remembered",
+      "who takes preserve() for a snapshot", "late-pages",
+      [](D* d) { d->notices = false; }));
+  all.push_back(Variation(
+      "walk-at-freeze",
+      "nothing is written down before the file is frozen: all of it is part of "
+      "the blackout",
+      "who wants one place where pages are written down", "late-pages",
+      [](D* d) { d->walk = D::Walk::kAtFreeze; }));
+  all.push_back(Variation(
+      "unguarded",
+      "pages can be taken out of a preserved file until it is frozen",
+      "who does not want to refuse what a guest's balloon does", "late-pages",
+      [](D* d) { d->guard = D::Guard::kFromFreezing; }));
+  all.push_back(Variation("one-pass",
+                          "each page is taken as soon as it looks right",
+                          "who reads the table only once", "late-pages",
+                          [](D* d) { d->import = D::Import::kOnePass; }));
+  all.push_back(Variation("refused-freed",
+                          "the pages of a file that is refused are freed",
+                          "who does not want to lose memory", "late-pages",
+                          [](D* d) { d->refused = D::Refused::kFreed; }));
+  all.push_back(Variation(
+      "refused-leaked",
+      "the pages of a file that is refused stay where they are, and nobody "
+      "keeps a record of them",
+      "who leaves them to KHO", "late-pages", [](D* d) {
+        d->refused = D::Refused::kLeaked;
+        d->waits_for_claims = false;
+      }));
+  all.push_back(
+      Variation("reboots-anyway",
+                "a kernel reboots though pages that came to it are unclaimed",
+                "who does not want a reboot to fail", "late-pages",
+                [](D* d) { d->waits_for_claims = false; }));
+  all.push_back(Variation(
+      "no-retry", "a retrieval that failed is remembered as failed",
+      "LUO as it is in 7.3", "late-pages", [](D* d) { d->retries = false; }));
+  all.push_back(Variation("no-unwind",
+                          "what was preserved before a failure stays preserved",
+                          "who forgets an error path", "late-pages",
+                          [](D* d) { d->unwinds = false; }));
+  all.push_back(Variation("unchecked-twice",
+                          "a file may be preserved in two sessions",
+                          "who leaves out get_id()", "late-pages",
+                          [](D* d) { d->twice = D::Twice::kNowhere; }));
+  all.push_back(Variation(
+      "twice-at-import",
+      "a file that is preserved twice is noticed by the next kernel, which "
+      "refuses it",
+      "who wants all checks in one place", "late-pages",
+      [](D* d) { d->twice = D::Twice::kAtImport; }));
+  all.push_back(Variation(
+      "count-total", "the next kernel is told how many pages come, not where",
+      "the RFC of December 2025", "late-pages",
+      [](D* d) { d->counts = D::Counts::kTotal; }));
+  all.push_back(
+      Variation("count-none", "the next kernel fills its pools without knowing",
+                "memfds of shmem, which have no pool", "late-pages", [](D* d) {
+                  d->counts = D::Counts::kNone;
+                  d->counts_at_boot = false;
+                }));
+  all.push_back(
+      Variation("count-late",
+                "pages that come are in no counter until they are retrieved",
+                "the RFC of December 2025", "late-pages",
+                [](D* d) { d->counts_at_boot = false; }));
+  all.push_back(Variation(
+      "snapshot-early",
+      "the list of free pages is made when the first file is preserved, and "
+      "nobody looks at who takes one afterwards",
+      "who wants an FLB to do it", "free-pools",
+      [](D* d) { d->snapshot = D::Snapshot::kAtPreserve; }));
+  all.push_back(Variation(
+      "snapshot-tracked",
+      "the list of free pages is made when the first file is preserved; a page "
+      "that leaves the pool is taken off",
+      "who wants the keys to be set before the blackout", "free-pools",
+      [](D* d) {
+        d->snapshot = D::Snapshot::kAtPreserve;
+        d->leaving = D::Leaving::kDropped;
+      }));
+  return all;
+}
+
+}  // namespace
+
+const std::vector<Design>& Designs() {
+  static const auto* all = new std::vector<Design>(MakeDesigns());
+  return *all;
+}
+
+const Design* FindDesign(std::string_view name) {
+  for (const Design& d : Designs())
+    if (d.name == name) return &d;
+  return nullptr;
+}
+
+}  // namespace handover::model

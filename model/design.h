@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Ways to hand huge pages over, as values: what somebody might propose, in
+// the points on which proposals differ. The explorer runs each of them.
+#ifndef HANDOVER_MODEL_DESIGN_H_
+#define HANDOVER_MODEL_DESIGN_H_
+
+#include <cstdint>
+#include <string_view>
+#include <vector>
+
+namespace handover::model {
+
+struct Design {
+  std::string_view name;
+  std::string_view what;       // in a sentence
+  std::string_view who;        // might propose it, and why
+  std::string_view variation;  // of the design that it differs from in a point
+
+  // When pages can no longer be added to the file.
+  enum class Freeze : uint8_t { kNever, kAtPreserve, kAtReboot };
+  Freeze freeze = Freeze::kAtReboot;
+
+  // What becomes of a fault into a hole of a file that is frozen.
+  enum class Fault : uint8_t { kGoesOn, kFails, kWaits };
+  Fault fault = Fault::kWaits;
+
+  // Where that is looked at: when the fault begins (a flag on the inode), or
+  // when the page is added to the mapping, in one step with that.
+  enum class Check : uint8_t { kAtEntry, kAtAdding };
+  Check check = Check::kAtAdding;
+
+  // When pages can no longer be taken out of the file (truncation, punching).
+  enum class Guard : uint8_t { kNever, kFromFreezing, kFromPreserving };
+  Guard guard = Guard::kFromPreserving;
+
+  // When pages are written down: while the workload runs, or once it is frozen.
+  enum class Walk : uint8_t { kAtPreserve, kAtFreeze };
+  Walk walk = Walk::kAtPreserve;
+
+  // Preserving puts pages into holes (as memfd_pin_folios() does).
+  bool fills_holes = false;
+  // A page that is added after the walk came by is remembered, and written
+  // down when the file freezes.
+  bool notices = true;
+  // A failure or an abort takes back all that was done.
+  bool unwinds = true;
+
+  // What the next kernel knows of what comes when it fills its pools.
+  enum class Counts : uint8_t { kNone, kTotal, kByNode };
+  Counts counts = Counts::kByNode;
+  // Pages that come are in the pool's counters from then on, not only once
+  // they are retrieved.
+  bool counts_at_boot = true;
+
+  // Free pages: when the list of those that are handed over is made.
+  enum class Snapshot : uint8_t { kNone, kAtPreserve, kAtFreeze };
+  Snapshot snapshot = Snapshot::kNone;
+  // What becomes of the entry of a free page that leaves the pool afterwards.
+  enum class Leaving : uint8_t { kStale, kDropped };
+  Leaving leaving = Leaving::kStale;
+
+  // Takes each page as soon as it looks right, or looks at all of them first.
+  enum class Import : uint8_t { kOnePass, kValidateFirst };
+  Import import = Import::kValidateFirst;
+  // What becomes of the pages of a file that is refused.
+  enum class Refused : uint8_t { kFreed, kLeaked, kQuarantined };
+  Refused refused = Refused::kQuarantined;
+
+  // Where a file that is preserved twice is noticed.
+  enum class Twice : uint8_t { kNowhere, kAtPreserve, kAtImport };
+  Twice twice = Twice::kAtPreserve;
+
+  // A retrieval that failed for lack of memory can be tried again.
+  bool retries = true;
+  // The next reboot is refused while somebody else's pages are unclaimed.
+  bool waits_for_claims = true;
+};
+
+// The design of kernel/new first.
+const std::vector<Design>& Designs();
+
+// nullptr: there is none of that name.
+const Design* FindDesign(std::string_view name);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_DESIGN_H_

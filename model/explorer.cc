@@ -1,0 +1,220 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/explorer.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "absl/status/status.h"
+#include "absl/strings/numbers.h"
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_split.h"
+#include "model/explorer_state.h"
+
+namespace handover::model {
+namespace {
+
+struct Limit {
+  absl::string_view name;
+  int Bounds::*value;
+  int least;
+  int most;
+};
+
+constexpr Limit kLimits[] = {
+    {"files", &Bounds::files, 1, 2},
+    {"indices", &Bounds::indices, 1, 2},
+    {"processes", &Bounds::processes, 1, 2},
+    {"pages", &Bounds::pages, 2, 4},
+    {"nodes", &Bounds::nodes, 1, 2},
+    {"updates", &Bounds::updates, 1, 2},
+    {"aborts", &Bounds::aborts, 0, 3},
+    {"failures", &Bounds::failures, 0, 3},
+    {"damages", &Bounds::damages, 0, 3},
+    {"resizes", &Bounds::resizes, 0, 3},
+};
+
+uint64_t Hash(const XState& s) {
+  uint64_t hash = 0x9e3779b97f4a7c15u;
+  for (size_t i = 0; i < sizeof(s); i += sizeof(uint64_t)) {
+    uint64_t word;
+    std::memcpy(&word, reinterpret_cast<const char*>(&s) + i, sizeof(word));
+    hash = (hash ^ word) * 0xff51afd7ed558ccdu;
+    hash ^= hash >> 32;
+  }
+  return hash;
+}
+
+// The states that were seen, in the order in which they were found. A table of
+// their numbers finds them: 4 bytes for each, half of it empty at most.
+class Seen {
+ public:
+  Seen() : table_(1 << 16, 0) {}
+
+  // The number of `s`, and whether it is new.
+  std::pair<uint32_t, bool> Insert(const XState& s) {
+    if (2 * states_.size() >= table_.size()) Grow();
+    size_t at = Find(s);
+    if (table_[at] != 0) return {table_[at] - 1, false};
+    states_.push_back(s);
+    table_[at] = static_cast<uint32_t>(states_.size());
+    return {table_[at] - 1, true};
+  }
+  const XState& operator[](size_t i) const { return states_[i]; }
+  size_t size() const { return states_.size(); }
+
+ private:
+  size_t Find(const XState& s) const {
+    size_t at = Hash(s) & (table_.size() - 1);
+    while (table_[at] != 0 && !(states_[table_[at] - 1] == s))
+      at = (at + 1) & (table_.size() - 1);
+    return at;
+  }
+  void Grow() {
+    table_.assign(2 * table_.size(), 0);
+    for (size_t i = 0; i < states_.size(); ++i) {
+      size_t at = Hash(states_[i]) & (table_.size() - 1);
+      while (table_[at] != 0) at = (at + 1) & (table_.size() - 1);
+      table_[at] = static_cast<uint32_t>(i + 1);
+    }
+  }
+
+  std::vector<XState> states_;
+  std::vector<uint32_t> table_;
+};
+
+class Search {
+ public:
+  Search(const Design& design, const ExploreOptions& options)
+      : machine_(design, options.bounds), options_(options) {}
+
+  Exploration Run() {
+    Exploration result;
+    seen_.Insert(machine_.Initial());
+    parents_.push_back(0);
+    size_t level_end = 1;
+    std::vector<XNext> next;
+    for (size_t i = 0; i < seen_.size(); ++i) {
+      if (i == level_end) {
+        level_end = seen_.size();
+        ++result.depth;
+      }
+      if ((i & 0xffff) == 0 && options_.progress)
+        options_.progress(static_cast<int64_t>(seen_.size()), result.depth);
+      next.clear();
+      machine_.Successors(seen_[i], &next);
+      result.transitions += static_cast<int64_t>(next.size());
+      for (const XNext& n : next) {
+        const auto [number, fresh] = seen_.Insert(machine_.Canonical(n.state));
+        if (fresh) parents_.push_back(static_cast<uint32_t>(i));
+        if (n.broken == 0) continue;
+        for (size_t p = 0; p < kNrExplored; ++p) {
+          Counterexample& found = result.broken[p];
+          if ((n.broken & 1u << p) == 0 || found.found) continue;
+          found = Trace(i, n);
+          if (options_.property == p) return Done(std::move(result));
+        }
+      }
+      if (static_cast<int64_t>(seen_.size()) >= options_.max_states) {
+        result.complete = false;
+        break;
+      }
+    }
+    return Done(std::move(result));
+  }
+
+ private:
+  Exploration Done(Exploration result) const {
+    result.states = static_cast<int64_t>(seen_.size());
+    return result;
+  }
+
+  // From the beginning to state `i`, and the transition that broke something.
+  // Names are those of the first state: each state on the way is reached once
+  // more, since the ones that were kept have other names.
+  Counterexample Trace(size_t i, const XNext& last) const {
+    std::vector<size_t> way;
+    for (size_t at = i; at != 0; at = parents_[at]) way.push_back(at);
+    std::reverse(way.begin(), way.end());
+    Counterexample result;
+    result.found = true;
+    XState state = seen_[0];
+    std::vector<XNext> next;
+    for (const size_t to : way) {
+      next.clear();
+      machine_.Successors(state, &next);
+      for (const XNext& n : next) {
+        if (!(machine_.Canonical(n.state) == seen_[to])) continue;
+        Append(n, state, &result);
+        state = n.state;
+        break;
+      }
+    }
+    next.clear();
+    machine_.Successors(state, &next);
+    for (const XNext& n : next) {
+      if (n.broken != last.broken || n.action.kind != last.action.kind ||
+          !(machine_.Canonical(n.state) == machine_.Canonical(last.state)))
+        continue;
+      Append(n, state, &result);
+      result.why = n.why;
+      break;
+    }
+    return result;
+  }
+
+  void Append(const XNext& n, const XState& before,
+              Counterexample* result) const {
+    ExploredStep step = Describe(n.action, before);
+    const std::string pages = PagesOf(n.state, options_.bounds);
+    if (pages != PagesOf(before, options_.bounds)) step.pages = pages;
+    result->steps.push_back(std::move(step));
+  }
+
+  const XMachine machine_;
+  const ExploreOptions& options_;
+  Seen seen_;
+  std::vector<uint32_t> parents_;
+};
+
+}  // namespace
+
+absl::StatusOr<Bounds> ReadBounds(std::string_view text) {
+  Bounds bounds;
+  for (absl::string_view word :
+       absl::StrSplit(absl::string_view(text.data(), text.size()),
+                      absl::ByAnyChar(" ,"), absl::SkipEmpty())) {
+    const std::pair<absl::string_view, absl::string_view> parts =
+        absl::StrSplit(word, absl::MaxSplits('=', 1));
+    const Limit* limit = nullptr;
+    std::string names;
+    for (const Limit& l : kLimits) {
+      if (l.name == parts.first) limit = &l;
+      absl::StrAppend(&names, names.empty() ? "" : ", ", l.name);
+    }
+    if (limit == nullptr)
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", parts.first, "' is no bound: there are ", names));
+    int value;
+    if (!absl::SimpleAtoi(parts.second, &value) || value < limit->least ||
+        value > limit->most)
+      return absl::InvalidArgumentError(
+          absl::StrCat(limit->name, " is ", limit->least, " to ", limit->most,
+                       ", not '", parts.second, "'"));
+    bounds.*limit->value = value;
+  }
+  return bounds;
+}
+
+std::string WriteBounds(const Bounds& bounds) {
+  std::string text;
+  for (const Limit& l : kLimits)
+    absl::StrAppend(&text, text.empty() ? "" : " ", l.name, "=",
+                    bounds.*l.value);
+  return text;
+}
+
+Exploration Explore(const Design& design, const ExploreOptions& options) {
+  return Search(design, options).Run();
+}
+
+}  // namespace handover::model

@@ -1,0 +1,87 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// All that can happen to a small machine under a design: an explicit-state
+// search, breadth first, so that what it finds is the shortest way to break a
+// property. docs/atomicity.md has what it found.
+#ifndef HANDOVER_MODEL_EXPLORER_H_
+#define HANDOVER_MODEL_EXPLORER_H_
+
+#include <array>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "model/design.h"
+
+namespace handover::model {
+
+// How small. What may happen only so often is counted over the whole run.
+struct Bounds {
+  int files = 2;      // 1 or 2, each with `indices` places for a page
+  int indices = 2;    // 1 or 2
+  int processes = 2;  // 1 or 2, each at any file
+  int pages = 3;      // 1 to 4 huge pages, of one size
+  int nodes = 2;      // 1 or 2; the third and fourth page are on node 1
+  int updates = 2;    // 1 or 2
+  int aborts = 1;     // 0 to 3
+  int failures = 1;   // of a call that may fail
+  int damages = 1;    // of a file's record, between two kernels
+  int resizes = 1;    // of the pool
+};
+
+// Reads "files=2 processes=2 ..." or the same with commas; what is not named
+// is as by default.
+absl::StatusOr<Bounds> ReadBounds(std::string_view text);
+std::string WriteBounds(const Bounds& bounds);
+
+// Properties of docs/properties.md, as far as this machine can break them.
+inline constexpr std::array<std::string_view, 12> kExplored = {
+    "one-owner",    "contents",       "identity",  "no-lost-write",
+    "no-duplicate", "boot-budget",    "placement", "atomic-import",
+    "quarantine",   "exact-rollback", "no-leak",   "refusal"};
+inline constexpr size_t kNrExplored = kExplored.size() + 1;
+// The last one.
+inline constexpr std::string_view kStall = "discipline";
+
+std::string_view ExploredName(size_t property);
+
+// What somebody did, on the way to a finding.
+struct ExploredStep {
+  enum class Lane : uint8_t { kProcess0, kProcess1, kAdmin, kAgent, kKernel };
+  Lane lane = Lane::kAgent;
+  int generation = 1;
+  std::string what;
+  std::string pages;  // whose each is afterwards, if that is different
+};
+
+struct Counterexample {
+  bool found = false;
+  std::string why;
+  std::vector<ExploredStep> steps;
+};
+
+struct Exploration {
+  int64_t states = 0;
+  int64_t transitions = 0;
+  int depth = 0;
+  bool complete = true;  // else it ran out of `max_states`
+  std::array<Counterexample, kNrExplored> broken;
+};
+
+struct ExploreOptions {
+  Bounds bounds;
+  int64_t max_states = int64_t{200} << 20;
+  // Stop when this property is broken; kNrExplored: when there is no more.
+  size_t property = kNrExplored;
+  // Told now and then how many states there are.
+  std::function<void(int64_t states, int depth)> progress;
+};
+
+Exploration Explore(const Design& design, const ExploreOptions& options);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_EXPLORER_H_

@@ -1,0 +1,177 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/explorer_report.h"
+
+#include <array>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_replace.h"
+
+namespace handover::model {
+namespace {
+
+using Lane = ExploredStep::Lane;
+
+constexpr std::array<const char*, 5> kLanes = {
+    "a program", "another program", "administrator", "agent", "kernel"};
+
+absl::string_view View(std::string_view text) {
+  return {text.data(), text.size()};
+}
+
+std::string Escaped(absl::string_view text) {
+  return absl::StrReplaceAll(
+      text, {{"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"\"", "&quot;"}});
+}
+
+bool Acts(const Counterexample& found, Lane lane) {
+  for (const ExploredStep& step : found.steps)
+    if (step.lane == lane) return true;
+  return false;
+}
+
+}  // namespace
+
+std::string ExploredTable(const std::vector<ExploredDesign>& designs) {
+  std::string text = "| design |";
+  for (size_t p = 0; p < kNrExplored; ++p)
+    absl::StrAppend(&text, " ", View(ExploredName(p)), " |");
+  absl::StrAppend(&text, " states |\n| --- |");
+  for (size_t p = 0; p < kNrExplored + 1; ++p) absl::StrAppend(&text, " --- |");
+  absl::StrAppend(&text, "\n");
+  for (const ExploredDesign& each : designs) {
+    absl::StrAppend(&text, "| ", View(each.design->name), " |");
+    for (const Counterexample& found : each.result.broken)
+      absl::StrAppend(&text, " ",
+                      found.found ? absl::StrCat(found.steps.size()) : "-",
+                      " |");
+    absl::StrAppend(&text, " ", each.result.states,
+                    each.result.complete ? " |\n" : " and more |\n");
+  }
+  return text;
+}
+
+std::string CounterexampleText(const Design& design, size_t property,
+                               const Counterexample& found) {
+  std::string text =
+      absl::StrCat(View(design.name), " breaks ", View(ExploredName(property)),
+                   " in ", found.steps.size(), " steps: ", found.why, "\n");
+  int generation = 0, number = 0;
+  for (const ExploredStep& step : found.steps) {
+    if (step.generation != generation) {
+      generation = step.generation;
+      absl::StrAppend(&text, "  kernel ", generation, "\n");
+    }
+    absl::StrAppend(&text, "    ", ++number, ". ",
+                    kLanes[static_cast<size_t>(step.lane)], ": ", step.what,
+                    "\n");
+    if (!step.pages.empty())
+      absl::StrAppend(&text, "         pages: ", step.pages, "\n");
+  }
+  return text;
+}
+
+std::string CounterexampleDot(const Design& design, size_t property,
+                              const Counterexample& found) {
+  std::string text = absl::StrCat(
+      "digraph counterexample {\n  node [shape=plain fontname=\"sans-serif\" "
+      "fontsize=11];\n  steps [label=<<table border=\"0\" cellborder=\"1\" "
+      "cellspacing=\"0\" cellpadding=\"4\">\n<tr><td colspan=\"7\" "
+      "border=\"0\"><b>",
+      Escaped(View(design.name)), "</b> breaks <b>",
+      Escaped(View(ExploredName(property))), "</b>: ", Escaped(found.why),
+      "</td></tr>\n<tr><td>kernel</td>");
+  for (size_t lane = 0; lane < kLanes.size(); ++lane)
+    if (Acts(found, static_cast<Lane>(lane)))
+      absl::StrAppend(&text, "<td><b>", kLanes[lane], "</b></td>");
+  absl::StrAppend(&text, "<td><b>pages</b></td></tr>\n");
+  for (size_t i = 0; i < found.steps.size(); ++i) {
+    const ExploredStep& step = found.steps[i];
+    const bool last = i + 1 == found.steps.size();
+    const std::string shade = step.generation % 2 ? "#f4f4f4" : "#e3eefa";
+    absl::StrAppend(&text, "<tr><td bgcolor=\"", shade, "\">", step.generation,
+                    "</td>");
+    for (size_t lane = 0; lane < kLanes.size(); ++lane) {
+      if (!Acts(found, static_cast<Lane>(lane))) continue;
+      const bool here = step.lane == static_cast<Lane>(lane);
+      absl::StrAppend(&text, "<td bgcolor=\"",
+                      here ? (last ? "#f4b6b0" : "#cfe8cf") : shade, "\">",
+                      here ? Escaped(step.what) : "", "</td>");
+    }
+    absl::StrAppend(&text, "<td align=\"left\" bgcolor=\"", shade, "\">",
+                    Escaped(step.pages), "</td></tr>\n");
+  }
+  absl::StrAppend(&text, "</table>>];\n}\n");
+  return text;
+}
+
+std::string AtomicityReport() {
+  std::string text =
+      "\n## Designs\n\n| design | what it does | who might propose it |\n| --- "
+      "| --- | --- |\n";
+  for (const Design& d : Designs())
+    absl::StrAppend(&text, "| ", View(d.name), " | ",
+                    d.variation.empty() || d.variation == "late-pages"
+                        ? ""
+                        : absl::StrCat("(as ", View(d.variation), ") "),
+                    View(d.what), " | ", View(d.who), " |\n");
+
+  ExploreOptions options;
+  options.bounds = *ReadBounds("files=1 processes=1 pages=4");
+  std::vector<ExploredDesign> all, sound;
+  for (const Design& d : Designs()) {
+    all.push_back({&d, Explore(d, options)});
+    bool holds = true;
+    for (const Counterexample& found : all.back().result.broken)
+      holds &= !found.found;
+    if (holds) sound.push_back({&d, {}});
+  }
+  absl::StrAppend(&text, "\n## Designs against properties\n\nWithin `",
+                  WriteBounds(options.bounds),
+                  "`: the number of steps in which a property can be broken, "
+                  "or a dash.\n\n",
+                  ExploredTable(all));
+
+  options.bounds = Bounds();
+  for (ExploredDesign& each : sound)
+    each.result = Explore(*each.design, options);
+  absl::StrAppend(&text, "\nThose without a flaw, within `",
+                  WriteBounds(options.bounds), "`:\n\n", ExploredTable(sound));
+
+  absl::StrAppend(&text,
+                  "\n## How each of the others breaks\n\nThe shortest way "
+                  "to break the property in which the flaw shows first.\n");
+  for (const ExploredDesign& each : all) {
+    size_t first = kNrExplored;
+    for (size_t p = 0; p < kNrExplored; ++p) {
+      const Counterexample& found = each.result.broken[p];
+      if (found.found &&
+          (first == kNrExplored ||
+           found.steps.size() < each.result.broken[first].steps.size()))
+        first = p;
+    }
+    if (first == kNrExplored) continue;
+    absl::StrAppend(
+        &text, "\n```\n",
+        CounterexampleText(*each.design, first, each.result.broken[first]),
+        "```\n");
+  }
+  absl::StrAppend(&text, "\n");
+  return text;
+}
+
+absl::StatusOr<std::string> UpdateAtomicity(const std::string& document,
+                                            const std::string& report) {
+  constexpr absl::string_view kBegin = "<!-- handover explore: begin -->\n";
+  constexpr absl::string_view kEnd = "<!-- handover explore: end -->\n";
+  const size_t begin = document.find(std::string(kBegin));
+  const size_t end = document.find(std::string(kEnd));
+  if (begin == std::string::npos || end == std::string::npos || end < begin)
+    return absl::InvalidArgumentError(
+        absl::StrCat("the lines ", kBegin.substr(0, kBegin.size() - 1), " and ",
+                     kEnd.substr(0, kEnd.size() - 1),
+                     " are missing, between which the report goes"));
+  return absl::StrCat(document.substr(0, begin + kBegin.size()), report,
+                      document.substr(end));
+}
+
+}  // namespace handover::model

@@ -1,0 +1,1080 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#include "model/explorer_state.h"
+
+#include <algorithm>
+
+#include "absl/strings/str_cat.h"
+
+namespace handover::model {
+namespace {
+
+enum Property : uint32_t {
+  kOneOwner,
+  kContents,
+  kIdentity,
+  kNoLostWrite,
+  kNoDuplicate,
+  kBootBudget,
+  kPlacement,
+  kAtomicImport,
+  kQuarantine,
+  kExactRollback,
+  kNoLeak,
+  kRefusal,
+  kDiscipline,
+};
+static_assert(kDiscipline == kNrExplored - 1);
+
+constexpr uint32_t Bit(int slot) { return 1u << slot; }
+constexpr uint32_t Both(int file) { return 3u << (2 * file); }
+constexpr int kAsked = 2;  // pages, by the command line; one on each node
+
+// One state on its way to the next: what is common to many transitions.
+class Step {
+ public:
+  Step(const Design& d, const Bounds& b, const XState& s)
+      : d_(d), b_(b), s_(s) {}
+
+  XState& s() { return s_; }
+  Broken broken() const { return broken_; }
+  const char* why() const { return why_; }
+
+  void Break(Property property, const char* why) {
+    if (broken_ & Bit(property)) return;
+    broken_ |= Bit(property);
+    if (why_ == nullptr) why_ = why;
+  }
+
+  // The page at a slot, or null.
+  XPage* At(int slot) {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].in & Bit(slot)) return &s_.page[p];
+    return nullptr;
+  }
+  XPage* Recorded(int slot) {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].rec & Bit(slot)) return &s_.page[p];
+    return nullptr;
+  }
+  XPage* HeldBy(int who) {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].kind == XPage::kHeld && s_.page[p].holder == unsigned(who))
+        return &s_.page[p];
+    return nullptr;
+  }
+  XFile& FileOf(int slot) { return s_.file[slot / 2]; }
+
+  // --- The pool
+  void Leaves(XPage* page) {
+    if (d_.leaving != Design::Leaving::kDropped || !page->listed) return;
+    page->listed = 0;
+    page->key = 0;
+  }
+  void ToPool(XPage* page) {
+    if (page->dev != 0)
+      Break(kOneOwner, "a page that a device writes to is free");
+    page->kind = XPage::kPool;
+    page->in = page->dev = 0;
+    page->written = page->filled = page->holder = 0;
+  }
+  void ToBuddy(XPage* page) {
+    if (page->dev != 0)
+      Break(kOneOwner, "a page that a device writes to is anybody's");
+    page->kind = XPage::kFree;
+    page->in = page->dev = 0;
+    page->written = page->filled = page->holder = 0;
+  }
+  void Record(XPage* page, int slot) {
+    page->rec |= Bit(slot);
+    page->key = 1;
+  }
+
+  // --- Outgoing files
+  // Lets go of what was preserved of a file.
+  void Unpreserve(int f) {
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      if ((page.rec & Both(f)) == 0) continue;
+      page.rec &= ~Both(f);
+      if (page.rec != 0) continue;
+      page.key = page.listed;
+      if (page.kind == XPage::kPinned) ToPool(&page);
+    }
+    XFile& file = s_.file[f];
+    file.out = XFile::kNotOut;
+    file.frozen = file.done = file.twice = 0;
+    file.late = 0;
+    DropList();
+    CheckRolledBack(f);
+  }
+  void DropList() {
+    for (int f = 0; f < b_.files; ++f)
+      if (s_.file[f].out != XFile::kNotOut) return;
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      if (!page.listed) continue;
+      page.listed = 0;
+      page.key = page.rec != 0;
+    }
+  }
+  void CheckRolledBack(int f) {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].filled && (s_.page[p].in & Both(f)))
+        Break(kExactRollback, "a hole that preserving has filled stays filled");
+  }
+  // A call failed in the middle of preserving file f.
+  void PreserveFailed(int f) {
+    if (d_.unwinds) {
+      Unpreserve(f);
+      return;
+    }
+    s_.file[f].out = XFile::kNotOut;
+    s_.file[f].frozen = s_.file[f].done = 0;
+    s_.file[f].late = 0;
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].rec & Both(f))
+        Break(kExactRollback, "pages stay preserved after a failure");
+  }
+  void TakeList() {
+    for (int p = 0; p < b_.pages; ++p) {
+      if (s_.page[p].kind != XPage::kPool) continue;
+      s_.page[p].listed = 1;
+      s_.page[p].key = 1;
+    }
+  }
+
+  // --- The next kernel
+  void Refuse(XPage* page) {
+    switch (d_.refused) {
+      case Design::Refused::kFreed:
+        page->rec = 0;
+        if (page->dev != 0)
+          Break(kQuarantine, "a refused page that a device writes to is freed");
+        page->dev = 0;
+        ToBuddy(page);
+        break;
+      case Design::Refused::kLeaked:
+        page->kind = XPage::kLost;
+        page->in = 0;
+        break;
+      case Design::Refused::kQuarantined:
+        page->kind = XPage::kQuarantined;
+        page->in = 0;
+        break;
+    }
+    page->truth = 0;
+  }
+  // The kernel dies, the next one has what was preserved.
+  void Jump(bool damaged, int which) {
+    for (int f = 0; f < b_.files; ++f) {
+      XFile& file = s_.file[f];
+      const bool comes = file.out == XFile::kPreserved && file.done;
+      const bool twice = file.twice;
+      const uint16_t wrote = file.wrote;
+      // What came to this kernel, and nobody claimed, is lost now.
+      const uint32_t gone = comes ? 0 : Both(f);
+      for (int p = 0; p < b_.pages; ++p) {
+        XPage& page = s_.page[p];
+        page.truth = (page.truth & ~Both(f)) | (page.in & Both(f) & ~gone);
+        if (gone == 0) continue;
+        page.rec &= ~gone;
+        const bool here = page.kind == XPage::kFile ||
+                          page.kind == XPage::kHeld ||
+                          page.kind == XPage::kPinned;
+        if (here) page.dev &= ~gone;  // stopped along with its program
+      }
+      file = XFile();
+      if (!comes) continue;
+      file.in = XFile::kAnnounced;
+      file.twice = twice;
+      file.wrote = wrote;
+      file.damaged = damaged && which == f;
+    }
+    s_.came = {};
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      const bool unclaimed = page.kind == XPage::kClaimed ||
+                             page.kind == XPage::kQuarantined ||
+                             page.kind == XPage::kLost;
+      const bool key = page.key;
+      if (page.listed && (page.rec != 0 || page.kind == XPage::kMeta))
+        Break(kNoDuplicate,
+              page.rec != 0 ? "a page of a file is listed as free, too"
+                            : "a page with KHO's own data is listed as free");
+      if ((page.rec & (page.rec - 1)) != 0)
+        Break(kNoDuplicate, "two records claim one page");
+      page.in = 0;
+      page.key = page.filled = page.holder = 0;
+      if (key && (page.rec != 0 || page.listed)) {
+        page.kind = XPage::kClaimed;
+        ++s_.came[page.node];
+        continue;
+      }
+      if (key && page.kind == XPage::kMeta) {
+        page.kind = XPage::kFree;
+        page.written = 0;
+        continue;
+      }
+      page.written = 0;
+      page.listed = 0;
+      if (page.dev != 0) {
+        if (unclaimed)
+          Break(kQuarantine,
+                "memory that came from an earlier kernel, and that a device "
+                "writes to, is anybody's");
+        else
+          Break(kOneOwner,
+                "a page that a device writes to was not handed over");
+      }
+      page.dev = 0;
+      page.rec = 0;
+      page.kind = key ? XPage::kLost : XPage::kFree;
+    }
+    s_.process = {};
+    s_.nr = {};
+    s_.pc = XState::kFilling;
+    s_.slot = 0;
+    ++s_.generation;
+    s_.short_of_memory = 0;
+  }
+  // Boot fills the pool with what the design knows.
+  void Fill() {
+    std::array<int, 2> asked = {kAsked, 0}, need;
+    if (b_.nodes == 2) asked = {kAsked / 2, kAsked / 2};
+    need = asked;
+    const int total = s_.came[0] + s_.came[1];
+    switch (d_.counts) {
+      case Design::Counts::kNone:
+        break;
+      case Design::Counts::kTotal: {
+        int left = total;
+        for (int n = 0; n < 2; ++n) {
+          const int less = std::min(left, need[n]);
+          need[n] -= less;
+          left -= less;
+        }
+        break;
+      }
+      case Design::Counts::kByNode:
+        for (int n = 0; n < 2; ++n) need[n] = std::max(0, need[n] - s_.came[n]);
+        break;
+    }
+    for (int n = 0; n < 2; ++n) {
+      for (int p = 0; p < b_.pages && need[n] > 0; ++p) {
+        XPage& page = s_.page[p];
+        if (page.kind != XPage::kFree || int(page.node) != n) continue;
+        page.kind = XPage::kPool;
+        ++s_.nr[n];
+        --need[n];
+      }
+      if (need[n] > 0) s_.short_of_memory = 1;
+      if (d_.counts_at_boot) s_.nr[n] += s_.came[n];
+    }
+    s_.pc = XState::kImporting;
+  }
+  void Import(int f) {
+    XFile& file = s_.file[f];
+    const bool twice = file.twice && d_.twice == Design::Twice::kAtImport;
+    if (file.damaged || twice) {
+      int seen = 0;
+      file.in = XFile::kRefused;
+      if (twice)
+        Break(kRefusal, "what should have been refused before is refused now");
+      for (int slot = 2 * f; slot < 2 * f + 2; ++slot) {
+        XPage* page = Recorded(slot);
+        if (page == nullptr) continue;
+        if (d_.import == Design::Import::kOnePass && seen++ == 0)
+          Break(kAtomicImport,
+                "pages were taken from a record before it was refused");
+        if (d_.counts_at_boot) --s_.nr[page->node];
+        --s_.came[page->node];
+        Refuse(page);
+      }
+      return;
+    }
+    if (file.twice)
+      Break(kNoDuplicate, "two sessions hand over the same pages");
+    file.in = XFile::kAccepted;
+  }
+  // All files were looked at.
+  void Imported() {
+    bool refused = false;
+    for (int f = 0; f < b_.files; ++f)
+      refused |= s_.file[f].in == XFile::kRefused;
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      if (page.kind != XPage::kClaimed || !page.listed) continue;
+      page.listed = 0;
+      page.kind = XPage::kPool;
+      if (!d_.counts_at_boot) ++s_.nr[page.node];
+    }
+    s_.pc = XState::kRun;
+    if (!refused) CheckBudget(/*by_node=*/true);
+  }
+  // As large as asked for, more only where more came.
+  void CheckBudget(bool by_node) {
+    std::array<int, 2> asked = {kAsked, 0}, is = {0, 0};
+    if (b_.nodes == 2) asked = {kAsked / 2, kAsked / 2};
+    for (int p = 0; p < b_.pages; ++p) {
+      const XPage& page = s_.page[p];
+      if (page.kind == XPage::kPool || page.kind == XPage::kFile ||
+          page.kind == XPage::kHeld ||
+          (page.kind == XPage::kClaimed && page.rec != 0))
+        ++is[page.node];
+    }
+    int allowed = 0;
+    for (int n = 0; n < 2; ++n) allowed += std::max<int>(asked[n], s_.came[n]);
+    if (is[0] + is[1] > allowed)
+      Break(kBootBudget, "the pool is larger than it should be");
+    if (s_.short_of_memory == 0 && is[0] + is[1] < kAsked)
+      Break(kBootBudget, "the pool is smaller than it should be");
+    if (!by_node) return;
+    for (int n = 0; n < b_.nodes; ++n) {
+      if (is[n] > std::max<int>(asked[n], s_.came[n]))
+        Break(kPlacement, "a node has more pages than it should have");
+      if (s_.short_of_memory == 0 && is[n] < asked[n])
+        Break(kPlacement, "a node has fewer pages than it should have");
+    }
+  }
+  // File f is back.
+  void CheckRetrieved(int f) {
+    const XFile& file = s_.file[f];
+    for (int index = 0; index < b_.indices; ++index) {
+      const int slot = 2 * f + index;
+      const XPage* page = At(slot);
+      bool had = false;
+      for (int p = 0; p < b_.pages; ++p) had |= s_.page[p].truth & Bit(slot);
+      if (page != nullptr && !(page->truth & Bit(slot)))
+        Break(kIdentity, had ? "another page is at an index"
+                             : "there is a page where a hole was");
+      if (page == nullptr && had)
+        Break(kIdentity, "a page is missing from its file");
+      if (!(file.wrote & (1u << index))) continue;
+      if (page == nullptr)
+        Break(kNoLostWrite, "what was written is gone along with its page");
+      else if (!page->written)
+        Break(kContents, "a page does not hold what was written to it");
+    }
+  }
+  void RestoreFailed(int f) {
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      if ((page.in & Both(f)) == 0) continue;
+      page.in &= ~Both(f);
+      page.kind = d_.retries ? XPage::kClaimed : XPage::kLost;
+      if (d_.retries && !d_.counts_at_boot) --s_.nr[page.node];
+    }
+    s_.file[f].in = d_.retries ? XFile::kAccepted : XFile::kFailed;
+    s_.pc = XState::kRun;
+  }
+  void Finish() {
+    for (int f = 0; f < b_.files; ++f) {
+      XFile& file = s_.file[f];
+      if (file.in == XFile::kNotIn || file.in == XFile::kRefused) continue;
+      const bool lost = file.in == XFile::kFailed;
+      const bool back = file.in == XFile::kRetrieved;
+      for (int p = 0; p < b_.pages; ++p) {
+        XPage& page = s_.page[p];
+        page.truth &= ~Both(f);
+        if ((page.rec & Both(f)) == 0) continue;
+        page.rec &= ~Both(f);
+        if (back) continue;
+        page.dev &= ~Both(f);  // whoever finishes knows the devices
+        if (lost) {
+          page.kind = XPage::kLost;
+          Break(kNoLeak, "pages of a retrieval that failed are nobody's");
+          continue;
+        }
+        page.in = 0;
+        page.written = 0;
+        if (!d_.counts_at_boot) ++s_.nr[page.node];
+        const bool surplus = s_.nr[0] + s_.nr[1] > kAsked;
+        page.kind = surplus ? XPage::kFree : XPage::kPool;
+        if (surplus) --s_.nr[page.node];
+      }
+      if (!back) {
+        file = XFile();
+      } else {
+        file.in = XFile::kNotIn;
+        file.twice = file.damaged = 0;
+      }
+    }
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].kind == XPage::kLost && s_.page[p].dev == 0)
+        Break(kNoLeak, "a page is nobody's");
+  }
+
+ private:
+  const Design& d_;
+  const Bounds& b_;
+  XState s_;
+  Broken broken_ = 0;
+  const char* why_ = nullptr;
+};
+
+bool Idle(const XState& s) { return s.pc == XState::kRun; }
+
+bool UserspaceRuns(const XState& s) {
+  return s.pc != XState::kFilling && s.pc != XState::kImporting;
+}
+
+uint32_t Word(const XPage& page) {
+  uint32_t word;
+  std::memcpy(&word, &page, sizeof(word));
+  return word;
+}
+
+// All ways to rename files and processes; pages are sorted afterwards.
+XState Rename(const XState& s, const Bounds& b, bool files, bool processes) {
+  XState r = s;
+  auto slot = [files](int x) { return files ? x ^ 2 : x; };
+  auto set = [files](uint32_t bits) {
+    return files ? ((bits & 3) << 2 | bits >> 2) : bits;
+  };
+  for (int p = 0; p < b.pages; ++p) {
+    XPage& page = r.page[p];
+    page.in = set(page.in);
+    page.rec = set(page.rec);
+    page.dev = set(page.dev);
+    page.truth = set(page.truth);
+    if (processes && page.kind == XPage::kHeld) page.holder = 1 - page.holder;
+  }
+  if (files) {
+    std::swap(r.file[0], r.file[1]);
+    if (r.pc == XState::kWalk || r.pc == XState::kRetrieving)
+      r.slot = static_cast<uint8_t>(slot(r.slot)) & 15;
+    for (XProcess& process : r.process)
+      if (process.pc != XProcess::kIdle)
+        process.slot = static_cast<uint8_t>(slot(process.slot)) & 15;
+  }
+  if (processes) std::swap(r.process[0], r.process[1]);
+  // Four at most: by insertion.
+  for (int i = 1; i < b.pages; ++i)
+    for (int j = i; j > 0 && Word(r.page[j]) < Word(r.page[j - 1]); --j)
+      std::swap(r.page[j], r.page[j - 1]);
+  return r;
+}
+
+}  // namespace
+
+std::string_view ExploredName(size_t property) {
+  return property < kExplored.size() ? kExplored[property] : kStall;
+}
+
+XState XMachine::Initial() const {
+  XState s;
+  for (int f = 0; f < b_.files; ++f) s.file[f].open = 1;
+  for (int p = 0; p < b_.pages; ++p) {
+    XPage& page = s.page[p];
+    page.node = b_.nodes == 2 && p >= std::min(2, b_.pages - 1);
+  }
+  // One page on each node, or both on the only one.
+  if (b_.nodes == 2) {
+    s.page[0].kind = XPage::kPool;
+    s.page[b_.pages - 1].kind = XPage::kPool;
+    s.nr = {1, 1};
+  } else {
+    for (int p = 0; p < std::min(b_.pages, kAsked); ++p) {
+      s.page[p].kind = XPage::kPool;
+      ++s.nr[0];
+    }
+  }
+  s.aborts = static_cast<uint8_t>(b_.aborts) & 3;
+  s.failures = static_cast<uint8_t>(b_.failures) & 3;
+  s.damages = static_cast<uint8_t>(b_.damages) & 3;
+  s.resizes = static_cast<uint8_t>(b_.resizes) & 3;
+  return Canonical(s);
+}
+
+XState XMachine::Renamed(const XState& s, bool files, bool processes) const {
+  return Rename(s, b_, files, processes);
+}
+
+XState XMachine::Canonical(const XState& s) const {
+  XState best = Renamed(s, false, false);
+  for (int way = 1; way < 4; ++way) {
+    const bool files = way & 1, processes = way & 2;
+    if ((files && b_.files < 2) || (processes && b_.processes < 2)) continue;
+    const XState other = Renamed(s, files, processes);
+    if (std::memcmp(&other, &best, sizeof(best)) < 0) best = other;
+  }
+  return best;
+}
+
+void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
+  using K = XAction::Kind;
+  auto add = [&](XAction action, Step& step) {
+    next->push_back({action, step.s(), step.broken(), step.why()});
+  };
+  auto act = [](K kind, int who = 0, int slot = 0, int page = 0) {
+    XAction a;
+    a.kind = kind;
+    a.who = static_cast<uint8_t>(who);
+    a.slot = static_cast<uint8_t>(slot);
+    a.page = static_cast<uint8_t>(page);
+    return a;
+  };
+
+  // --- Programs
+  for (int q = 0; UserspaceRuns(s) && q < b_.processes; ++q) {
+    const XProcess& process = s.process[q];
+    const int slot = process.slot;
+    if (process.pc == XProcess::kTook) {
+      Step step(d_, b_, s);
+      XPage* page = step.HeldBy(q);
+      XFile& file = step.FileOf(slot);
+      step.s().process[q] = XProcess();
+      if (page == nullptr) {
+        // Somebody else had it, too, and has given it away.
+      } else if (!file.open || step.At(slot) != nullptr) {
+        step.ToPool(page);
+      } else if (file.frozen && d_.check == Design::Check::kAtAdding &&
+                 d_.fault != Design::Fault::kGoesOn) {
+        if (d_.fault == Design::Fault::kFails) {
+          step.ToPool(page);
+          step.Break(kRefusal, "a program that touches its memory is killed");
+        } else {
+          step.s().process[q].pc = XProcess::kWaits;
+          step.s().process[q].slot = static_cast<uint8_t>(slot) & 15;
+        }
+      } else {
+        page->kind = XPage::kFile;
+        page->in |= Bit(slot);
+        page->dev |= Bit(slot);
+        page->holder = 0;
+        page->written = 0;
+        const bool walked = file.out == XFile::kPreserved ||
+                            (file.out == XFile::kPreserving &&
+                             s.pc == XState::kWalk && slot < s.slot);
+        if (walked && d_.notices && d_.walk == Design::Walk::kAtPreserve)
+          file.late |= 1u << (slot & 1);
+      }
+      add(act(K::kAdd, q, slot), step);
+      continue;
+    }
+    if (process.pc == XProcess::kWaits) {
+      if (s.file[slot / 2].frozen) continue;
+      Step step(d_, b_, s);
+      step.s().process[q].pc =
+          step.HeldBy(q) != nullptr ? XProcess::kTook : XProcess::kIdle;
+      if (step.s().process[q].pc == XProcess::kIdle)
+        step.s().process[q] = XProcess();
+      add(act(K::kWake, q, slot), step);
+      continue;
+    }
+    if (process.pc == XProcess::kTakingOut) {
+      Step step(d_, b_, s);
+      step.s().process[q] = XProcess();
+      XPage* page = step.At(slot);
+      if (page != nullptr) {
+        XFile& file = step.FileOf(slot);
+        file.late &= ~(1u << (slot & 1));
+        file.wrote &= ~(1u << (slot & 1));
+        page->in &= ~Bit(slot);
+        page->dev &= ~Bit(slot);
+        page->written = page->filled = 0;
+        if (page->key && page->rec != 0)
+          page->kind = XPage::kPinned;
+        else
+          step.ToPool(page);
+      }
+      add(act(K::kTakeOut, q, slot), step);
+      continue;
+    }
+    for (int x = 0; x < slots(); ++x) {
+      if (!Slot(x) || !s.file[x / 2].open) continue;
+      const XFile& file = s.file[x / 2];
+      const XPage* present = nullptr;
+      for (int p = 0; p < b_.pages; ++p)
+        if (s.page[p].in & Bit(x)) present = &s.page[p];
+      if (present == nullptr) {
+        const bool stops = file.frozen && d_.check == Design::Check::kAtEntry &&
+                           d_.fault != Design::Fault::kGoesOn;
+        if (stops) {
+          Step step(d_, b_, s);
+          if (d_.fault == Design::Fault::kFails) {
+            step.Break(kRefusal, "a program that touches its memory is killed");
+          } else {
+            step.s().process[q].pc = XProcess::kWaits;
+            step.s().process[q].slot = static_cast<uint8_t>(x) & 15;
+          }
+          add(act(K::kFault, q, x), step);
+          continue;
+        }
+        uint32_t last = ~0u;
+        for (int p = 0; p < b_.pages; ++p) {
+          if (s.page[p].kind != XPage::kPool) continue;
+          const uint32_t word = Word(s.page[p]);
+          if (word == last) continue;  // the same as the one before
+          last = word;
+          Step step(d_, b_, s);
+          XPage& page = step.s().page[p];
+          step.Leaves(&page);
+          page.kind = XPage::kHeld;
+          page.holder = static_cast<uint32_t>(q) & 1;
+          step.s().process[q].pc = XProcess::kTook;
+          step.s().process[q].slot = static_cast<uint8_t>(x) & 15;
+          add(act(K::kFault, q, x, p), step);
+        }
+        continue;
+      }
+      if (!present->written || !(file.wrote & (1u << (x & 1)))) {
+        Step step(d_, b_, s);
+        step.At(x)->written = 1;
+        step.FileOf(x).wrote |= 1u << (x & 1);
+        add(act(K::kWrite, q, x), step);
+      }
+      const bool guarded =
+          (d_.guard == Design::Guard::kFromPreserving &&
+           file.out != XFile::kNotOut) ||
+          (d_.guard == Design::Guard::kFromFreezing && file.frozen);
+      if (guarded) continue;
+      Step step(d_, b_, s);
+      if (d_.check == Design::Check::kAtEntry) {
+        step.s().process[q].pc = XProcess::kTakingOut;
+        step.s().process[q].slot = static_cast<uint8_t>(x) & 15;
+        add(act(K::kTakeOutEntry, q, x), step);
+        continue;
+      }
+      XPage* page = step.At(x);
+      XFile& changed = step.FileOf(x);
+      changed.late &= ~(1u << (x & 1));
+      changed.wrote &= ~(1u << (x & 1));
+      page->in &= ~Bit(x);
+      page->dev &= ~Bit(x);
+      page->written = page->filled = 0;
+      if (page->key && page->rec != 0)
+        page->kind = XPage::kPinned;
+      else
+        step.ToPool(page);
+      add(act(K::kTakeOut, q, x), step);
+    }
+  }
+
+  // --- The administrator: resizes the pool; the kernel uses what is free.
+  if (UserspaceRuns(s) && s.resizes > 0) {
+    uint32_t last = ~0u;
+    for (int p = 0; p < b_.pages; ++p) {
+      if (s.page[p].kind != XPage::kPool) continue;
+      const uint32_t word = Word(s.page[p]);
+      if (word == last) continue;
+      last = word;
+      Step step(d_, b_, s);
+      XPage& page = step.s().page[p];
+      step.Leaves(&page);
+      --step.s().nr[page.node];
+      step.ToBuddy(&page);
+      --step.s().resizes;
+      add(act(K::kShrink, 0, 0, p), step);
+    }
+    // Asks once more for as many pages as at boot.
+    if (s.generation > 1 && Idle(s)) {
+      Step step(d_, b_, s);
+      for (int p = 0; p < b_.pages; ++p) {
+        XPage& page = step.s().page[p];
+        if (page.kind != XPage::kFree ||
+            step.s().nr[0] + step.s().nr[1] >= kAsked)
+          continue;
+        page.kind = XPage::kPool;
+        ++step.s().nr[page.node];
+      }
+      --step.s().resizes;
+      bool came_whole = true;
+      for (int f = 0; f < b_.files; ++f)
+        came_whole &=
+            s.file[f].in == XFile::kAccepted || s.file[f].in == XFile::kNotIn;
+      if (came_whole) step.CheckBudget(/*by_node=*/false);
+      add(act(K::kSetNr), step);
+    }
+  }
+  if (d_.snapshot != Design::Snapshot::kNone &&
+      (s.pc == XState::kRun || s.pc == XState::kWalk)) {
+    for (int p = 0; p < b_.pages; ++p) {
+      if (s.page[p].kind != XPage::kFree || !s.page[p].listed) continue;
+      Step step(d_, b_, s);
+      step.s().page[p].kind = XPage::kMeta;
+      step.s().page[p].key = 1;
+      add(act(K::kUseFree, 0, 0, p), step);
+      break;
+    }
+  }
+
+  // --- The agent
+  switch (static_cast<XState::Pc>(s.pc)) {
+    case XState::kRun: {
+      bool out = false, in = false, unclaimed = false;
+      for (int f = 0; f < b_.files; ++f) {
+        const XFile& file = s.file[f];
+        out |= file.out != XFile::kNotOut;
+        in |= file.in != XFile::kNotIn && file.in != XFile::kRefused;
+        unclaimed |= file.in != XFile::kNotIn && file.in != XFile::kRetrieved;
+      }
+      for (int p = 0; p < b_.pages; ++p)
+        unclaimed |= s.page[p].kind == XPage::kQuarantined;
+      const bool more = s.generation <= b_.updates;
+      for (int f = 0; more && f < b_.files; ++f) {
+        const XFile& file = s.file[f];
+        if (!file.open || file.in != XFile::kNotIn) continue;
+        if (file.out == XFile::kPreserved) {
+          if (d_.twice == Design::Twice::kAtPreserve || file.twice) continue;
+          Step step(d_, b_, s);
+          step.s().file[f].twice = 1;
+          add(act(K::kPreserveTwice, 0, 2 * f), step);
+          continue;
+        }
+        Step step(d_, b_, s);
+        XFile& changed = step.s().file[f];
+        if (d_.freeze == Design::Freeze::kAtPreserve) changed.frozen = 1;
+        if (d_.snapshot == Design::Snapshot::kAtPreserve && !out)
+          step.TakeList();
+        if (d_.walk == Design::Walk::kAtPreserve) {
+          changed.out = XFile::kPreserving;
+          step.s().pc = XState::kWalk;
+          step.s().slot = static_cast<uint8_t>(2 * f) & 15;
+        } else {
+          changed.out = XFile::kPreserved;
+        }
+        add(act(K::kPreserve, 0, 2 * f), step);
+      }
+      if (out && s.aborts > 0) {
+        Step step(d_, b_, s);
+        --step.s().aborts;
+        for (int f = 0; f < b_.files; ++f)
+          if (s.file[f].out != XFile::kNotOut) step.Unpreserve(f);
+        add(act(K::kAbort), step);
+      }
+      // With nothing to hand over it is a plain kexec.
+      if ((out || s.generation > 1) && more &&
+          (!unclaimed || !d_.waits_for_claims)) {
+        Step step(d_, b_, s);
+        step.s().pc = XState::kFreezing;
+        add(act(K::kReboot), step);
+      }
+      for (int f = 0; f < b_.files; ++f) {
+        if (s.file[f].in != XFile::kAccepted) continue;
+        Step step(d_, b_, s);
+        step.s().pc = XState::kRetrieving;
+        step.s().slot = static_cast<uint8_t>(2 * f) & 15;
+        add(act(K::kRetrieve, 0, 2 * f), step);
+      }
+      if (in) {
+        Step step(d_, b_, s);
+        step.Finish();
+        add(act(K::kFinish), step);
+      }
+      break;
+    }
+    case XState::kWalk: {
+      const int slot = s.slot, f = slot / 2;
+      Step step(d_, b_, s);
+      bool failed = false;
+      if (Slot(slot)) {
+        XPage* page = step.At(slot);
+        if (page == nullptr && d_.fills_holes) {
+          for (int p = 0; p < b_.pages && page == nullptr; ++p)
+            if (s.page[p].kind == XPage::kPool) page = &step.s().page[p];
+          if (page != nullptr) {
+            step.Leaves(page);
+            page->kind = XPage::kFile;
+            page->in |= Bit(slot);
+            page->filled = 1;
+          } else {
+            failed = true;  // the pool is empty
+          }
+        }
+        if (page != nullptr) step.Record(page, slot);
+      }
+      step.s().pc = XState::kRun;
+      if (failed) {
+        step.PreserveFailed(f);
+      } else if (slot & 1) {
+        step.s().file[f].out = XFile::kPreserved;
+        step.s().slot = 0;
+      } else {
+        step.s().pc = XState::kWalk;
+        step.s().slot = static_cast<uint8_t>(slot + 1) & 15;
+      }
+      if (step.s().pc == XState::kRun) step.s().slot = 0;
+      add(act(K::kLook, 0, slot), step);
+      if (s.failures > 0 && Slot(slot)) {
+        Step fails(d_, b_, s);
+        --fails.s().failures;
+        fails.s().pc = XState::kRun;
+        fails.s().slot = 0;
+        fails.PreserveFailed(f);
+        add(act(K::kLookFails, 0, slot), fails);
+      }
+      break;
+    }
+    case XState::kFreezing: {
+      bool all = true;
+      for (int f = 0; f < b_.files; ++f) {
+        const XFile& file = s.file[f];
+        if (file.out != XFile::kPreserved || file.done) continue;
+        all = false;
+        Step step(d_, b_, s);
+        XFile& changed = step.s().file[f];
+        changed.done = 1;
+        if (d_.freeze != Design::Freeze::kNever) changed.frozen = 1;
+        for (int slot = 2 * f; slot < 2 * f + 2; ++slot) {
+          XPage* page = step.At(slot);
+          const bool due = d_.walk == Design::Walk::kAtFreeze ||
+                           (changed.late & (1u << (slot & 1)));
+          if (page != nullptr && due) step.Record(page, slot);
+        }
+        changed.late = 0;
+        add(act(K::kFreeze, 0, 2 * f), step);
+        if (s.failures == 0) continue;
+        // What was frozen thaws; the session stays as it was.
+        Step fails(d_, b_, s);
+        --fails.s().failures;
+        fails.s().pc = XState::kRun;
+        for (int g = 0; g < b_.files; ++g) {
+          XFile& other = fails.s().file[g];
+          if (!other.done) continue;
+          other.done = 0;
+          if (d_.freeze == Design::Freeze::kAtReboot) other.frozen = 0;
+        }
+        add(act(K::kFreezeFails, 0, 2 * f), fails);
+      }
+      if (!all) break;
+      Step step(d_, b_, s);
+      if (d_.snapshot == Design::Snapshot::kAtFreeze) step.TakeList();
+      step.s().pc = XState::kCpus;
+      add(act(K::kList), step);
+      break;
+    }
+    case XState::kCpus: {
+      Step step(d_, b_, s);
+      step.Jump(false, 0);
+      add(act(K::kStop), step);
+      for (int f = 0; s.damages > 0 && f < b_.files; ++f) {
+        if (s.file[f].out != XFile::kPreserved) continue;
+        Step damaged(d_, b_, s);
+        --damaged.s().damages;
+        damaged.Jump(true, f);
+        add(act(K::kStopDamaged, 0, 2 * f), damaged);
+      }
+      break;
+    }
+    case XState::kFilling: {
+      Step step(d_, b_, s);
+      step.Fill();
+      add(act(K::kFill), step);
+      break;
+    }
+    case XState::kImporting: {
+      bool all = true;
+      for (int f = 0; f < b_.files; ++f) {
+        if (s.file[f].in != XFile::kAnnounced) continue;
+        all = false;
+        Step step(d_, b_, s);
+        step.Import(f);
+        add(act(K::kImport, 0, 2 * f), step);
+      }
+      if (!all) break;
+      Step step(d_, b_, s);
+      step.Imported();
+      add(act(K::kImported), step);
+      break;
+    }
+    case XState::kRetrieving: {
+      const int slot = s.slot, f = slot / 2;
+      Step step(d_, b_, s);
+      XPage* page = step.Recorded(slot);
+      if (page != nullptr && page->kind == XPage::kClaimed) {
+        page->kind = XPage::kFile;
+        page->in |= Bit(slot);
+        if (!d_.counts_at_boot) ++step.s().nr[page->node];
+      }
+      if (slot & 1) {
+        step.s().file[f].in = XFile::kRetrieved;
+        step.s().file[f].open = 1;
+        step.s().pc = XState::kRun;
+        step.s().slot = 0;
+        step.CheckRetrieved(f);
+      } else {
+        step.s().slot = static_cast<uint8_t>(slot + 1) & 15;
+      }
+      add(act(K::kRestore, 0, slot), step);
+      if (s.failures > 0) {
+        Step fails(d_, b_, s);
+        --fails.s().failures;
+        fails.s().slot = 0;
+        fails.RestoreFailed(f);
+        add(act(K::kRestoreFails, 0, slot), fails);
+      }
+      break;
+    }
+    case XState::kListing:
+      break;
+  }
+
+  // --- What must hold everywhere
+  for (XNext& n : *next) {
+    Step check(d_, b_, n.state);
+    const XState& t = n.state;
+    bool busy = !Idle(t);
+    for (int f = 0; f < b_.files; ++f)
+      busy |= t.file[f].out != XFile::kNotOut || t.file[f].in != XFile::kNotIn;
+    for (int p = 0; p < b_.pages; ++p) {
+      const XPage& page = t.page[p];
+      if ((page.in & (page.in - 1)) != 0)
+        check.Break(kNoDuplicate, "a page is in two files");
+      if (!busy && (page.key || page.rec || page.listed) &&
+          page.kind != XPage::kMeta)
+        check.Break(kNoLeak, "a page stays preserved for nobody");
+    }
+    if (Idle(t))
+      for (int q = 0; q < b_.processes; ++q)
+        if (t.process[q].pc == XProcess::kWaits &&
+            t.file[t.process[q].slot / 2].frozen)
+          check.Break(kDiscipline,
+                      "a program waits for as long as the update is being "
+                      "prepared, which may be for its own help");
+    if (check.broken() & ~n.broken) {
+      if (n.why == nullptr) n.why = check.why();
+      n.broken |= check.broken();
+    }
+  }
+}
+
+// --- In words
+
+namespace {
+
+std::string SlotName(int slot) {
+  return absl::StrCat("f", slot / 2, "[", slot % 2, "]");
+}
+
+std::string FileName(int slot) { return absl::StrCat("f", slot / 2); }
+
+std::string Slots(uint32_t bits) {
+  std::string text;
+  for (int slot = 0; slot < 4; ++slot)
+    if (bits & Bit(slot))
+      absl::StrAppend(&text, text.empty() ? "" : " ", SlotName(slot));
+  return text;
+}
+
+}  // namespace
+
+ExploredStep Describe(const XAction& action, const XState& before) {
+  using Lane = ExploredStep::Lane;
+  ExploredStep step;
+  step.generation = before.generation;
+  const std::string slot = SlotName(action.slot), file = FileName(action.slot);
+  const Lane process = action.who == 0 ? Lane::kProcess0 : Lane::kProcess1;
+  auto is = [&step](Lane lane, std::string what) {
+    step.lane = lane;
+    step.what = std::move(what);
+  };
+  switch (action.kind) {
+    case XAction::kFault:
+      is(process, absl::StrCat("touches the hole ", slot));
+      break;
+    case XAction::kAdd:
+      is(process, absl::StrCat("its page comes to ", slot));
+      break;
+    case XAction::kWake:
+      is(process, absl::StrCat("goes on with ", slot));
+      break;
+    case XAction::kWrite:
+      is(process, absl::StrCat("writes to ", slot));
+      break;
+    case XAction::kTakeOut:
+      is(process, absl::StrCat("takes the page out of ", slot));
+      break;
+    case XAction::kTakeOutEntry:
+      is(process, absl::StrCat("begins to punch ", slot));
+      break;
+    case XAction::kShrink:
+      is(Lane::kAdmin, "makes the pool smaller by one");
+      break;
+    case XAction::kSetNr:
+      is(Lane::kAdmin, "asks for as many pages as at boot");
+      break;
+    case XAction::kUseFree:
+      is(Lane::kKernel, "KHO takes a free page for its own data");
+      break;
+    case XAction::kPreserve:
+      is(Lane::kAgent, absl::StrCat("preserves ", file));
+      break;
+    case XAction::kPreserveTwice:
+      is(Lane::kAgent, absl::StrCat("preserves ", file, " in another session"));
+      break;
+    case XAction::kLook:
+      is(Lane::kAgent, absl::StrCat("has looked at ", slot));
+      break;
+    case XAction::kLookFails:
+      is(Lane::kAgent, absl::StrCat("preserving ", file, " fails at ", slot));
+      break;
+    case XAction::kAbort:
+      is(Lane::kAgent, "aborts the update");
+      break;
+    case XAction::kReboot:
+      is(Lane::kAgent, "calls reboot");
+      break;
+    case XAction::kFreeze:
+      is(Lane::kAgent, absl::StrCat(file, " is frozen"));
+      break;
+    case XAction::kFreezeFails:
+      is(Lane::kAgent,
+         absl::StrCat("freezing ", file, " fails, the reboot call comes back"));
+      break;
+    case XAction::kList:
+    case XAction::kListFails:
+      is(Lane::kAgent, "all files are frozen; other CPUs still run");
+      break;
+    case XAction::kStop:
+      is(Lane::kKernel, "the CPUs stop, the next kernel starts");
+      break;
+    case XAction::kStopDamaged:
+      is(Lane::kKernel, absl::StrCat("the CPUs stop, the record of ", file,
+                                     " gets damaged, the next kernel starts"));
+      break;
+    case XAction::kFill:
+      is(Lane::kKernel, "fills its pool");
+      break;
+    case XAction::kImport:
+      is(Lane::kKernel, absl::StrCat("looks at the record of ", file));
+      break;
+    case XAction::kImported:
+      is(Lane::kKernel, "is up");
+      break;
+    case XAction::kRetrieve:
+      is(Lane::kAgent, absl::StrCat("asks for ", file));
+      break;
+    case XAction::kRestore:
+      is(Lane::kAgent, absl::StrCat("has been through ", slot));
+      break;
+    case XAction::kRestoreFails:
+      is(Lane::kAgent, absl::StrCat("retrieving ", file, " fails at ", slot));
+      break;
+    case XAction::kFinish:
+      is(Lane::kAgent, "finishes the session");
+      break;
+  }
+  return step;
+}
+
+std::string PagesOf(const XState& state, const Bounds& bounds) {
+  static constexpr std::array<const char*, 9> kNames = {
+      "anybody's",        "free in the pool", "in",
+      "taken by a fault", "pinned",           "KHO's own",
+      "waiting for",      "quarantined",      "nobody's"};
+  std::string text;
+  for (int p = 0; p < bounds.pages; ++p) {
+    const XPage& page = state.page[p];
+    absl::StrAppend(&text, text.empty() ? "" : "; ", kNames[page.kind]);
+    if (page.kind == XPage::kFile) absl::StrAppend(&text, " ", Slots(page.in));
+    if (page.kind == XPage::kClaimed)
+      absl::StrAppend(&text, " ", Slots(page.rec));
+    if (page.kind == XPage::kFile && page.rec != 0)
+      absl::StrAppend(&text, ", recorded for ", Slots(page.rec));
+    if (page.listed) absl::StrAppend(&text, ", listed as free");
+  }
+  return text;
+}
+
+}  // namespace handover::model

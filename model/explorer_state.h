@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// A state of the explorer's machine, packed, and what can happen next.
+#ifndef HANDOVER_MODEL_EXPLORER_STATE_H_
+#define HANDOVER_MODEL_EXPLORER_STATE_H_
+
+#include <array>
+#include <cstdint>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "model/design.h"
+#include "model/explorer.h"
+
+namespace handover::model {
+
+inline constexpr int kMaxExploredPages = 4;
+
+// A huge page. Everything about it is here, also which file it is in, so that
+// pages can be sorted: two states that differ in the order of their pages are
+// the same. A slot is a place of a file, `2 * file + index`; sets of them have
+// four bits.
+struct XPage {
+  enum Kind : uint32_t {
+    kFree,         // the buddy allocator's, and so anybody's
+    kPool,         // free in the pool
+    kFile,         // in the page cache
+    kHeld,         // a fault has taken it, and has not added it yet
+    kPinned,       // out of its file, and still preserved
+    kMeta,         // KHO's or LUO's own data
+    kClaimed,      // came from the previous kernel; nobody has taken it yet
+    kQuarantined,  // of a file that was refused
+    kLost,         // reserved, and nobody knows
+  };
+  uint32_t kind : 4 = kFree;
+  uint32_t in : 4 = 0;       // slots whose page it is
+  uint32_t rec : 4 = 0;      // slots that the records give it to
+  uint32_t dev : 4 = 0;      // slots whose device writes to it
+  uint32_t truth : 4 = 0;    // slots whose page it was when the CPUs stopped
+  uint32_t listed : 1 = 0;   // in the list of free pages
+  uint32_t key : 1 = 0;      // KHO preserves it
+  uint32_t written : 1 = 0;  // holds what was written to it last
+  uint32_t filled : 1 = 0;   // preserving has put it into a hole
+  uint32_t node : 1 = 0;
+  uint32_t holder : 1 = 0;  // process
+  uint32_t unused : 6 = 0;
+};
+static_assert(sizeof(XPage) == 4);
+
+struct XFile {
+  enum Out : uint16_t { kNotOut, kPreserving, kPreserved };
+  enum In : uint16_t {
+    kNotIn,
+    kAnnounced,
+    kAccepted,
+    kRefused,
+    kRetrieved,
+    kFailed,
+  };
+  uint16_t open : 1 = 0;
+  uint16_t out : 2 = kNotOut;
+  uint16_t in : 3 = kNotIn;
+  uint16_t frozen : 1 = 0;
+  uint16_t done : 1 = 0;     // freezing it is
+  uint16_t twice : 1 = 0;    // preserved in two sessions
+  uint16_t damaged : 1 = 0;  // its record
+  uint16_t late : 2 = 0;     // indices that were added after the walk
+  uint16_t wrote : 2 = 0;    // indices to which a write has completed
+  uint16_t unused : 2 = 0;
+};
+static_assert(sizeof(XFile) == 2);
+
+struct XProcess {
+  enum Pc : uint8_t { kIdle, kTook, kWaits, kTakingOut };
+  uint8_t pc : 4 = kIdle;
+  uint8_t slot : 4 = 0;
+};
+
+struct XState {
+  enum Pc : uint8_t {
+    kRun,
+    kWalk,        // preserving: `slot` is next
+    kFreezing,    // some files are frozen
+    kListing,     // of free pages
+    kCpus,        // the reboot call is through, other CPUs still run
+    kFilling,     // the next kernel fills its pool
+    kImporting,   // ... and looks at what came
+    kRetrieving,  // `slot` is next
+  };
+  std::array<XPage, kMaxExploredPages> page = {};
+  std::array<XFile, 2> file = {};
+  std::array<XProcess, 2> process = {};
+  uint8_t pc : 4 = kRun;
+  uint8_t slot : 4 = 0;
+  uint8_t generation = 1;
+  std::array<uint8_t, 2> nr = {};    // the pool's counter, by node
+  std::array<uint8_t, 2> came = {};  // pages that came, by node
+  uint8_t aborts : 2 = 0;
+  uint8_t failures : 2 = 0;
+  uint8_t damages : 2 = 0;
+  uint8_t resizes : 2 = 0;
+  uint8_t short_of_memory = 0;  // the last boot could not fill its pool
+};
+static_assert(sizeof(XState) == 32);
+static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);
+
+inline bool operator==(const XState& a, const XState& b) {
+  return std::memcmp(&a, &b, sizeof(a)) == 0;
+}
+
+using Broken = uint32_t;  // a bit for each property
+
+// Something that can happen.
+struct XAction {
+  enum Kind : uint8_t {
+    kFault,
+    kAdd,
+    kWake,
+    kWrite,
+    kTakeOut,
+    kTakeOutEntry,
+    kShrink,
+    kSetNr,
+    kUseFree,
+    kPreserve,
+    kPreserveTwice,
+    kLook,
+    kLookFails,
+    kAbort,
+    kReboot,
+    kFreeze,
+    kFreezeFails,
+    kList,
+    kListFails,
+    kStop,
+    kStopDamaged,
+    kFill,
+    kImport,
+    kImported,
+    kRetrieve,
+    kRestore,
+    kRestoreFails,
+    kFinish,
+  };
+  Kind kind = kRun0;
+  uint8_t who = 0;   // process
+  uint8_t slot = 0;  // or file
+  uint8_t page = 0;  // which one, before sorting
+
+  static constexpr Kind kRun0 = kFault;
+};
+
+struct XNext {
+  XAction action;
+  XState state;
+  Broken broken = 0;
+  const char* why = nullptr;
+};
+
+class XMachine {
+ public:
+  XMachine(const Design& design, const Bounds& bounds)
+      : d_(design), b_(bounds) {}
+
+  XState Initial() const;
+  // Appends what can happen in `s`. The states are not canonical.
+  void Successors(const XState& s, std::vector<XNext>* next) const;
+  // The same for all states that differ in names only.
+  XState Canonical(const XState& s) const;
+  // With the files, the programs, or both exchanged, and pages in order.
+  XState Renamed(const XState& s, bool files, bool processes) const;
+
+  int slots() const { return 2 * b_.files; }
+
+ private:
+  bool Slot(int slot) const { return (slot & 1) < b_.indices; }
+
+  const Design& d_;
+  const Bounds b_;
+};
+
+// What somebody did in `before`, with its names.
+ExploredStep Describe(const XAction& action, const XState& before);
+// Whose each page is, for people.
+std::string PagesOf(const XState& state, const Bounds& bounds);
+
+}  // namespace handover::model
+
+#endif  // HANDOVER_MODEL_EXPLORER_STATE_H_
