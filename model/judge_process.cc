@@ -470,8 +470,9 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
   if (refused) return;
   may_migrate_.push_back(id);
   int bind = state_->bind[static_cast<size_t>(c.process)];
-  if (hole && (went || !f.preserved)) {
-    bool charged = !f.regions.Contains(c.page);
+  const bool charged = hole && !f.regions.Contains(c.page);
+  // Of a preserved file no further hole can be reserved.
+  if (hole && (went || !f.preserved || !charged)) {
     if (!went) {
       PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kMaybeReserve);
       if (event) {
