@@ -353,14 +353,13 @@ TEST_F(CostTest, ValidationTakesTimeForRunsAndLittleForPages) {
       static_cast<double>(p16.own[kImport] - p8.own[kImport]) / 8;
   EXPECT_NEAR(static_cast<double>(p32.own[kImport] - p16.own[kImport]) / 16,
               a_page, 1);
-  EXPECT_LT(a_page, 60);
   const Costs r16 = Of({.pages = 16, .scattered = true}),
               r32 = Of({.pages = 32, .scattered = true});
   ASSERT_EQ(r16.runs, 16);
   ASSERT_EQ(r32.runs, 32);
   const double a_run =
       static_cast<double>(r32.own[kImport] - r16.own[kImport]) / 16 - a_page;
-  EXPECT_GT(a_run, 0);
+  EXPECT_GT(a_run, 2 * a_page);
   Say("import, a page", a_page);
   Say("import, a run", a_run);
 }
@@ -374,7 +373,6 @@ TEST_F(CostTest, PreservingAndRetrievingTakeTimeForPages) {
         static_cast<double>(p32.own[path] - p16.own[path]) / 16;
     EXPECT_NEAR(static_cast<double>(p64.own[path] - p32.own[path]) / 32, a_page,
                 a_page / 10);
-    EXPECT_LT(a_page, 400);
     Say(name, a_page);
   }
 }

@@ -1609,7 +1609,7 @@ static u64 hugetlb_luo_announced(unsigned int order, unsigned int nid)
 	u64 nr = 0;
 	u32 i;
 
-	for (i = 0; root && i < root->nr_counts; i++)
+	for (i = 0; i < root->nr_counts; i++)
 		if (root->counts[i].order == order && root->counts[i].nid == nid)
 			nr += root->counts[i].nr;
 
