@@ -19,10 +19,10 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/klog.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/types.h>
 #include <sys/uio.h>
 #include <sys/wait.h>
@@ -109,9 +109,9 @@ static void check_reported(int nid, unsigned long preserved,
 	char line[128];
 	int len;
 
-	len = klogctl(READ_ALL_OF_LOG, log, sizeof(log) - 1);
+	len = syscall(__NR_syslog, READ_ALL_OF_LOG, log, sizeof(log) - 1);
 	if (len < 0)
-		fail_exit("klogctl");
+		fail_exit("syslog");
 	log[len] = 0;
 	snprintf(line, sizeof(line),
 		 "order 9, node %d: %lu preserved pages in use, %lu allocated, %lu surplus\n",
@@ -404,16 +404,12 @@ static void demote_2(void)
 #define OFFLINE_PAGES	32
 #define MEMORY		"/sys/devices/system/memory/"
 
-static void interrupt(int sig)
-{
-}
-
 static int write_state(const char *path, const char *text)
 {
 	int fd = open(path, O_WRONLY), err = 0;
 
 	if (fd < 0)
-		fail_exit(path);
+		fail_exit("%s", path);
 	if (write(fd, text, strlen(text)) < 0)
 		err = -errno;
 	close(fd);
@@ -443,17 +439,28 @@ static unsigned long block_size(void)
  */
 static int take_offline(__u64 pfn)
 {
-	struct sigaction action = { .sa_handler = interrupt };
+	int status = 0, tries, err;
 	char path[64];
-	int err;
+	pid_t pid;
 
 	snprintf(path, sizeof(path), MEMORY "memory%llu/state",
 		 pfn * getpagesize() / block_size());
-	if (sigaction(SIGALRM, &action, NULL))
-		fail_exit("sigaction");
-	alarm(3);
-	err = write_state(path, "offline");
-	alarm(0);
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid)
+		_exit(-write_state(path, "offline"));
+	for (tries = 0; tries < 30; tries++) {
+		if (waitpid(pid, &status, WNOHANG))
+			break;
+		usleep(100000);
+	}
+	if (tries == 30) {
+		kill(pid, SIGKILL);
+		if (waitpid(pid, &status, 0) != pid)
+			fail_exit("waitpid");
+	}
+	err = WIFEXITED(status) ? -WEXITSTATUS(status) : -EINTR;
 	if (!err)
 		check_eq("online", write_state(path, "online"), 0);
 
@@ -647,7 +654,7 @@ static void private_1(void)
 	/* And a page that the kernel itself holds: it sits in a pipe. */
 	iov.iov_base = mapped + 3 * SZ_2M;
 	iov.iov_len = 4096;
-	if (pipe(ends) || vmsplice(ends[1], &iov, 1, 0) != 4096)
+	if (pipe(ends) || syscall(__NR_vmsplice, ends[1], &iov, 1, 0) != 4096)
 		fail_exit("vmsplice");
 
 	/* What a private mapping has reserved is not the file's. */
@@ -822,8 +829,6 @@ static const struct {
 	  F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, 0666 },
 };
 
-static_assert(ARRAY_SIZE(sealed) <= MAX_FILES, "room for all files");
-
 static int try_map_writable(int fd)
 {
 	void *addr = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE,
@@ -959,7 +964,7 @@ static void mounts_1(void)
 			snprintf(path, sizeof(path), "%s/file", dir);
 			unlink(path);
 		}
-		if (umount(dir))
+		if (umount2(dir, 0))
 			fail_exit("umount %s", dir);
 	}
 	check_file(&state.files[0], fd);
