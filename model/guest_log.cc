@@ -129,7 +129,8 @@ class Reader {
   static constexpr int64_t kNowhere = -2;
 
   void Message(absl::string_view line) {
-    ReadKernelMessage(Std(line), &o_.shortage_reported, &reported_, &sized_);
+    ReadKernelMessage(Std(line), &o_.shortage_reported, &reported_, &sized_,
+                      &o_.handing);
     if (o_.warned || !IsKernelTrouble(Std(line))) return;
     o_.warned = true;
     o_.message = std::string(line);

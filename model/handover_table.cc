@@ -20,6 +20,7 @@ constexpr uint64_t kMaxCounts = 4096;
 constexpr uint32_t kModes = 07777;
 constexpr uint32_t kSeals = kSealSeal | kSealShrink | kSealGrow | kSealWrite |
                             kSealFutureWrite | kSealExec;
+constexpr uint32_t kFlagFree = 1;
 constexpr uint64_t kMaxFileSize = std::numeric_limits<int64_t>::max();
 
 uint64_t Pages(const std::vector<Count>& counts, uint32_t order,
@@ -116,14 +117,23 @@ bool AddUp(const TableView::File& file) {
   return left == 0;
 }
 
+// Of free pages there is nothing to say that has to do with a file.
+bool OnlyPages(const TableView::File& file) {
+  return file.size == 0 && file.position == 0 && file.seals == 0 &&
+         file.mode == 0 && file.nr_resv == 0 && file.late.blocks.empty() &&
+         file.resv.blocks.empty();
+}
+
 // Returns why the file has to be refused: nothing, if it has not.
 std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
                         const std::vector<uint64_t>& page_sizes,
                         HandedFile* out) {
-  if (!file.counts_fit || !file.checksum || file.reserved != 0 ||
+  if (!file.counts_fit || !file.checksum || (file.flags & ~kFlagFree) != 0 ||
       (file.seals & ~kSeals) != 0 || (file.mode & ~kModes) != 0 ||
       file.size > kMaxFileSize || file.position > kMaxFileSize)
     return {EINVAL};
+  const bool free = (file.flags & kFlagFree) != 0;
+  if (free && !OnlyPages(file)) return {EINVAL};
   if (file.order >= kOrders) return {EOPNOTSUPP};
   const uint64_t page_size = uint64_t{1} << (file.order + kPageShift);
   if (std::find(page_sizes.begin(), page_sizes.end(), page_size) ==
@@ -133,7 +143,8 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   if (!AddUp(file)) return {EINVAL};
 
   Runs runs, late, resv;
-  const uint64_t end = file.size / page_size + (file.size % page_size != 0);
+  uint64_t end = file.size / page_size + (file.size % page_size != 0);
+  if (free) end = file.nr_pages;
   // Which one of several shows depends on what is looked at first.
   std::set<int> errors;
   for (const auto& [chain, list] :
@@ -167,6 +178,7 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   for (const TableView::Block& block : file.resv.blocks)
     out->resv_blocks.push_back(static_cast<int64_t>(block.frame));
   out->at = file.at;
+  out->free = free;
   out->page_size = page_size;
   out->size = static_cast<int64_t>(file.size);
   out->position = static_cast<int64_t>(file.position);

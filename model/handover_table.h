@@ -2,7 +2,8 @@
 //
 // What linux/kho/abi/hugetlb.h says about a handover table, however it came
 // about: which files the next kernel has to accept and what they look like,
-// which it has to refuse. Written from the header and docs/decisions.md and
+// which it has to refuse. Free pages have records like those of files. Written
+// from the header and docs/decisions.md and
 // not from the kernel's code, so that the one checks the other.
 #ifndef HANDOVER_MODEL_HANDOVER_TABLE_H_
 #define HANDOVER_MODEL_HANDOVER_TABLE_H_
@@ -57,7 +58,7 @@ struct TableView {
     uint64_t nr_resv = 0;
     uint32_t seals = 0;
     uint32_t mode = 0;
-    uint32_t reserved = 0;
+    uint32_t flags = 0;
     bool counts_fit = false;  // their number is one that a record has room for
     std::vector<Count> counts;
     Chain runs;
@@ -83,6 +84,17 @@ struct TableView {
 
   // The records, in the order of the list, before any `sim corrupt`.
   std::vector<uint64_t> original;
+  // Those of them that are about free pages.
+  struct FreePage {
+    uint64_t frame = 0;
+    int node = 0;  // of the machine
+  };
+  struct Free {
+    uint64_t at = 0;
+    uint32_t order = 0;
+    std::vector<FreePage> pages;
+  };
+  std::vector<Free> free;
 };
 
 struct HandedPage {
@@ -97,9 +109,10 @@ struct HandedRange {
   int64_t to = 0;
 };
 
-// A file that the next kernel has to accept.
+// A file, or free pages, that the next kernel has to accept.
 struct HandedFile {
   uint64_t at = 0;
+  bool free = false;
   uint64_t page_size = 0;
   int64_t size = 0;
   int64_t position = 0;

@@ -5,6 +5,8 @@
 
 #include <cerrno>
 
+#include "model/history.h"
+
 namespace handover::model {
 namespace {
 
@@ -54,6 +56,13 @@ class TableTest : public ::testing::Test {
 
   TableVerdict Judge(bool live_update = true) const {
     return JudgeTable(t_, kSizes, live_update);
+  }
+
+  // The second record is of free pages.
+  void MakeFree() {
+    t_.files[1].flags = 1;
+    t_.files[1].size = 0;
+    t_.files[1].runs.blocks[0].runs[0].index = 0;
   }
 
   // Only the first file is refused, with this errno.
@@ -159,7 +168,7 @@ TEST_F(TableTest, FilesThatAreWrong) {
     f = good;
   };
   wrong(EINVAL, [&] { f.checksum = false; });
-  wrong(EINVAL, [&] { f.reserved = 1; });
+  wrong(EINVAL, [&] { f.flags = 2; });
   wrong(EINVAL, [&] { f.seals = 64; });
   wrong(EINVAL, [&] { f.mode = 010000; });
   wrong(EINVAL, [&] { f.size = uint64_t{1} << 63; });
@@ -239,6 +248,43 @@ TEST_F(TableTest, TheListEndsWhereItIsBroken) {
   t_.nr_files = 1;
   EXPECT_TRUE(Judge().quarantine);
   EXPECT_EQ(Judge().accepted.size(), 1u);
+}
+
+TEST_F(TableTest, FreePagesAreTaken) {
+  MakeFree();
+  const TableVerdict v = Judge();
+  EXPECT_FALSE(v.quarantine);
+  ASSERT_EQ(v.accepted.size(), 2u);
+  EXPECT_FALSE(v.accepted[0].free);
+  EXPECT_TRUE(v.accepted[1].free);
+  EXPECT_EQ(v.accepted[1].pages.size(), 1u);
+}
+
+TEST_F(TableTest, FreePagesHaveNothingOfAFile) {
+  for (int field = 0; field < 8; ++field) {
+    t_.files[1] = MakeFile(0x2000);
+    t_.files[1].nr_pages = 1;
+    t_.files[1].counts = {{2, 0, 1}};
+    t_.files[1].runs.blocks = {MakeBlock({{1, 1, 104, true, {0}}})};
+    MakeFree();
+    TableView::File& f = t_.files[1];
+    if (field == 0) f.size = 16384;
+    if (field == 1) f.position = 1;
+    if (field == 2) f.seals = kSealGrow;
+    if (field == 3) f.mode = 0600;
+    if (field == 4) f.nr_resv = 1;
+    if (field == 5) f.late = f.runs;
+    if (field == 6) f.resv.blocks = {MakeBlock({{1, 1, 0, false, {}}})};
+    if (field == 7) f.runs.blocks[0].runs[0].index = 1;
+    const TableVerdict v = Judge();
+    ASSERT_EQ(v.refused.size(), 1u) << field;
+    EXPECT_EQ(v.refused[0].errors, std::vector<int>{EINVAL}) << field;
+  }
+}
+
+TEST_F(TableTest, OtherFlagsAreNotKnown) {
+  t_.files[0].flags = 2;
+  FirstRefused(EINVAL);
 }
 
 }  // namespace

@@ -17,12 +17,14 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",   "shmem",     "truncate",   "map",     "unmap",      "write",
-    "read",    "fallocate", "punch",      "seal",    "seek",       "bind",
-    "pin",     "close",     "exit",       "nr",      "overcommit", "demote",
-    "offline", "open",      "close",      "session", "drop",       "preserve",
-    "reboot",  "take",      "retrieve",   "finish",  "load",       "fail",
-    "during",  "dev",       "interleave", "corrupt", "power",
+    "memfd",  "shmem",      "truncate",  "map",        "unmap",
+    "write",  "read",       "fallocate", "punch",      "seal",
+    "seek",   "bind",       "pin",       "close",      "exit",
+    "nr",     "overcommit", "demote",    "offline",    "preserve-free",
+    "open",   "close",      "session",   "drop",       "preserve",
+    "reboot", "take",       "retrieve",  "finish",     "load",
+    "fail",   "during",     "dev",       "interleave", "corrupt",
+    "power",
 };
 
 // How each is written, in the words of docs/history.md.
@@ -46,6 +48,7 @@ constexpr std::string_view kForms[kVerbs] = {
     "admin overcommit SIZE COUNT",
     "admin demote SIZE COUNT [node=N]",
     "admin offline F PAGE",
+    "admin preserve-free SIZE on|off",
     "agent open",
     "agent close",
     "agent session S",
@@ -65,15 +68,15 @@ constexpr std::string_view kForms[kVerbs] = {
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
-    "root.address",   "root.bytes",     "root.magic",    "root.version",
-    "root.csum",      "root.nr_counts", "root.files",    "root.nr_files",
-    "root.order",     "root.nid",       "root.count",    "file.magic",
-    "file.version",   "file.csum",      "file.order",    "file.next",
-    "file.runs",      "file.late",      "file.resv",     "file.size",
-    "file.pos",       "file.nr_pages",  "file.nr_resv",  "file.seals",
-    "file.mode",      "file.nr_counts", "file.reserved", "file.count_order",
-    "file.count_nid", "file.count",     "block.next",    "block.magic",
-    "block.csum",     "block.nr",       "run.index",     "run.nr",
+    "root.address",   "root.bytes",     "root.magic",   "root.version",
+    "root.csum",      "root.nr_counts", "root.files",   "root.nr_files",
+    "root.order",     "root.nid",       "root.count",   "file.magic",
+    "file.version",   "file.csum",      "file.order",   "file.next",
+    "file.runs",      "file.late",      "file.resv",    "file.size",
+    "file.pos",       "file.nr_pages",  "file.nr_resv", "file.seals",
+    "file.mode",      "file.nr_counts", "file.flags",   "file.count_order",
+    "file.count_nid", "file.count",     "block.next",   "block.magic",
+    "block.csum",     "block.nr",       "run.index",    "run.nr",
     "run.frame",
 };
 
@@ -419,7 +422,7 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
 }
 
 void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
-  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kOffline, c))
+  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kPreserveFree, c))
     return;
   if (c->verb == Verb::kOffline) {
     c->file = words->Name('f', "file");
@@ -427,6 +430,11 @@ void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
     return;
   }
   c->page_size = words->Size("page size");
+  if (c->verb == Verb::kPreserveFree) {
+    c->on = words->Flag("on");
+    if (!c->on && !words->Flag("off")) words->Fail("it is on or off");
+    return;
+  }
   c->length = words->Number("count", 0, kMaxPages);
   if (c->verb == Verb::kOvercommit) return;
   if (std::optional<std::string_view> node = words->Option("node="))
@@ -666,7 +674,7 @@ bool operator==(const Command& a, const Command& b) {
          a.sealable == b.sealable && a.noexec == b.noexec &&
          a.read_only == b.read_only && a.is_private == b.is_private &&
          a.no_reserve == b.no_reserve && a.keep_size == b.keep_size &&
-         a.step == b.step && a.fail_kind == b.fail_kind &&
+         a.on == b.on && a.step == b.step && a.fail_kind == b.fail_kind &&
          a.target == b.target && a.delta == b.delta && a.nth == b.nth &&
          a.resum == b.resum && a.no_option == b.no_option &&
          a.missing_sizes == b.missing_sizes &&
@@ -843,6 +851,9 @@ std::string Print(const Command& c) {
     case Verb::kDemote:
       absl::StrAppend(&out, " ", PrintSize(c.page_size), " ", c.length);
       if (c.node >= 0) absl::StrAppend(&out, " node=", c.node);
+      break;
+    case Verb::kPreserveFree:
+      absl::StrAppend(&out, " ", PrintSize(c.page_size), c.on ? " on" : " off");
       break;
     case Verb::kSession:
     case Verb::kDrop:

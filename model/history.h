@@ -63,6 +63,7 @@ enum class Verb : uint8_t {
   kOvercommit,
   kDemote,
   kOffline,
+  kPreserveFree,
   // The agent.
   kOpen,
   kCloseDevice,
@@ -127,7 +128,7 @@ enum class Target : uint8_t {
   kFileSeals,
   kFileMode,
   kFileNrCounts,
-  kFileReserved,
+  kFileFlags,
   kFileCountOrder,  // of its first count
   kFileCountNode,
   kFileCount,
@@ -156,7 +157,7 @@ struct Command {
   int node = -1;     // bind, nr, demote; -1: any node, or the global file
   uint64_t token = 0;
 
-  uint64_t page_size = 0;  // memfd, nr, overcommit, demote: bytes
+  uint64_t page_size = 0;  // memfd, nr, overcommit, demote, preserve-free
   int64_t page = 0;        // first page, or the page; truncate: the new size
   int64_t length = 0;      // pages; nr, overcommit, demote: the count
   uint64_t at = 0;         // byte in the page
@@ -170,6 +171,7 @@ struct Command {
   bool is_private = false;
   bool no_reserve = false;
   bool keep_size = false;
+  bool on = false;  // preserve-free
 
   int64_t step = 0;  // fail: which call; during: which step; both from 1
   FailKind fail_kind = FailKind::kAny;

@@ -46,6 +46,8 @@ constexpr std::string_view kAllCommands =
     "admin overcommit 64K 5\n"
     "admin demote 1G 1\n"
     "admin demote 2M 0 node=3\n"
+    "admin preserve-free 2M on\n"
+    "admin preserve-free 64K off\n"
     "admin offline f0 2\n"
     "agent open\n"
     "agent close\n"

@@ -50,6 +50,7 @@ void Observation::Clear() {
   handed_known = false;
   handed = TableView();
   handed_pages.clear();
+  handing.clear();
   fault_injected = false;
   shortage_reported = false;
   warned = false;
@@ -198,6 +199,9 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kOffline:
       Offline(c, o);
       break;
+    case Verb::kPreserveFree:
+      PreserveFree(c, o);
+      break;
     case Verb::kLoad:
       // The segments need memory, and as much of it again in scratch.
       May(ENOMEM);
@@ -264,7 +268,8 @@ class Judge::Impl {
   void Watch(std::vector<Cell>* cells) const {
     cells->clear();
     for (const File& file : state_.files) {
-      if (file.life == File::Life::kGone || file.shmem || file.unknown)
+      if (file.life == File::Life::kGone || file.shmem || file.unknown ||
+          file.free)
         continue;
       bool handed_over =
           file.preserved || file.retrieved || file.life != File::Life::kLive;

@@ -156,8 +156,9 @@ void Stepper::DropSession(int name) {
 }
 
 // A page that stays reserved for good. Devices go on with it.
-void Stepper::KeepOut(uint64_t page_size, const Page& page) {
+void Stepper::KeepOut(uint64_t page_size, const Page& page, bool free) {
   File limbo;
+  limbo.free = free;
   limbo.life = File::Life::kRefused;
   limbo.page_size = page_size;
   limbo.pages.push_back(page);
@@ -190,7 +191,7 @@ void Stepper::Release(int id) {
     if (!kept(page)) continue;
     if (PoolEvent* event = Event(page_size, PoolEvent::Kind::kLose))
       event->node = page.node;
-    KeepOut(page_size, page);
+    KeepOut(page_size, page, file(id).free);
     state_->quarantine = true;
   }
   for (const Page& page : pages)
@@ -313,6 +314,9 @@ void Stepper::RetrievePromise(File* f, const Outcome& o) {
 
 void Stepper::Reboot(const Command&, const Outcome& o) {
   if (!state_->image_loaded) Must(EINVAL);
+  // Nobody asks for free pages, so this is where they are looked at again.
+  if (state_->image_loaded && !state_->kernel.no_option) SettleLate(o.ok());
+  if (state_->unsettled) Must(EBUSY);
   if (!state_->kernel.no_option && Unclaimed(*state_)) Must(EBUSY);
   // Of a refused file without pages the records are left.
   for (const File& f : state_->files)

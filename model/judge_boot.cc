@@ -97,7 +97,10 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
     }
   }
   state_->sessions = std::move(sessions);
+  std::vector<int> free;
+  if (comes) free = HandOverFree(o);
   for (File& f : state_->files) {
+    if (f.free && f.life == File::Life::kAnnounced) continue;
     int id = static_cast<int>(&f - state_->files.data());
     f.promised = false;
     if (std::find(coming.begin(), coming.end(), id) == coming.end()) {
@@ -134,12 +137,127 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
       f.life = File::Life::kGone;
     }
   }
+  for (int id : free)
+    if (state_->kernel.no_option) file(id).life = File::Life::kRefused;
   if (!young_luo) state_->sessions.clear();
   // One file without a handler fails all sessions (luo_session_deserialize).
   state_->luo_broken = young_luo && !state_->handler() && !published.empty();
+  published.insert(published.end(), free.begin(), free.end());
   if (!state_->kernel.no_option) Import(o, published, corrupted);
   for (size_t i = 0; i < state_->pools.size(); ++i)
     BootPool(i, /*cold=*/false, o.shortage_reported);
+  if (state_->unsettled) return;
+  // Free pages are in their pools now, like any others.
+  for (File& f : state_->files) {
+    if (!f.free || f.life != File::Life::kAnnounced) continue;
+    f.life = File::Life::kGone;
+    f.pages.clear();
+  }
+}
+
+// What becomes of the free pages of the old kernel: a file of no name for each
+// record, in the order in which these came about.
+std::vector<int> Stepper::HandOverFree(const Observation& o) {
+  std::vector<File> files;
+  if (o.handed_known) {
+    for (const TableView::Free& record : o.handed.free) {
+      File f;
+      f.page_size = kSmallPage << record.order;
+      for (const TableView::FreePage& free : record.pages) {
+        Page page;
+        page.index = static_cast<int64_t>(f.pages.size());
+        page.frame = static_cast<Frame>(free.frame);
+        page.node = state_->request.numa ? free.node : 0;
+        f.pages.push_back(std::move(page));
+      }
+      files.push_back(std::move(f));
+    }
+    std::reverse(files.begin(), files.end());
+  } else {
+    for (const Reserved& said : o.handing) {
+      if (files.empty() || files.back().page_size != said.page_size) {
+        files.emplace_back();
+        files.back().page_size = said.page_size;
+      }
+      for (int64_t n = 0; n < said.count; ++n) {
+        Page page;
+        page.index = static_cast<int64_t>(files.back().pages.size());
+        page.node = said.node;
+        files.back().pages.push_back(std::move(page));
+      }
+    }
+  }
+  std::vector<int> ids;
+  for (File& f : files) {
+    f.life = File::Life::kAnnounced;
+    f.free = true;
+    ids.push_back(static_cast<int>(state_->files.size()));
+    state_->files.push_back(std::move(f));
+  }
+  CheckHandedFree(o, ids);
+  return ids;
+}
+
+// All of them, unless they cannot stay where they are, and no others. Who runs
+// at the same time may take some, or add some.
+void Stepper::CheckHandedFree(const Observation& o,
+                              const std::vector<int>& ids) {
+  const bool alone = o.during.empty() && o.finished.empty();
+  for (size_t i = 0; i < state_->pools.size(); ++i) {
+    const uint64_t page_size = state_->pools[i].page_size;
+    const PoolView& left = o.before.pool[i];
+    NodeSums handed{}, said{};
+    for (int id : ids)
+      if (file(id).page_size == page_size) SumPages(file(id), &handed);
+    for (const Reserved& r : o.handing)
+      if (r.page_size == page_size && r.node >= 0 && r.node < kMaxNodes)
+        said[static_cast<size_t>(r.node)] += r.count;
+    for (int n = 0; n < state_->nodes; ++n) {
+      const auto at = static_cast<size_t>(n);
+      auto wrong = [&](std::string what) {
+        Fail("boot-budget",
+             absl::StrCat(handed[at], " free pages of ", PrintSize(page_size),
+                          " on node ", n, " were handed over", what));
+      };
+      if (handed[at] != said[at])
+        wrong(absl::StrCat(", the log says ", said[at]));
+      if (!alone) continue;
+      if (handed[at] > 0 && !state_->preserve_free[i])
+        wrong(", nobody asked for it");
+      if (handed[at] > left.node[at].free)
+        wrong(absl::StrCat(", there were ", left.node[at].free));
+      if (!fault_ && state_->preserve_free[i] && left.node[at].fit >= 0 &&
+          handed[at] != left.node[at].fit)
+        wrong(absl::StrCat(", it should be ", left.node[at].fit));
+    }
+  }
+}
+
+// A call of KHO that failed by plan while free pages were put into their pools:
+// such a page stays where it is.
+void Stepper::LoseFree() {
+  for (size_t id = 0; id < state_->files.size(); ++id) {
+    if (!state_->files[id].free ||
+        state_->files[id].life != File::Life::kAnnounced)
+      continue;
+    const uint64_t page_size = state_->files[id].page_size;
+    std::vector<Page> pages = std::move(state_->files[id].pages);
+    state_->files[id].pages.clear();
+    for (Page& page : pages) {
+      if (!std::binary_search(snapshot_.unclaimed.begin(),
+                              snapshot_.unclaimed.end(), page.frame)) {
+        state_->files[id].pages.push_back(std::move(page));
+        continue;
+      }
+      KeepOut(page_size, page, /*free=*/true);
+      state_->quarantine = true;
+      TableView::Count lost;
+      while (kSmallPage << lost.order < page_size) ++lost.order;
+      lost.node = static_cast<uint32_t>(page.node);
+      lost.pages = 1;
+      state_->table.lost.push_back(lost);
+    }
+  }
 }
 
 // Pages lie where they did, on other nodes. Which ones, where the kernel before
@@ -150,6 +268,16 @@ void Stepper::Renumber(const std::vector<PageView>& handed) {
   for (File& f : state_->files)
     for (Page& page : f.pages)
       page.node = state_->request.numa ? nodes[page.frame] : 0;
+  // Nobody has seen the free pages of a real machine, which says where it found
+  // them.
+  for (File& f : state_->files) {
+    size_t at = 0;
+    for (const SizedPool& said : snapshot_.sized)
+      for (int64_t n = 0; f.free && said.page_size == f.page_size &&
+                          n < said.free && at < f.pages.size();
+           ++n, ++at)
+        if (f.pages[at].frame == kNoFrame) f.pages[at].node = said.node;
+  }
 }
 
 void Stepper::Boot(bool cold, bool shortage_reported) {
@@ -189,6 +317,7 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
       state_->devices.end());
   state_->pools.clear();
   state_->resv_off.fill(0);
+  state_->preserve_free.fill(false);
   for (const PageRequest& request : state_->request.pages) {
     Pool pool;
     pool.page_size = request.page_size;
@@ -246,7 +375,10 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   }
   const State before = *state_;
   SettleTable();
-  if (ExplainsQuarantine() && ExplainsReport() && ExplainsPromises()) return;
+  LoseFree();
+  if (ExplainsQuarantine() && ExplainsReport() && ExplainsUse() &&
+      ExplainsPromises())
+    return;
   State settled = std::move(*state_);
   *state_ = before;
   state_->unsettled = true;
@@ -283,6 +415,7 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
     record.seals = f.seals;
     record.mode = f.mode;
     record.nr_pages = f.pages.size();
+    record.flags = f.free ? 1 : 0;
     TableView::Block block;
     block.held = block.magic = block.checksum = true;
     std::map<uint32_t, uint64_t> on;
@@ -335,7 +468,7 @@ TableView Stepper::TableOf(const std::vector<int>& published) const {
 void Stepper::MatchRegions() {
   for (const HandedFile& handed : state_->table.accepted) {
     for (const auto& [at, id] : state_->records) {
-      if (at != handed.at) continue;
+      if (at != handed.at || handed.free) continue;
       File& f = file(id);
       const Regions regions = HandedRegions(handed);
       const bool all_there =
@@ -355,6 +488,22 @@ void Stepper::MatchRegions() {
   }
 }
 
+// Whether as many pages are in use after a boot as the files of this state
+// have: free ones are not, once somebody has looked at them.
+bool Stepper::ExplainsUse() const {
+  for (int i = 0; i < snapshot_.nr_pools; ++i) {
+    const Pool seen =
+        PoolOf(snapshot_.pool[static_cast<size_t>(i)], state_->nodes);
+    int64_t in_use = 0;
+    for (const File& f : state_->files)
+      if (f.life == File::Life::kAnnounced && !f.free &&
+          f.page_size == seen.page_size)
+        in_use += static_cast<int64_t>(f.pages.size());
+    if (seen.Nr() - seen.Free() != in_use) return false;
+  }
+  return true;
+}
+
 bool Stepper::ExplainsQuarantine() const {
   return SameReserved(Quarantined(), snapshot_.quarantined);
 }
@@ -369,7 +518,8 @@ void Stepper::SettleTable() {
   std::vector<std::pair<Page, uint64_t>> lost;
   for (const auto& [at, id] : state_->records) {
     const File& f = file(id);
-    before.insert(before.end(), f.pages.begin(), f.pages.end());
+    // What is in free pages is not known.
+    if (!f.free) before.insert(before.end(), f.pages.begin(), f.pages.end());
     for (const Page& page : f.pages) lost.emplace_back(page, f.page_size);
     file(id).life = File::Life::kRefused;
   }
@@ -431,11 +581,12 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
                  handed.pages.end(), [](const Page& a, const HandedPage& b) {
                    return a.index == b.index && a.frame == b.frame;
                  });
+  f->free = handed.free;
   f->size = handed.size;
   f->position = handed.position;
   f->seals = handed.seals;
   f->mode = handed.mode;
-  f->regions = HandedRegions(handed);
+  f->regions = handed.free ? Regions() : HandedRegions(handed);
   if (same) return;
   f->page_size = handed.page_size;
   f->pages.clear();
@@ -464,13 +615,20 @@ void Stepper::SettleLate(bool went) {
   const State before = *state_;
   const auto events = events_;
   SettleTable();
+  const bool held = StillHeld();
+  // They have been in use so far, and get free as if a file ended.
+  for (size_t id = 0; id < state_->files.size(); ++id)
+    if (state_->files[id].free &&
+        state_->files[id].life == File::Life::kAnnounced)
+      Release(static_cast<int>(id));
   PromiseLate();
   bool reserved = true;
   for (size_t i = 0; !went && i < state_->pools.size(); ++i)
     reserved &=
         SeenReservations(state_->pools[i].page_size) ==
         ExpectedReservations(state_->pools[i].page_size) + state_->resv_off[i];
-  if (fault_ && !(ExplainsQuarantine() && ExplainsReport() && reserved)) {
+  if (fault_ &&
+      (held || !(ExplainsQuarantine() && ExplainsReport() && reserved))) {
     *state_ = before;  // there was no memory again
     events_ = events;
     return;
@@ -491,6 +649,21 @@ std::vector<int> Stepper::Claimants(uint64_t page_size) const {
       ids.push_back(id);
   }
   return ids;
+}
+
+// Whether KHO holds all the free pages that could be claimed: nobody has.
+bool Stepper::StillHeld() const {
+  bool any = false;
+  for (const File& f : state_->files) {
+    if (!f.free || f.life != File::Life::kAnnounced) continue;
+    for (const Page& page : f.pages) {
+      any = true;
+      if (!std::binary_search(snapshot_.unclaimed.begin(),
+                              snapshot_.unclaimed.end(), page.frame))
+        return false;
+    }
+  }
+  return any;
 }
 
 // Each file gets what it has reserved as a whole, as long as there is enough.
@@ -607,28 +780,33 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   Pool seen = PoolOf(*view, state_->nodes);
   // What is counted as in use, and what the allocation was planned with: the
   // largest pages are allocated before anything but the root is looked at.
-  NodeSums in{}, planned{};
+  NodeSums in{}, free{}, planned{};
   for (const File& f : state_->files)
     if (f.life == File::Life::kAnnounced && f.page_size == pool.page_size &&
-        !state_->unsettled)
-      SumPages(f, &in);
+        !state_->unsettled) {
+      SumPages(f, f.free ? &free : &in);
+      SumPages(f, &planned);
+    }
   for (int n = 0; state_->unsettled && n < state_->nodes; ++n)
-    in[static_cast<size_t>(n)] = Announced(pool.page_size, n);
-  planned = in;
+    planned[static_cast<size_t>(n)] = in[static_cast<size_t>(n)] =
+        Announced(pool.page_size, n);
   if (IsGigantic(state_->geometry, pool.page_size) && !state_->records.empty())
     for (int n = 0; n < state_->nodes; ++n)
       planned[static_cast<size_t>(n)] = Announced(pool.page_size, n);
-  int64_t incoming = 0, planned_for = 0;
+  int64_t incoming = 0, incoming_free = 0, planned_for = 0;
   for (int64_t count : in) incoming += count;
+  for (int64_t count : free) incoming_free += count;
   for (int64_t count : planned) planned_for += count;
 
   // Also what announced pages the kernel left out or counted twice shows here.
   auto wrong = [&](std::string what) {
     Fail("boot-budget",
          absl::StrCat("after ", cold ? "a cold" : "a handover", " boot with ",
-                      request.total, " pages asked for and ", incoming,
-                      " coming: ", what, ": ", Print(seen)));
+                      request.total, " pages asked for and ", incoming, "+",
+                      incoming_free, " coming: ", what, ": ", Print(seen)));
   };
+  const int64_t surplus = std::clamp<int64_t>(
+      incoming + incoming_free - request.total, 0, incoming);
   NodeSums short_by{};
   int64_t missing = 0;
   bool plausible = true;
@@ -639,7 +817,12 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
                          " pages in use, ", in[i], " came"));
       plausible = false;
     }
-    int64_t fresh = seen.nr[i] - in[i];
+    int64_t fresh = seen.nr[i] - in[i] - free[i];
+    if (fresh < 0) {
+      wrong(
+          absl::StrCat("node ", n, " lacks ", -fresh, " free pages that came"));
+      plausible = false;
+    }
     int64_t target = request.per_node ? request.node[i]
                                       : Share(request.total, state_->nodes, n);
     int64_t deficit = std::max<int64_t>(0, target - planned[i]);
@@ -654,16 +837,17 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
         wrong(absl::StrCat("the surplus of node ", n, " is not what exceeds ",
                            target));
     } else if (seen.surplus[i] >
-               std::max<int64_t>(0, in[i] - request.total / state_->nodes)) {
+               std::max<int64_t>(
+                   0, in[i] - (incoming - surplus) / state_->nodes)) {
       wrong(absl::StrCat("node ", n, " has surplus within its share"));
     }
   }
   if (!request.per_node) {
-    int64_t fresh = seen.Nr() - incoming;
+    int64_t fresh = seen.Nr() - incoming - incoming_free;
     int64_t target = std::max<int64_t>(0, request.total - planned_for);
     missing = std::max<int64_t>(0, target - fresh);
     if (fresh > target) wrong(absl::StrCat(fresh - target, " pages too many"));
-    if (seen.Surplus() != std::max<int64_t>(0, incoming - request.total))
+    if (seen.Surplus() != surplus)
       wrong("the surplus is not what exceeds the request");
   }
   // A node may get more than its part only where another had no memory left,
@@ -689,7 +873,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   if (seen.resv != promised)
     wrong(absl::StrCat(promised, " pages should be reserved"));
   if (seen.overcommit != 0) wrong("overcommit outlives its kernel");
-  if (!SaysSized(seen, incoming, in))
+  if (!SaysSized(seen, incoming, in, incoming_free, free))
     wrong("the log does not say so, node by node");
   pool = seen;
 }
@@ -697,17 +881,19 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
 // What the log says of a size must be what is seen of it, for each node. Of
 // those that nothing comes of it says nothing, unless something was to come.
 bool Stepper::SaysSized(const Pool& seen, int64_t incoming,
-                        const std::array<int64_t, kMaxNodes>& in) const {
+                        const std::array<int64_t, kMaxNodes>& in, int64_t free,
+                        const std::array<int64_t, kMaxNodes>& free_on) const {
   int nodes = 0;
   for (const SizedPool& said : snapshot_.sized) {
     if (said.page_size != seen.page_size) continue;
     if (said.node != nodes || nodes == state_->nodes) return false;
     const auto n = static_cast<size_t>(nodes++);
-    if (said.preserved != in[n] || said.allocated != seen.nr[n] - in[n] ||
+    if (said.preserved != in[n] || said.free != free_on[n] ||
+        said.allocated != seen.nr[n] - in[n] - free_on[n] ||
         said.surplus != seen.surplus[n])
       return false;
   }
-  return nodes == state_->nodes || (nodes == 0 && incoming == 0);
+  return nodes == state_->nodes || (nodes == 0 && incoming + free == 0);
 }
 
 }  // namespace handover::model

@@ -317,6 +317,17 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
     if (event.kind == PoolEvent::Kind::kSetNr) event.passing = passing;
 }
 
+// What preserve_free shows.
+void Stepper::CheckChoice(size_t pool) {
+  const int is = snapshot_.pool[pool].preserve_free;
+  const bool should = state_->preserve_free[pool];
+  if (is < 0 || (is != 0) == should) return;
+  Fail(Property("counters"),
+       absl::StrCat(PrintSize(state_->pools[pool].page_size),
+                    ": preserve_free is ", is, ", should be ", should));
+  state_->preserve_free[pool] = is != 0;
+}
+
 void Stepper::CheckPools() {
   if (static_cast<size_t>(snapshot_.nr_pools) != state_->pools.size()) {
     Fail(Property("counters"),
@@ -326,6 +337,7 @@ void Stepper::CheckPools() {
   }
   for (size_t i = 0; i < state_->pools.size(); ++i) {
     Pool& pool = state_->pools[i];
+    CheckChoice(i);
     if (snapshot_.pool[i].page_size != pool.page_size) {
       Fail(Property("counters"),
            absl::StrCat("page size ", PrintSize(pool.page_size),
@@ -446,7 +458,7 @@ bool Stepper::ExplainsReport() const {
 void Stepper::CheckCells(const std::vector<Cell>& cells) {
   if (cells.empty()) return;
   for (File& f : state_->files) {
-    if (f.life == File::Life::kGone || f.shmem || f.unknown) continue;
+    if (f.life == File::Life::kGone || f.shmem || f.unknown || f.free) continue;
     for (Page& page : f.pages) {
       if (page.frame == kNoFrame) continue;
       for (const Cell& cell : cells)

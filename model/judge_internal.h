@@ -79,6 +79,7 @@ class Stepper {
   void Nr(const Command& c, const Outcome& o);
   void Demote(const Command& c, const Outcome& o);
   void Offline(const Command& c, const Outcome& o);
+  void PreserveFree(const Command& c, const Outcome& o);
   void Dev(const Command& c, const Outcome& o);
 
   // A page of the snapshot, or null if the snapshot does not show it.
@@ -107,7 +108,7 @@ class Stepper {
   void RetrievePromise(File* f, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
-  void KeepOut(uint64_t page_size, const Page& page);
+  void KeepOut(uint64_t page_size, const Page& page, bool free = false);
   void Release(int file);
   std::vector<int> WhyRefused(int file) const;
   void DropSession(int name);
@@ -117,7 +118,12 @@ class Stepper {
   void Renumber(const std::vector<PageView>& handed);
   void BootPool(size_t pool, bool cold, bool shortage_reported);
   bool SaysSized(const Pool& seen, int64_t incoming,
-                 const std::array<int64_t, kMaxNodes>& in) const;
+                 const std::array<int64_t, kMaxNodes>& in, int64_t free,
+                 const std::array<int64_t, kMaxNodes>& free_on) const;
+  std::vector<int> HandOverFree(const Observation& o);
+  void CheckHandedFree(const Observation& o, const std::vector<int>& ids);
+  void LoseFree();
+  bool StillHeld() const;
   void LoseEverything();
   void Import(const Observation& o, const std::vector<int>& published,
               bool corrupted);
@@ -134,6 +140,7 @@ class Stepper {
   bool ExplainsPromises();
   void PromiseLate();
   bool ExplainsQuarantine() const;
+  bool ExplainsUse() const;
   bool ExplainsReport() const;
   std::vector<Reserved> Due() const;  // to be reported, with numbers
   std::vector<Reserved> Quarantined() const;
@@ -147,6 +154,7 @@ class Stepper {
   void PromiseUnnoticed(size_t pool, int64_t resv);
   static void LetPass(std::vector<PoolEvent>* events);
   void CheckPools();
+  void CheckChoice(size_t pool);
   void CheckDuplicates();
   void CheckSessions();
   void CheckQuarantine();

@@ -542,6 +542,19 @@ void Stepper::Nr(const Command& c, const Outcome& o) {
 
 // Takes any free page, from whichever node comes first; those that are in use
 // or have been handed over are out of its reach.
+void Stepper::PreserveFree(const Command& c, const Outcome& o) {
+  const Pool* pool = state_->FindPool(c.page_size);
+  if (!pool || state_->kernel.no_option) {
+    Must(ENOENT);
+  } else if (c.on && !state_->handler()) {
+    Must(EOPNOTSUPP);
+  }
+  if (state_->boot_fault) May(EOPNOTSUPP);
+  if (Went(o) && pool)
+    state_->preserve_free[static_cast<size_t>(pool - state_->pools.data())] =
+        c.on;
+}
+
 void Stepper::Demote(const Command& c, const Outcome& o) {
   Pool* from = state_->FindPool(c.page_size);
   Pool* to = nullptr;

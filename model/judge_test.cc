@@ -291,8 +291,9 @@ TEST_F(JudgeTest, AnnouncedPagesAreInUse) {
 
 TEST_F(JudgeTest, TheLogSaysWhatBecameOfTheRequest) {
   for (SizedPool wrong :
-       {SizedPool{0, -1, 1, 0, 0}, SizedPool{0, -1, 0, 1, 0},
-        SizedPool{0, -1, 0, 0, 1}, SizedPool{0, 0, 0, 0, 0}}) {
+       {SizedPool{0, -1, 1, 0, 0, 0}, SizedPool{0, -1, 0, 1, 0, 0},
+        SizedPool{0, -1, 0, 0, 1, 0}, SizedPool{0, -1, 0, 0, 0, 1},
+        SizedPool{0, 0, 0, 0, 0, 0}}) {
     w = World(kFourPages);
     w.MakeFile();
     w.Preserve();
@@ -974,6 +975,93 @@ TEST_F(JudgeTest, CopiesOfTwoMappingsAreFreedOneAfterTheOther) {
 }
 
 // --- what a real machine does not show
+
+// Four free pages of 16K that are to be handed over, to a kernel that asks for
+// none.
+class FreeTest : public ::testing::Test {
+ protected:
+  FreeTest() : w_(kFourPages) {
+    w_.Set(0, 2, 2);
+    w_.Set(1, 2, 2);
+    EXPECT_TRUE(w_.Boot().empty());
+  }
+
+  void Choose() {
+    w_.Holds("admin preserve-free 16K on");
+    w_.Holds("loader load");
+  }
+
+  // As it is on a real machine, where only the log says how many.
+  void HandOver(int on_node_0, int on_node_1) {
+    w_.Reboot();
+    w_.o.handing.clear();
+    if (on_node_0 > 0) w_.o.handing.push_back({16384, 0, on_node_0});
+    if (on_node_1 > 0) w_.o.handing.push_back({16384, 1, on_node_1});
+    w_.came_free = {on_node_0, on_node_1};
+    w_.Set(0, on_node_0, on_node_0);
+    w_.Set(1, on_node_1, on_node_1);
+  }
+
+  World w_;
+};
+
+TEST_F(FreeTest, ComeAlong) {
+  Choose();
+  HandOver(2, 2);
+  w_.Holds("agent reboot");
+}
+
+TEST_F(FreeTest, AreNotInThePool) {
+  Choose();
+  HandOver(2, 2);
+  w_.Set(1, 1, 1);
+  w_.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(FreeTest, AreInUse) {
+  Choose();
+  HandOver(2, 2);
+  w_.Set(1, 2, 0);
+  w_.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(FreeTest, AreMoreThanThereWere) {
+  Choose();
+  HandOver(2, 3);
+  w_.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(FreeTest, AreFewerThanCouldBe) {
+  Choose();
+  HandOver(2, 1);
+  w_.o.before.pool[0].node[0].fit = 2;
+  w_.o.before.pool[0].node[1].fit = 2;
+  w_.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(FreeTest, ComeUnasked) {
+  w_.Holds("loader load");
+  HandOver(2, 2);
+  w_.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(FreeTest, ChoiceCanBeTakenBackAndDoesNotGoAlong) {
+  Choose();
+  w_.o.after.pool[0].preserve_free = 1;
+  w_.Holds("p0 bind 0");
+  w_.o.after.pool[0].preserve_free = 0;
+  w_.Holds("admin preserve-free 16K off");
+  HandOver(0, 0);
+  w_.Holds("agent reboot");
+  w_.o.handing.clear();
+  w_.o.after.pool[0].preserve_free = 1;
+  w_.Breaks("counters", "p0 bind 0");
+}
+
+TEST_F(FreeTest, ChoiceIsOneOfSizesThatThereAre) {
+  w_.Holds("admin preserve-free 2M on", -ENOENT);
+  w_.Breaks("refusal", "admin preserve-free 16K on", -EOPNOTSUPP);
+}
 
 TEST_F(JudgeTest, ReservationMapsNeedNotBeKnown) {
   w.MakeFile();

@@ -6,6 +6,7 @@
 #define HANDOVER_MODEL_JUDGE_TEST_WORLD_H_
 
 #include <algorithm>
+#include <array>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -176,6 +177,8 @@ class World {
 
   // What the log says wrong of each pool that pages come to.
   SizedPool said_wrong;
+  // Free pages of 16K that the next kernel got, by node.
+  std::array<int, 2> came_free{};
 
   Observation o;
   std::vector<SeenFile> files;
@@ -213,12 +216,16 @@ class World {
     for (int i = 0; i < o.after.nr_pools; ++i) {
       const PoolView& pool = o.after.pool[static_cast<size_t>(i)];
       const auto& node = pool.node;
-      if (node[0].nr == node[0].free && node[1].nr == node[1].free) continue;
+      const std::array<int, 2> came = i == 0 ? came_free : std::array<int, 2>{};
+      if (node[0].nr == node[0].free && node[1].nr == node[1].free &&
+          came[0] + came[1] == 0)
+        continue;
       for (size_t n = 0; n < 2; ++n)
         o.after.sized.push_back(
             {pool.page_size, static_cast<int>(n) + said_wrong.node + 1,
              node[n].nr - node[n].free + said_wrong.preserved,
-             node[n].free + said_wrong.allocated,
+             came[n] + said_wrong.free,
+             node[n].free - came[n] + said_wrong.allocated,
              node[n].surplus + said_wrong.surplus});
     }
   }

@@ -40,6 +40,21 @@ bool TakeNumber(std::string_view* line, std::string_view text,
   return true;
 }
 
+// Free pages of one node that the kernel hands over.
+bool ReadHanding(std::string_view line, std::vector<Reserved>* handing) {
+  constexpr std::string_view kBegin = "hugetlb_luo: order ";
+  const size_t at = line.find(kBegin);
+  if (at == std::string_view::npos) return false;
+  line.remove_prefix(at);
+  int64_t order, node, pages;
+  if (!TakeNumber(&line, kBegin, &order) || order >= 52 ||
+      !TakeNumber(&line, ", node ", &node) ||
+      !TakeNumber(&line, ": ", &pages) || !Has(line, " are handed over"))
+    return false;
+  handing->push_back({kSmallPage << order, static_cast<int>(node), pages});
+  return true;
+}
+
 // What became of one node's share of a pool.
 bool ReadSizedPool(std::string_view line, std::vector<SizedPool>* sized) {
   constexpr std::string_view kBegin = "hugetlb_luo: order ";
@@ -51,7 +66,8 @@ bool ReadSizedPool(std::string_view line, std::vector<SizedPool>* sized) {
   if (!TakeNumber(&line, kBegin, &order) || order >= 52 ||
       !TakeNumber(&line, ", node ", &node) ||
       !TakeNumber(&line, ": ", &pool.preserved) ||
-      !TakeNumber(&line, " preserved pages in use, ", &pool.allocated) ||
+      !TakeNumber(&line, " preserved pages in use, ", &pool.free) ||
+      !TakeNumber(&line, " free, ", &pool.allocated) ||
       !TakeNumber(&line, " allocated, ", &pool.surplus))
     return false;
   pool.page_size = kSmallPage << order;
@@ -64,7 +80,8 @@ bool ReadSizedPool(std::string_view line, std::vector<SizedPool>* sized) {
 
 void ReadKernelMessage(std::string_view line, bool* shortage,
                        std::vector<Reserved>* reported,
-                       std::vector<SizedPool>* sized) {
+                       std::vector<SizedPool>* sized,
+                       std::vector<Reserved>* handing) {
   if (Has(line, "Only allocated")) {
     *shortage = true;
     return;
@@ -76,7 +93,7 @@ void ReadKernelMessage(std::string_view line, bool* shortage,
     reported->push_back({0, -1, -1});
     return;
   }
-  if (ReadSizedPool(line, sized)) return;
+  if (ReadHanding(line, handing) || ReadSizedPool(line, sized)) return;
   uint64_t count, order, node;
   if (!Has(line, "cannot be claimed and stay reserved") ||
       !NumberAfter(line, "hugetlb_luo: ", &count) ||

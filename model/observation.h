@@ -53,6 +53,9 @@ struct NodeCounts {
   // How many more pages of this size an ordinary allocation could get on this
   // node now: 0 none, -1 not known. Excuses an allocation that fails.
   int32_t allocatable = -1;
+  // `before` of a reboot: how many of the free ones may lie where they do for
+  // the next kernel; -1: not known, or not to be handed over.
+  int32_t fit = -1;
 };
 
 // One page size, as in sysfs.
@@ -60,6 +63,7 @@ struct PoolView {
   uint64_t page_size = 0;
   int32_t resv = 0;
   int32_t overcommit = 0;
+  int32_t preserve_free = -1;  // not known
   std::array<NodeCounts, kMaxNodes> node;
 };
 
@@ -106,11 +110,13 @@ struct Reserved {
 };
 
 // What a kernel says of one size and node when its pools are filled: pages in
-// use by files that come, pages allocated beside them, how many are surplus.
+// use by files that come, free pages that come, pages allocated beside them,
+// how many are surplus.
 struct SizedPool {
   uint64_t page_size = 0;
   int node = -1;
   int64_t preserved = 0;
+  int64_t free = 0;
   int64_t allocated = 0;
   int64_t surplus = 0;
 };
@@ -179,6 +185,8 @@ struct Observation {
   // corrupt`. Not `known`: nobody looked, then it is as it should be.
   bool handed_known = false;
   TableView handed;
+  // What the old kernel said of free pages that it hands over.
+  std::vector<Reserved> handing;
   // Of all huge pages that were handed over, the nodes of the machine that they
   // lie on; also if the next kernel knows no nodes.
   std::vector<PageView> handed_pages;

@@ -75,6 +75,8 @@ struct File {
   uint64_t inode = 0;
   uint64_t page_size = 0;
   bool shmem = false;
+  // No file, but free pages of a pool on their way to the next kernel's.
+  bool free = false;
   int64_t size = 0;
   int64_t position = 0;
   uint32_t seals = 0;
@@ -163,6 +165,8 @@ struct State {
   Image image;
 
   std::vector<Pool> pools;  // ascending by page size
+  // By pool: the administrator wants free pages to be handed over.
+  std::array<bool, kMaxPageSizes> preserve_free{};
   // By pool: how far the reservations are from what they should be, after a
   // verdict said so once.
   std::array<int64_t, kMaxPageSizes> resv_off{};

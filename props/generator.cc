@@ -54,6 +54,7 @@ class Scenario {
     target_ = updates_left_ > 3     ? random_.Between(80, 90)
               : random_.Percent(80) ? random_.Between(30, 36)
                                     : random_.Between(37, 56);
+    frees_ = random_.Percent(40);
     real_ = options.real;
     if (!real_) return;
     faults_left_ = 0;
@@ -304,7 +305,9 @@ class Scenario {
   }
 
   void Update() {
-    if (Outgoing().empty() || random_.Percent(20)) PreserveAll();
+    // With no session at all there may be free pages to hand over.
+    const bool bare = frees_ && random_.Percent(12);
+    if (!bare && (Outgoing().empty() || random_.Percent(20))) PreserveAll();
     if (random_.Percent(14) && !Outgoing().empty() && Room(8)) {
       // Given up, and tried again.
       WhilePreserved();
@@ -314,6 +317,8 @@ class Scenario {
       PreserveAll();
     }
     WhilePreserved();
+    for (int i = 0; frees_ && i < 2; ++i)
+      if (random_.Percent(i == 0 ? 90 : 40) && Room(2)) sketch_.PreserveFree();
     Reboot();
     AfterReboot();
   }
@@ -424,6 +429,7 @@ class Scenario {
   bool real_ = false;
   bool corrupts_ = false;
   bool interleaves_ = false;
+  bool frees_ = false;
   int updates_left_ = 1;
   int64_t target_ = 30;
 };

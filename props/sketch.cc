@@ -249,6 +249,13 @@ void Sketch::Nr() {
   Add(c);
 }
 
+void Sketch::PreserveFree() {
+  Command c = Of(Actor::kAdmin, Verb::kPreserveFree);
+  c.page_size = AnySize();
+  c.on = random_->Percent(90);
+  Add(c);
+}
+
 // The memory of one of its pages, if it has any.
 void Sketch::Offline(int file) {
   const SketchFile& f = At(files, file);

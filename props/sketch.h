@@ -73,6 +73,7 @@ class Sketch {
   void Pin(int file, int64_t page);
   void CloseFile(int file);
   void Nr();
+  void PreserveFree();
   void Offline(int file);
   void Open();
   void NewSession();

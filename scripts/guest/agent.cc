@@ -90,6 +90,8 @@ class Agent {
                      c.length);
       case Verb::kDemote:
         return Write(PoolPath(c.page_size, c.node, "demote"), c.length);
+      case Verb::kPreserveFree:
+        return Write(PoolPath(c.page_size, -1, "preserve_free"), c.on);
       case Verb::kOffline:
         return Offline(c);
       case Verb::kOpen:

@@ -202,8 +202,8 @@ TEST(TableTest, Fields) {
   parts.file->pos = ~0ull;
   parts.Says("POSITION OUT OF RANGE");
   parts = Parts();
-  parts.file->reserved = 1;
-  parts.Says("RESERVED FIELD");
+  parts.file->flags = 2;
+  parts.Says("UNKNOWN FLAGS 0x2");
   parts = Parts();
   parts.file->next = kFile;
   parts.Says("THE LIST OF FILES LOOPS");

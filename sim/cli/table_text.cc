@@ -227,9 +227,10 @@ class Describer {
   }
 
   void Fields(const hugetlb_luo_file_ser& file) {
-    if (file.reserved != 0)
-      BadLine(absl::StrFormat("  RESERVED FIELD is %#x, should be 0",
-                              file.reserved));
+    if (file.flags == HUGETLB_LUO_FILE_FREE) Line("  free pages of the pool");
+    if ((file.flags & ~HUGETLB_LUO_FILE_FREE) != 0)
+      BadLine(absl::StrFormat("  UNKNOWN FLAGS %#x",
+                              file.flags & ~HUGETLB_LUO_FILE_FREE));
     if (file.size > INT64_MAX) BadLine("  SIZE OUT OF RANGE");
     if (file.pos > INT64_MAX) BadLine("  POSITION OUT OF RANGE");
     if ((file.seals & ~0x3fu) != 0)

@@ -185,8 +185,8 @@ Field FileField(Target target) {
       return FIELD(hugetlb_luo_file_ser, mode);
     case Target::kFileNrCounts:
       return FIELD(hugetlb_luo_file_ser, nr_counts);
-    case Target::kFileReserved:
-      return FIELD(hugetlb_luo_file_ser, reserved);
+    case Target::kFileFlags:
+      return FIELD(hugetlb_luo_file_ser, flags);
     case Target::kFileCountOrder:
       return {kCount + offsetof(hugetlb_luo_count_ser, order), false};
     case Target::kFileCountNode:

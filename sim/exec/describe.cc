@@ -103,6 +103,8 @@ class Describer {
       std::string text;
       Number(&text, "reserved", was.resv, is.resv);
       Number(&text, "overcommit", was.overcommit, is.overcommit);
+      Number(&text, "preserve_free", std::max(was.preserve_free, 0),
+             std::max(is.preserve_free, 0));
       for (size_t n = 0; n < is.node.size(); ++n) {
         std::string node;
         Number(&node, "nr", was.node[n].nr, is.node[n].nr);

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "sim/exec/executor.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
@@ -12,6 +13,7 @@
 #include "sim/exec/corrupt.h"
 #include "sim/exec/table_view.h"
 #include "sim/liveupdate/kexec.h"
+#include "sim/liveupdate/kho.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/geometry.h"
 
@@ -216,6 +218,8 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.Demote(c.page_size, c.length, c.node));
     case Verb::kOffline:
       return OutcomeOf(user_.Offline(c.file, c.page));
+    case Verb::kPreserveFree:
+      return OutcomeOf(user_.SetPreserveFree(c.page_size, c.on));
     case Verb::kOpen:
       return OutcomeOf(user_.OpenDevice());
     case Verb::kCloseDevice:
@@ -352,6 +356,30 @@ bool Executor::GaveUp() const {
           !absl::StrContains(what, "hugetlb_luo"));
 }
 
+// No memory that is to survive lies in other such memory, and none of KHO's own
+// records of it does.
+void Executor::CheckHandedOnce() {
+  struct Span {
+    uint64_t from;
+    uint64_t to;
+    bool operator<(const Span& other) const { return from < other.from; }
+  };
+  std::vector<Span> spans;
+  for (const KhoKey& key : KhoOutgoingKeys()) {
+    const uint64_t pfn = key.phys >> kPageShift;
+    spans.push_back({pfn, pfn + (uint64_t{1} << key.order)});
+  }
+  for (uint64_t pfn : KhoOutgoingTreePages()) spans.push_back({pfn, pfn + 1});
+  std::sort(spans.begin(), spans.end());
+  for (size_t i = 1; i < spans.size(); ++i) {
+    if (spans[i - 1].to <= spans[i].from) continue;
+    machine_->Report("one-owner",
+                     absl::StrCat("frame ", spans[i].from,
+                                  " is to survive for two reasons"));
+    return;
+  }
+}
+
 void Executor::NextKernel(bool power) {
   if (image_loaded_) config_ = image_;
   image_loaded_ = false;
@@ -360,17 +388,23 @@ void Executor::NextKernel(bool power) {
     user_.KernelDied();
     dead_ = !PowerCut(config_);
   } else {
+    ReadLog();
+    seen_.handing = snapshooter_.handing();
     snapshooter_.Fill(&seen_.before);
-    snapshooter_.NoteHandover();
+    snapshooter_.CountFit(&seen_.before);
+    model::TableView left;
+    NoteRecords(ReadTableView(), &left);
+    snapshooter_.NoteHandover(left);
     for (const KhoKey& key : snapshooter_.handed_over()) {
       const uint64_t pfn = key.phys >> kPageShift;
-      seen_.handed_pages.push_back({0, static_cast<int64_t>(pfn),
-                                    machine_->memory().RealNodeOf(pfn)});
+      seen_.handed_pages.push_back(
+          {0, static_cast<int64_t>(pfn), machine_->memory().RealNodeOf(pfn)});
     }
-    std::vector<uint64_t> original = ReadFileRecords();
+    CheckHandedOnce();
     if (!corruptions_.empty()) CorruptTable(corruptions_);
     seen_.handed = ReadTableView();
-    seen_.handed.original = std::move(original);
+    seen_.handed.original = std::move(left.original);
+    seen_.handed.free = std::move(left.free);
     seen_.handed_known = true;
     if (at_handover_) at_handover_();
     user_.KernelDied();

@@ -93,6 +93,7 @@ class Executor {
   bool GaveUp() const;
   void FillCells();
   void ReadLog();
+  void CheckHandedOnce();
 
   std::unique_ptr<Machine> machine_;
   UserSpace user_;

@@ -151,6 +151,8 @@ void Invariants::CheckRollback(const model::Command& command,
   // The first attempt to read what the kernel before left behind is the only
   // one, and keeps what it got.
   if (command.verb == Verb::kRetrieve || command.verb == Verb::kTake) return;
+  // Looking at what it had no memory for at boot, a kernel gets on for good.
+  if (command.verb == Verb::kReboot && boot_fault_) return;
   // shmem's own handler fills holes before it does anything else.
   if (command.verb == Verb::kPreserve) {
     struct file* file = executor_.user().FileOf(command.file);

@@ -34,6 +34,10 @@ constexpr std::string_view kNames[kReaches] = {
     "preserved with seals",
     "preserved with F_SEAL_EXEC",
     "finished, never asked for",
+    "free pages handed over",
+    "without any session",
+    "more than the next kernel asks for",
+    "while others changed the pools",
     "three updates in a row",
     "five updates in a row",
 };
@@ -94,7 +98,9 @@ void ReachCounter::Preserved(int name, const model::Observation& seen,
 
 void ReachCounter::Booted(const model::Observation& seen,
                           const Executor& executor) {
-  const bool handed = !executor.handed_over().empty();
+  // Free pages are claimed by now.
+  const bool handed =
+      !executor.handed_over().empty() || !executor.claimed().empty();
   updates_ = handed ? updates_ + 1 : 0;
   Mark(Reach::kThreeUpdates, updates_ >= 3);
   Mark(Reach::kFiveUpdates, updates_ >= 5);
@@ -103,6 +109,19 @@ void ReachCounter::Booted(const model::Observation& seen,
     Mark(Reach::kMoreAsked, pool.preserved > 0 && pool.allocated > 0);
     Mark(Reach::kFewerAsked, pool.surplus > 0);
   }
+  std::array<int64_t, model::kMaxPageSizes> free{};
+  for (const model::SizedPool& pool : seen.after.sized)
+    for (int i = 0; i < seen.after.nr_pools; ++i)
+      if (seen.after.pool[static_cast<size_t>(i)].page_size == pool.page_size)
+        free[static_cast<size_t>(i)] += pool.free;
+  for (const int64_t pages : free) {
+    Mark(Reach::kFreeHanded, pages > 0);
+    Mark(Reach::kFreeAlone, pages > 0 && outgoing_ == 0);
+    Mark(Reach::kFreeLeft, pages > 0 && !seen.during.empty());
+  }
+  for (const model::SizedPool& pool : seen.after.sized)
+    Mark(Reach::kFreeBeyond, pool.free > 0 && pool.preserved == 0 &&
+                                 pool.allocated == 0 && pool.free > 2);
   const std::string& line = Config().cmdline;
   Mark(Reach::kAskedByNode, line.find(':') != std::string::npos);
   Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
@@ -136,6 +155,7 @@ void ReachCounter::After(const model::Command& c,
     Mark(Reach::kNeverAsked, ok && unclaimed < unclaimed_);
   }
   unclaimed_ = unclaimed;
+  outgoing_ = CountLuo().outgoing_sessions;
 }
 
 }  // namespace sim

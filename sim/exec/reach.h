@@ -33,6 +33,10 @@ enum class Reach : uint8_t {
   kSeals,
   kNoexec,
   kNeverAsked,
+  kFreeHanded,
+  kFreeAlone,
+  kFreeBeyond,
+  kFreeLeft,
   kThreeUpdates,
   kFiveUpdates,
 };
@@ -58,6 +62,7 @@ class ReachCounter {
   void Booted(const model::Observation& seen, const Executor& executor);
 
   std::array<bool, kReaches> reached_{};
+  int64_t outgoing_ = 0;  // sessions, likewise
   size_t unclaimed_ = 0;  // huge pages, after the command before
   int updates_ = 0;       // in a row that handed pages over
 };

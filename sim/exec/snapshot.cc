@@ -11,6 +11,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/buddy.h"
+#include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/owners.h"
@@ -74,7 +75,7 @@ int64_t SureAllocations(int nid, unsigned order) {
   return std::max<int64_t>(blocks, 0);
 }
 
-void Snapshooter::NoteHandover() {
+void Snapshooter::NoteHandover(const model::TableView& table) {
   handed_over_.clear();
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return;
   for (const KhoKey& key : KhoOutgoingKeys()) {
@@ -84,6 +85,16 @@ void Snapshooter::NoteHandover() {
       handed_over_.push_back(key);
     }
   }
+  // Free ones may have become anything by now.
+  for (const model::TableView::Free& free : table.free) {
+    for (const model::TableView::FreePage& page : free.pages) {
+      const KhoKey key{page.frame << PAGE_SHIFT, free.order};
+      if (std::find(handed_over_.begin(), handed_over_.end(), key) ==
+          handed_over_.end())
+        handed_over_.push_back(key);
+    }
+  }
+  std::sort(handed_over_.begin(), handed_over_.end());
 }
 
 void Snapshooter::Booted(bool cold) {
@@ -91,6 +102,7 @@ void Snapshooter::Booted(bool cold) {
   restored_.clear();
   reported_.clear();
   sized_.clear();
+  handing_.clear();
   trouble_ = false;
   unclaimed_pages_ = ~uint64_t{0};
 }
@@ -98,7 +110,7 @@ void Snapshooter::Booted(bool cold) {
 void Snapshooter::ReadLogLine(std::string_view line, bool* shortage) {
   trouble_ |= line.find("hugetlb_luo: ") != std::string_view::npos &&
               line.starts_with("<3>");
-  model::ReadKernelMessage(line, shortage, &reported_, &sized_);
+  model::ReadKernelMessage(line, shortage, &reported_, &sized_, &handing_);
 }
 
 void Snapshooter::FillPools(model::Snapshot* out) const {
@@ -112,6 +124,7 @@ void Snapshooter::FillPools(model::Snapshot* out) const {
     pool.page_size = huge_page_size(&h);
     pool.resv = static_cast<int32_t>(h.resv_huge_pages);
     pool.overcommit = static_cast<int32_t>(h.nr_overcommit_huge_pages);
+    pool.preserve_free = PreserveFreeRead(pool.page_size);
     for (int n = 0; n < nodes; ++n) {
       model::NodeCounts& counts = pool.node[static_cast<size_t>(n)];
       counts.nr = static_cast<int32_t>(h.nr_huge_pages_node[n]);
@@ -119,6 +132,26 @@ void Snapshooter::FillPools(model::Snapshot* out) const {
       counts.surplus = static_cast<int32_t>(h.surplus_huge_pages_node[n]);
       counts.allocatable = static_cast<int32_t>(
           std::min<int64_t>(SureAllocations(n, h.order), 1 << 20));
+    }
+  }
+}
+
+void Snapshooter::CountFit(model::Snapshot* out) const {
+  for (int i = 0; i < out->nr_pools; ++i) {
+    model::PoolView& pool = out->pool[static_cast<size_t>(i)];
+    if (pool.preserve_free != 1) continue;
+    const struct hstate* h = size_to_hstate(pool.page_size);
+    for (int n = 0; n < M().geometry().nodes; ++n) {
+      int32_t fit = 0;
+      const struct list_head* head = &h->hugepage_freelists[n];
+      for (const struct list_head* at = head->next; at != head; at = at->next) {
+        auto* folio =
+            list_entry(const_cast<struct list_head*>(at), struct folio, lru);
+        fit +=
+            !folio_test_hwpoison(folio) && folio_is_longterm_pinnable(folio) &&
+            !kho_scratch_overlap(PFN_PHYS(folio_pfn(folio)), huge_page_size(h));
+      }
+      pool.node[static_cast<size_t>(n)].fit = fit;
     }
   }
 }

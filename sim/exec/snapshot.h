@@ -26,13 +26,17 @@ class Snapshooter {
 
   // A kernel is about to go by kexec: notes which of the blocks that KHO keeps
   // are huge pages, which the next kernel cannot tell any more.
-  void NoteHandover();
+  void NoteHandover(const model::TableView& table);
   // A kernel came up; `cold`: nothing was handed to it.
   void Booted(bool cold);
   // A line of the kernel's log.
   void ReadLogLine(std::string_view line, bool* shortage);
 
   void Fill(model::Snapshot* out);
+  // How many free pages could be handed over where they are.
+  void CountFit(model::Snapshot* out) const;
+  // What the running kernel says of free pages that it hands over.
+  const std::vector<model::Reserved>& handing() const { return handing_; }
 
   // Huge pages handed to this kernel which are still KHO's, ascending.
   const std::vector<KhoKey>& handed_over() const { return handed_over_; }
@@ -53,6 +57,7 @@ class Snapshooter {
   uint64_t unclaimed_pages_ = 0;  // when handed_over_ was last looked at
   std::vector<model::Reserved> reported_;
   std::vector<model::SizedPool> sized_;
+  std::vector<model::Reserved> handing_;
   bool trouble_ = false;
 };
 

@@ -117,7 +117,7 @@ class Reader {
     out.seals = file.seals;
     out.mode = file.mode;
     out.nr_resv = file.nr_resv;
-    out.reserved = file.reserved;
+    out.flags = file.flags;
     out.counts_fit = file.nr_counts <= HUGETLB_LUO_FILE_COUNTS;
     if (!out.counts_fit) return out;
     out.checksum = ChecksumRight(
@@ -199,6 +199,21 @@ std::vector<uint64_t> ReadFileRecords() {
   for (const TableView::File& file : ReadTableView().files)
     records.push_back(file.at);
   return records;
+}
+
+void NoteRecords(const TableView& table, TableView* out) {
+  for (const TableView::File& file : table.files) {
+    out->original.push_back(file.at);
+    if ((file.flags & HUGETLB_LUO_FILE_FREE) == 0) continue;
+    TableView::Free free;
+    free.at = file.at;
+    free.order = file.order;
+    for (const TableView::Block& block : file.runs.blocks)
+      for (const TableView::Run& run : block.runs)
+        for (size_t n = 0; n < run.node.size(); ++n)
+          free.pages.push_back({run.frame + (n << file.order), run.node[n]});
+    out->free.push_back(std::move(free));
+  }
 }
 
 }  // namespace sim

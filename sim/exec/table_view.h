@@ -10,11 +10,15 @@
 namespace sim {
 
 // HugeTLB's table of preserved pages as the stopped kernel has left it, for
-// the judge. `original` stays empty.
+// the judge. What it was before any corruption stays empty.
 ::handover::model::TableView ReadTableView();
 
 // The addresses of the files' records in the order of their list.
 std::vector<uint64_t> ReadFileRecords();
+
+// Fills that in: `table` is what it was.
+void NoteRecords(const ::handover::model::TableView& table,
+                 ::handover::model::TableView* out);
 
 }  // namespace sim
 

@@ -349,6 +349,97 @@ TEST_F(HugetlbLuoTest, PageWithMemoryErrorIsRefused) {
   ExpectNothingLeft();
 }
 
+// --- Free pages
+
+class FreePagesTest : public HugetlbLuoTest {
+ protected:
+  static struct hstate* Small() { return size_to_hstate(k16K); }
+  static struct folio* FirstFree(int nid) {
+    return list_first_entry(&Small()->hugepage_freelists[nid], struct folio,
+                            lru);
+  }
+  // What the end of liveupdate_reboot() does, in a kernel that goes on.
+  void HandOver() {
+    EXPECT_TRUE(Run("agent", [] { hugetlb_luo_hand_over_free(); }));
+  }
+  // The frames in the table.
+  static std::vector<uint64_t> FramesHanded() {
+    std::vector<uint64_t> frames;
+    for (const HandedFile& file : Handed()) {
+      EXPECT_TRUE(file.free);
+      for (const auto& page : file.pages)
+        frames.push_back(static_cast<uint64_t>(page.frame));
+    }
+    return frames;
+  }
+};
+
+TEST_F(FreePagesTest, ThatHaveMemoryErrorsAreLeftOut) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  struct folio* bad = FirstFree(1);
+  folio_set_hwpoison(bad);
+  const KhoKeySet before = KhoOutgoing();
+  HandOver();
+  const std::vector<uint64_t> frames = FramesHanded();
+  EXPECT_EQ(frames.size(), 23u);
+  EXPECT_EQ(std::count(frames.begin(), frames.end(), folio_pfn(bad)), 0);
+  // Their keys, the record and one block.
+  EXPECT_EQ(KhoOutgoing().count, before.count + 23 + 2);
+  EXPECT_TRUE(LogHas("1 free pages are not handed over"));
+  folio_clear_hwpoison(bad);
+}
+
+TEST_F(FreePagesTest, ThatLieInCmaAreLeftOut) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  struct folio* bad = FirstFree(0);
+  folio_set_hugetlb_cma(bad);
+  HandOver();
+  EXPECT_EQ(FramesHanded().size(), 23u);
+  folio_clear_hugetlb_cma(bad);
+}
+
+TEST_F(FreePagesTest, NoneAreLeft) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  ASSERT_EQ(NrHugepagesStore(k16K, 0, -1), 0);
+  const KhoKeySet before = KhoOutgoing();
+  HandOver();
+  EXPECT_EQ(KhoOutgoing(), before);
+}
+
+// Of each call in turn: either all pages of the size are handed over, or all is
+// as it was before.
+TEST_F(FreePagesTest, FailuresOfHandingOver) {
+  int failed = 0;
+  for (int nth = 1;; ++nth) {
+    machine_.set_fault_plan({});
+    Up();
+    ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+    ASSERT_EQ(PreserveFreeStore(64 << 10, true), 0);
+    const KhoKeySet before = KhoOutgoing();
+    const uint64_t objects = SlabInUse().objects;
+    machine_.set_fault_plan({FailKind::kAny, nth});
+    HandOver();
+    const bool fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    const size_t handed = FramesHanded().size();
+    if (!fired) {
+      EXPECT_EQ(handed, 24u + 4u);
+      break;
+    }
+    ++failed;
+    EXPECT_TRUE(handed == 0 || handed == 4 || handed == 24) << nth;
+    // Their keys, a record and a block; and what is known of them.
+    const uint64_t more = handed == 0 ? 0 : handed + 2;
+    EXPECT_EQ(KhoOutgoing().count, before.count + more) << nth;
+    EXPECT_EQ(SlabInUse().objects, objects + (handed == 0 ? 0 : 1)) << nth;
+    EXPECT_TRUE(LogHas("free pages are not handed over: ")) << nth;
+  }
+  EXPECT_GT(failed, 30);
+}
+
 TEST_F(HugetlbLuoTest, AllPermissionBitsCross) {
   Up();
   struct file* file = MakeFile(1, {0});

@@ -14,7 +14,10 @@
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
 
-extern "C" int hugetlb_luo_reboot(void);
+extern "C" {
+int hugetlb_luo_reboot(void);
+void hugetlb_luo_hand_over_free(void);
+}
 
 namespace sim {
 
@@ -171,6 +174,11 @@ int liveupdate_reboot(void) {
   if (!g_luo.enabled) return 0;
   if (int err = sim::LuoSessionSerialize()) return err;
   sim::LuoFlbSerialize();
+  if (sim::Config().has_luo_hugetlb) {
+    // HOOK(kernel/liveupdate/luo_core.c, liveupdate_reboot):
+    // hugetlb_luo_hand_over_free
+    hugetlb_luo_hand_over_free();
+  }
   return 0;
 }
 

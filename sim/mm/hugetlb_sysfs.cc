@@ -2,6 +2,7 @@
 #include "sim/mm/hugetlb_sysfs.h"
 
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_hooks.h"
 
 namespace sim {
 
@@ -25,6 +26,23 @@ int NrOvercommitStore(uint64_t page_size, uint64_t count) {
   h->nr_overcommit_huge_pages = count;
   spin_unlock_irq(&hugetlb_lock);
   return 0;
+}
+
+// Follows preserve_free_store().
+int PreserveFreeStore(uint64_t page_size, bool on) {
+  struct hstate* h = size_to_hstate(page_size);
+  if (!h || !LuoHugetlb()) return -ENOENT;
+  // HOOK(mm/hugetlb_sysfs.c, preserve_free_store):
+  // hugetlb_luo_set_preserve_free
+  return hugetlb_luo_set_preserve_free(h, on);
+}
+
+// Follows preserve_free_show().
+int PreserveFreeRead(uint64_t page_size) {
+  struct hstate* h = size_to_hstate(page_size);
+  if (!h || !LuoHugetlb()) return -ENOENT;
+  // HOOK(mm/hugetlb_sysfs.c, preserve_free_show): hugetlb_luo_preserves_free
+  return hugetlb_luo_preserves_free(h);
 }
 
 // Follows the *_show() functions, which take no lock.

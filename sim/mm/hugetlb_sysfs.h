@@ -17,6 +17,9 @@ int NrHugepagesStore(uint64_t page_size, uint64_t count, int nid);
 int NrOvercommitStore(uint64_t page_size, uint64_t count);
 // demote; -ENOENT for the smallest size, too. hugetlb_demote.cc
 int NrDemoteStore(uint64_t page_size, uint64_t count, int nid);
+// preserve_free; -ENOENT without CONFIG_LIVEUPDATE_HUGETLB.
+int PreserveFreeStore(uint64_t page_size, bool on);
+int PreserveFreeRead(uint64_t page_size);
 // Whether there is such a directory of the node.
 bool NodeHasFiles(int nid);
 

@@ -47,6 +47,10 @@ CallResult UserSpace::Demote(uint64_t page_size, int64_t count, int node) {
   return Done(NrDemoteStore(page_size, static_cast<uint64_t>(count), node));
 }
 
+CallResult UserSpace::SetPreserveFree(uint64_t page_size, bool on) {
+  return Done(PreserveFreeStore(page_size, on));
+}
+
 CallResult UserSpace::Offline(int name, int64_t page) {
   struct file* file = FileOf(name);
   if (file == nullptr) return Done(-EBADF);

@@ -90,6 +90,7 @@ class UserSpace {
   CallResult SetNr(uint64_t page_size, int64_t count, int node);
   CallResult SetOvercommit(uint64_t page_size, int64_t count);
   CallResult Demote(uint64_t page_size, int64_t count, int node);
+  CallResult SetPreserveFree(uint64_t page_size, bool on);
   // The memory block of a file's huge page; -ENOENT: there is no such page.
   CallResult Offline(int name, int64_t page);
 

@@ -88,6 +88,31 @@
  * that memory stays reserved, is reported, and no further live update is possible
  * since it would hand it out.
  *
+ * Free Pages
+ * ==========
+ *
+ * The free pages of a pool are given to the page allocator by a reboot, unless
+ * 1 is written to preserve_free of their size in sysfs. Then the next kernel's
+ * pool starts with the same pages, without allocating any, as far as they are
+ * fit for it: not those with memory errors, nor those in CMA areas or
+ * ZONE_MOVABLE. They stay in the pool also if the command line asks for fewer.
+ * Their contents are not kept.
+ *
+ * They are looked for at the end of liveupdate_reboot(), whether or not any file
+ * is preserved. Programs still run then, and may take pages from the pool, or
+ * give them back to the page allocator. That does not matter any more: whoever
+ * gets such a page is gone with this kernel. Only what is to survive must not
+ * come to lie in it. LUO preserves nothing after that point, so that it is our
+ * own tables, and the pages of KHO's tree, that have to be allocated before any
+ * page is found to be free for the last time. One that left the pool in the
+ * meantime is left out.
+ *
+ * A lack of memory at that point does not stop the update. Then the pages of that
+ * size are given up as they would be without this.
+ *
+ * Reservations at Boot
+ * ====================
+ *
  * When the pools are filled, what the files have reserved is reserved there,
  * before anybody else can take the pages. The pools are not made larger for it.
  * If one is too small for a file, a message says how many pages are missing.
@@ -150,7 +175,8 @@ struct hugetlb_luo_table {
 /*
  * struct hugetlb_luo_file - a file that is being preserved
  * @list:       In hugetlb_luo_out.files while published.
- * @file:       The file.
+ * @file:       The file. NULL stands for the free pages of a size, whose only
+ *              members are @list, @h, @ser, @table, @nr_pages, and @node_pages.
  * @h:          Its page size.
  * @ser:        Its record.
  * @table:      The pages that preserve() found. All of them are pinned, and
@@ -406,24 +432,40 @@ static u64 hugetlb_luo_common(u64 a, u64 b)
  * Outgoing files: the table
  */
 
+static int hugetlb_luo_table_add_block(struct hugetlb_luo_table *table)
+{
+	struct hugetlb_luo_block_ser *block = kho_alloc_preserve(PAGE_SIZE);
+
+	if (IS_ERR(block))
+		return PTR_ERR(block);
+
+	block->magic = HUGETLB_LUO_BLOCK_MAGIC;
+	if (table->last)
+		table->last->next = virt_to_phys(block);
+	else
+		table->first = block;
+	table->last = block;
+
+	return 0;
+}
+
 /* Append a run of @nr pages. */
 static int hugetlb_luo_table_add_run(struct hugetlb_luo_table *table,
 				     u32 index, u32 nr, u32 frame)
 {
 	struct hugetlb_luo_block_ser *block = table->last;
 	struct hugetlb_luo_run_ser *run;
+	int err;
 
-	if (!block || block->nr_runs == HUGETLB_LUO_BLOCK_RUNS) {
-		block = kho_alloc_preserve(PAGE_SIZE);
-		if (IS_ERR(block))
-			return PTR_ERR(block);
-
-		block->magic = HUGETLB_LUO_BLOCK_MAGIC;
-		if (table->last)
-			table->last->next = virt_to_phys(block);
-		else
-			table->first = block;
+	if (block && block->nr_runs == HUGETLB_LUO_BLOCK_RUNS && block->next) {
+		block = hugetlb_luo_next_block(block);
 		table->last = block;
+	}
+	if (!block || block->nr_runs == HUGETLB_LUO_BLOCK_RUNS) {
+		err = hugetlb_luo_table_add_block(table);
+		if (err)
+			return err;
+		block = table->last;
 	}
 
 	run = &block->runs[block->nr_runs++];
@@ -441,7 +483,7 @@ static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
 	struct hugetlb_luo_block_ser *block = table->last;
 	struct hugetlb_luo_run_ser *run;
 
-	if (block) {
+	if (block && block->nr_runs) {
 		run = &block->runs[block->nr_runs - 1];
 		if ((u64)run->index + run->nr == index &&
 		    (u64)run->frame + run->nr == frame) {
@@ -466,19 +508,45 @@ static u64 hugetlb_luo_table_phys(const struct hugetlb_luo_table *table)
 	return table->first ? virt_to_phys(table->first) : 0;
 }
 
-static void hugetlb_luo_table_free(struct hugetlb_luo_table *table)
+static void hugetlb_luo_free_chain(struct hugetlb_luo_block_ser *block)
 {
-	struct hugetlb_luo_block_ser *block = table->first;
-
 	while (block) {
 		struct hugetlb_luo_block_ser *next = hugetlb_luo_next_block(block);
 
 		kho_unpreserve_free(block);
 		block = next;
 	}
+}
 
+static void hugetlb_luo_table_free(struct hugetlb_luo_table *table)
+{
+	hugetlb_luo_free_chain(table->first);
 	table->first = NULL;
 	table->last = NULL;
+}
+
+/*
+ * Get all the memory that a table of @nr pages may need. Adding these to it, and
+ * hugetlb_luo_table_trim() when that is done, then cannot fail.
+ */
+static int hugetlb_luo_table_reserve(struct hugetlb_luo_table *table,
+				     unsigned long nr)
+{
+	unsigned long n;
+	int err = 0;
+
+	for (n = 0; n < nr && !err; n += HUGETLB_LUO_BLOCK_RUNS)
+		err = hugetlb_luo_table_add_block(table);
+	table->last = table->first;
+
+	return err;
+}
+
+/* Let go of the blocks that were not needed. There is one run at least. */
+static void hugetlb_luo_table_trim(struct hugetlb_luo_table *table)
+{
+	hugetlb_luo_free_chain(hugetlb_luo_next_block(table->last));
+	table->last->next = 0;
 }
 
 /*
@@ -1014,7 +1082,9 @@ static unsigned long hugetlb_luo_get_id(struct file *file)
 	return (unsigned long)file_inode(file);
 }
 
-static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file)
+/* Without @file it is about the free pages of @h. */
+static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file,
+						       struct hstate *h)
 {
 	struct hugetlb_luo_file_ser *ser;
 	struct hugetlb_luo_file *f;
@@ -1030,7 +1100,7 @@ static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file)
 	}
 
 	f->file = file;
-	f->h = hstate_file(file);
+	f->h = h;
 	f->ser = ser;
 	mutex_init(&f->lock);
 	xa_init(&f->late);
@@ -1072,7 +1142,7 @@ static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
 		return -EACCES;
 
 	inode_lock(inode);
-	f = hugetlb_luo_file_alloc(file);
+	f = hugetlb_luo_file_alloc(file, hstate_file(file));
 	if (IS_ERR(f)) {
 		err = PTR_ERR(f);
 		goto err_unlock;
@@ -1165,12 +1235,35 @@ static void hugetlb_luo_withdraw(struct hugetlb_luo_file *f)
 	list_del(&f->list);
 }
 
+/* Write down how many pages there are, and on which nodes. */
+static int hugetlb_luo_fill_counts(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_file_ser *ser = f->ser;
+	unsigned int nid;
+
+	ser->nr_pages = f->nr_pages;
+	ser->nr_counts = 0;
+	for (nid = 0; nid < nr_node_ids; nid++) {
+		struct hugetlb_luo_count_ser *count;
+
+		if (!f->node_pages[nid])
+			continue;
+		if (ser->nr_counts == HUGETLB_LUO_FILE_COUNTS)
+			return -E2BIG;
+		count = &ser->counts[ser->nr_counts++];
+		count->order = huge_page_order(f->h);
+		count->nid = nid;
+		count->nr = f->node_pages[nid];
+	}
+
+	return 0;
+}
+
 static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 {
 	struct hugetlb_luo_file *f = args->private_data;
 	struct inode *inode = file_inode(args->file);
 	struct hugetlb_luo_file_ser *ser = f->ser;
-	unsigned int nid;
 	int err;
 
 	/*
@@ -1187,27 +1280,15 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	if (err)
 		goto out_unlock;
 
-	ser->nr_counts = 0;
-	for (nid = 0; nid < nr_node_ids; nid++) {
-		struct hugetlb_luo_count_ser *count;
-
-		if (!f->node_pages[nid])
-			continue;
-		if (ser->nr_counts == HUGETLB_LUO_FILE_COUNTS) {
-			hugetlb_luo_unpreserve_table(f, &f->late_table);
-			err = -E2BIG;
-			goto out_unlock;
-		}
-		count = &ser->counts[ser->nr_counts++];
-		count->order = huge_page_order(f->h);
-		count->nid = nid;
-		count->nr = f->node_pages[nid];
+	err = hugetlb_luo_fill_counts(f);
+	if (err) {
+		hugetlb_luo_unpreserve_table(f, &f->late_table);
+		goto out_unlock;
 	}
 
 	ser->runs = hugetlb_luo_table_phys(&f->table);
 	ser->late = hugetlb_luo_table_phys(&f->late_table);
 	ser->resv = hugetlb_luo_table_phys(&f->resv);
-	ser->nr_pages = f->nr_pages;
 	/* Late pages have used up what was reserved for them. */
 	ser->nr_resv = f->nr_resv - hugetlb_luo_common(ser->resv, ser->late);
 	ser->size = i_size_read(inode);
@@ -1235,6 +1316,318 @@ static void hugetlb_luo_unfreeze(struct liveupdate_file_op_args *args)
 	WRITE_ONCE(f->frozen, false);
 	mutex_unlock(&f->lock);
 	wake_up_all(&f->thaw);
+}
+
+/*
+ * Outgoing free pages
+ */
+
+/* The administrator's choice, by page size. Used with READ_ONCE() and such. */
+static bool hugetlb_luo_preserve_free[HUGE_MAX_HSTATE];
+
+/**
+ * hugetlb_luo_preserves_free - are free pages to be handed over
+ * @h: The page size.
+ *
+ * Return: what hugetlb_luo_set_preserve_free() has set, or false.
+ */
+bool hugetlb_luo_preserves_free(struct hstate *h)
+{
+	return READ_ONCE(hugetlb_luo_preserve_free[hstate_index(h)]);
+}
+
+/**
+ * hugetlb_luo_set_preserve_free - hand over free pages, or do not
+ * @h:  The page size.
+ * @on: Whether live updates are to hand over the free pages of this size.
+ *
+ * Return: 0, or -EOPNOTSUPP if this kernel cannot hand over anything.
+ */
+int hugetlb_luo_set_preserve_free(struct hstate *h, bool on)
+{
+	if (on && !hugetlb_luo_out.root)
+		return -EOPNOTSUPP;
+
+	WRITE_ONCE(hugetlb_luo_preserve_free[hstate_index(h)], on);
+
+	return 0;
+}
+
+/*
+ * struct hugetlb_luo_free - the free pages of one size, while they are collected
+ * @wanted:   They are to be handed over.
+ * @left_out: Number of those that are not, after all.
+ * @room:     What there is room for at @pfns.
+ * @nr:       Number of entries at @pfns.
+ * @pfns:     Where they are.
+ * @f:        Their table and record.
+ */
+struct hugetlb_luo_free {
+	bool wanted;
+	unsigned long left_out;
+	unsigned long room;
+	unsigned long nr;
+	unsigned long *pfns;
+	struct hugetlb_luo_file *f;
+};
+
+static int hugetlb_luo_cmp_pfn(const void *a, const void *b)
+{
+	unsigned long x = *(const unsigned long *)a, y = *(const unsigned long *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/*
+ * Copy where the free pages are, of all sizes at one time: a page that is split
+ * into, or made from, those of another size must not be found among both.
+ *
+ * Return: false if there are more than there is room for.
+ */
+static bool hugetlb_luo_copy_free(struct hugetlb_luo_free *all)
+{
+	struct hugetlb_luo_free *free;
+	struct folio *folio;
+	struct hstate *h;
+	bool fits = true;
+	int nid;
+
+	spin_lock_irq(&hugetlb_lock);
+	for_each_hstate(h) {
+		free = &all[hstate_index(h)];
+		if (free->wanted && h->free_huge_pages > free->room)
+			fits = false;
+	}
+	for_each_hstate(h) {
+		free = &all[hstate_index(h)];
+		if (!free->wanted || !fits)
+			continue;
+		for_each_online_node(nid)
+			list_for_each_entry(folio, &h->hugepage_freelists[nid], lru)
+				free->pfns[free->nr++] = folio_pfn(folio);
+	}
+	spin_unlock_irq(&hugetlb_lock);
+
+	return fits;
+}
+
+static int hugetlb_luo_collect_free(struct hugetlb_luo_free *all)
+{
+	struct hugetlb_luo_free *free;
+	struct hstate *h;
+
+	do {
+		for_each_hstate(h) {
+			free = &all[hstate_index(h)];
+			if (!free->wanted)
+				continue;
+
+			kvfree(free->pfns);
+			/* One to spare: there may be none. */
+			free->room = READ_ONCE(h->free_huge_pages) + 1;
+			free->pfns = kvmalloc_objs(*free->pfns, free->room);
+			if (!free->pfns)
+				return -ENOMEM;
+		}
+	} while (!hugetlb_luo_copy_free(all));
+
+	return 0;
+}
+
+/*
+ * Tell KHO to preserve the page at @pfn, or not to. The page may have left the
+ * pool and be anything by now, so nothing can be read from its folio. What KHO
+ * takes down for an aligned range is the same as for a folio of that size.
+ */
+static int hugetlb_luo_preserve_pfn(struct hstate *h, unsigned long pfn)
+{
+	return kho_preserve_pages(pfn_to_page(pfn), pages_per_huge_page(h));
+}
+
+static void hugetlb_luo_unpreserve_pfn(struct hstate *h, unsigned long pfn)
+{
+	kho_unpreserve_pages(pfn_to_page(pfn), pages_per_huge_page(h));
+}
+
+/* Give up handing over the free pages of @h, all of which are at @free->pfns. */
+static void hugetlb_luo_drop_free(struct hstate *h, struct hugetlb_luo_free *free)
+{
+	unsigned long n;
+
+	for (n = 0; n < free->nr; n++)
+		hugetlb_luo_unpreserve_pfn(h, free->pfns[n]);
+	free->left_out += free->nr;
+	free->nr = 0;
+	hugetlb_luo_table_free(&free->f->table);
+	kho_unpreserve_free(free->f->ser);
+	kfree(free->f);
+	free->f = NULL;
+}
+
+/*
+ * Do all that allocates memory for the free pages of @h: the record, the table,
+ * and KHO's tree.
+ */
+static int hugetlb_luo_prepare_free(struct hstate *h, struct hugetlb_luo_free *free)
+{
+	unsigned long n, nr = free->nr;
+	struct hugetlb_luo_file *f;
+	int err;
+
+	if (!nr)
+		return 0;
+
+	free->nr = 0;
+	f = hugetlb_luo_file_alloc(NULL, h);
+	if (IS_ERR(f)) {
+		free->left_out = nr;
+		return PTR_ERR(f);
+	}
+	free->f = f;
+
+	err = hugetlb_luo_table_reserve(&f->table, nr);
+	sort(free->pfns, nr, sizeof(*free->pfns), hugetlb_luo_cmp_pfn, NULL);
+	for (n = 0; n < nr && !err; n++) {
+		unsigned long pfn = free->pfns[n];
+
+		cond_resched();
+		/* Memory that is offline need not have page structures. */
+		if (!pfn_to_online_page(pfn) ||
+		    kho_scratch_overlap(PFN_PHYS(pfn), huge_page_size(h)) ||
+		    pfn >> huge_page_order(h) > U32_MAX) {
+			free->left_out++;
+			continue;
+		}
+		err = hugetlb_luo_preserve_pfn(h, pfn);
+		if (!err)
+			free->pfns[free->nr++] = pfn;
+	}
+	if (err) {
+		free->left_out = nr - free->nr;
+		hugetlb_luo_drop_free(h, free);
+	}
+
+	return err;
+}
+
+/* Is the page at @pfn still a free one of @h, and fit for the next kernel? */
+static bool hugetlb_luo_still_free(struct hstate *h, unsigned long pfn)
+{
+	struct page *page = pfn_to_online_page(pfn);
+	struct folio *folio;
+	bool ret;
+
+	if (!page)
+		return false;
+
+	spin_lock_irq(&hugetlb_lock);
+	folio = page_folio(page);
+	ret = folio_test_hugetlb(folio) && folio_pfn(folio) == pfn &&
+	      folio_order(folio) == huge_page_order(h) &&
+	      folio_test_hugetlb_freed(folio) &&
+	      !folio_test_hwpoison(folio) && !folio_test_hugetlb_cma(folio) &&
+	      folio_is_longterm_pinnable(folio);
+	spin_unlock_irq(&hugetlb_lock);
+
+	return ret;
+}
+
+/*
+ * Hand over those that are free to the last. Nothing is allocated here: it could
+ * come to lie in a page that was found to be free just before.
+ */
+static int hugetlb_luo_publish_free(struct hstate *h, struct hugetlb_luo_free *free)
+{
+	struct hugetlb_luo_file *f = free->f;
+	unsigned long n, nr = free->nr;
+	int err;
+
+	free->nr = 0;
+	for (n = 0; n < nr; n++) {
+		unsigned long pfn = free->pfns[n];
+
+		cond_resched();
+		if (!hugetlb_luo_still_free(h, pfn)) {
+			hugetlb_luo_unpreserve_pfn(h, pfn);
+			free->left_out++;
+			continue;
+		}
+		free->pfns[free->nr++] = pfn;
+		WARN_ON_ONCE(hugetlb_luo_table_add(&f->table, f->nr_pages,
+						   pfn >> huge_page_order(h)));
+		f->nr_pages++;
+		f->node_pages[page_to_nid(pfn_to_page(pfn))]++;
+	}
+
+	err = hugetlb_luo_fill_counts(f);
+	if (err || !f->nr_pages) {
+		hugetlb_luo_drop_free(h, free);
+		return err;
+	}
+
+	hugetlb_luo_table_trim(&f->table);
+	hugetlb_luo_table_seal(&f->table);
+	f->ser->runs = hugetlb_luo_table_phys(&f->table);
+	f->ser->flags = HUGETLB_LUO_FILE_FREE;
+	hugetlb_luo_publish(f);
+
+	return 0;
+}
+
+static void hugetlb_luo_free_failed(struct hstate *h, int err)
+{
+	pr_warn("order %u: free pages are not handed over: %pe\n",
+		huge_page_order(h), ERR_PTR(err));
+}
+
+/**
+ * hugetlb_luo_hand_over_free - hand over the free pages of the pools
+ *
+ * Called at the end of liveupdate_reboot(), when nothing that others do can make
+ * the update fail any more, and nobody preserves anything after it. Does nothing
+ * unless the administrator has asked for it. Failing is no reason to stop.
+ */
+void hugetlb_luo_hand_over_free(void)
+{
+	struct hugetlb_luo_free all[HUGE_MAX_HSTATE] = {};
+	struct hugetlb_luo_free *free;
+	int err, no_memory;
+	struct hstate *h;
+	unsigned int nid;
+
+	for_each_hstate(h)
+		all[hstate_index(h)].wanted = hugetlb_luo_preserves_free(h);
+
+	no_memory = hugetlb_luo_collect_free(all);
+	for_each_hstate(h) {
+		free = &all[hstate_index(h)];
+		if (!free->wanted)
+			continue;
+		err = no_memory;
+		if (!err)
+			err = hugetlb_luo_prepare_free(h, free);
+		if (err)
+			hugetlb_luo_free_failed(h, err);
+	}
+
+	for_each_hstate(h) {
+		free = &all[hstate_index(h)];
+		if (!free->f)
+			continue;
+		err = hugetlb_luo_publish_free(h, free);
+		if (err)
+			hugetlb_luo_free_failed(h, err);
+		for (nid = 0; free->f && nid < nr_node_ids; nid++)
+			if (free->f->node_pages[nid])
+				pr_info("order %u, node %u: %llu free pages are handed over\n",
+					huge_page_order(h), nid, free->f->node_pages[nid]);
+		if (free->left_out)
+			pr_info("order %u: %lu free pages are not handed over\n",
+				huge_page_order(h), free->left_out);
+	}
+
+	for_each_hstate(h)
+		kvfree(all[hstate_index(h)].pfns);
 }
 
 /*
@@ -1425,10 +1818,16 @@ static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
 	return 0;
 }
 
+static bool hugetlb_luo_is_free(const struct hugetlb_luo_in_file *in)
+{
+	return in->ser->flags & HUGETLB_LUO_FILE_FREE;
+}
+
 static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
-	u64 end_index = hugetlb_luo_end_index(in->h, ser->size);
+	u64 end_index = hugetlb_luo_is_free(in) ? ser->nr_pages :
+			hugetlb_luo_end_index(in->h, ser->size);
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_cursor cursor;
 	u64 nr_pages = 0, next_index = 0;
@@ -1495,7 +1894,12 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 
 	if (ser->seals & ~HUGETLB_LUO_SEALS || ser->mode & ~S_IALLUGO ||
 	    ser->size > MAX_LFS_FILESIZE || ser->pos > MAX_LFS_FILESIZE ||
-	    ser->reserved)
+	    ser->flags & ~HUGETLB_LUO_FILE_FREE)
+		return -EINVAL;
+
+	if (hugetlb_luo_is_free(in) &&
+	    (ser->late || ser->resv || ser->nr_resv || ser->size || ser->pos ||
+	     ser->seals || ser->mode))
 		return -EINVAL;
 
 	in->h = NULL;
@@ -1709,6 +2113,13 @@ static bool hugetlb_luo_counts_hold(void)
 	return true;
 }
 
+static void hugetlb_luo_report_lost(unsigned int order, unsigned int nid, u64 nr)
+{
+	hugetlb_luo_in.quarantine = true;
+	pr_err("%llu preserved pages of order %u on node %u cannot be claimed and stay reserved\n",
+	       nr, order, nid);
+}
+
 /*
  * Check the announcement against the files. There may be more announced than
  * found since a file that was refused is not to be trusted in what it says about
@@ -1731,11 +2142,8 @@ static void hugetlb_luo_check_counts(void)
 
 		lost = hugetlb_luo_announced(order, nid) -
 			hugetlb_luo_recorded(order, nid);
-		if (!lost)
-			continue;
-		hugetlb_luo_in.quarantine = true;
-		pr_err("%llu preserved pages of order %u on node %u cannot be claimed and stay reserved\n",
-		       lost, order, nid);
+		if (lost)
+			hugetlb_luo_report_lost(order, nid, lost);
 	}
 }
 
@@ -1833,7 +2241,9 @@ static int hugetlb_luo_do_import(void)
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (!in->err)
 			continue;
-		pr_err("preserved file refused: %pe\n", ERR_PTR(in->err));
+		pr_err("preserved %s refused: %pe\n",
+		       hugetlb_luo_is_free(in) ? "free pages" : "file",
+		       ERR_PTR(in->err));
 		hugetlb_luo_in.quarantine = true;
 	}
 	hugetlb_luo_in.imported = true;
@@ -1853,9 +2263,12 @@ static int hugetlb_luo_do_import(void)
  * @want:      Pages it asks for altogether.
  * @need:      Pages that have to be allocated for that.
  * @got:       Pages that were allocated where they belong, if some were not.
- * @coming:    Pages of files that lie on each node, once that is known.
+ * @coming:    Pages that lie on each node, once that is known, and are not in
+ *             the pool yet.
+ * @nr_free:   Pages that came and are free.
  * @want_node: Pages it asks for on each node.
  * @surplus:   Pages that come to each node although nobody asks for them.
+ * @free:      Pages that came and are free, on each node.
  */
 struct hugetlb_luo_plan {
 	bool begun;
@@ -1864,9 +2277,11 @@ struct hugetlb_luo_plan {
 	unsigned long want;
 	unsigned long need;
 	unsigned long got;
+	unsigned long nr_free;
 	unsigned int coming[MAX_NUMNODES];
 	unsigned int want_node[MAX_NUMNODES];
 	unsigned int surplus[MAX_NUMNODES];
+	unsigned int free[MAX_NUMNODES];
 };
 
 static struct hugetlb_luo_plan hugetlb_luo_plans[HUGE_MAX_HSTATE] __initdata;
@@ -2047,16 +2462,18 @@ static void __init hugetlb_luo_boot_report(struct hstate *h,
 	for_each_online_node(nid) {
 		unsigned long nr = hugetlb_luo_coming(h, nid);
 
-		pr_info("order %u, node %d: %lu preserved pages in use, %lu allocated, %u surplus\n",
-			huge_page_order(h), nid, nr,
-			h->nr_huge_pages_node[nid] - nr, plan->surplus[nid]);
+		pr_info("order %u, node %d: %lu preserved pages in use, %u free, %lu allocated, %u surplus\n",
+			huge_page_order(h), nid, nr, plan->free[nid],
+			h->nr_huge_pages_node[nid] - nr - plan->free[nid],
+			plan->surplus[nid]);
 	}
 }
 
-/* Count the @coming pages of @h into its pool. */
+/* Count the @coming pages of @h, which are in use, into its pool. */
 static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming)
 {
 	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
+	unsigned long total = coming + h->nr_huge_pages;
 	int nid;
 
 	/* With hugetlb_cma= there may be none from the command line at boot. */
@@ -2068,12 +2485,94 @@ static void __init hugetlb_luo_boot_count(struct hstate *h, unsigned long coming
 	if (plan->by_node)
 		for_each_online_node(nid)
 			plan->surplus[nid] = hugetlb_luo_excess(h, nid, plan->want_node[nid]);
-	else if (coming > plan->want)
-		hugetlb_luo_spread(h, coming - plan->want, false, plan->surplus);
+	else if (total > plan->want)
+		hugetlb_luo_spread(h, min(coming, total - plan->want), false,
+				   plan->surplus);
 
 	for_each_online_node(nid)
 		hugetlb_luo_count(h, nid, hugetlb_luo_coming(h, nid),
 				  plan->surplus[nid]);
+	/* These are in the pool already, and do not leave it by themselves. */
+	h->max_huge_pages += plan->nr_free;
+}
+
+static void hugetlb_luo_free_blocks(u64 phys)
+{
+	while (phys) {
+		struct hugetlb_luo_block_ser *block = phys_to_virt(phys);
+
+		phys = block->next;
+		kho_restore_free(block);
+	}
+}
+
+/* Forget a file whose pages all belong to somebody else. */
+static void hugetlb_luo_in_forget(struct hugetlb_luo_in_file *in)
+{
+	struct hugetlb_luo_file_ser *ser = in->ser;
+
+	xa_erase(&hugetlb_luo_in.files, PHYS_PFN(virt_to_phys(ser)));
+	hugetlb_luo_free_blocks(ser->runs);
+	hugetlb_luo_free_blocks(ser->late);
+	hugetlb_luo_free_blocks(ser->resv);
+	kho_restore_free(ser);
+	kfree(in);
+}
+
+/*
+ * Put the free pages of one record into the pool. This takes no memory that may
+ * not be there: without it they would only keep all of their page structures.
+ */
+static void __init hugetlb_luo_boot_fill(struct hugetlb_luo_in_file *in,
+					 struct hugetlb_luo_plan *plan)
+{
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	struct folio *folio;
+	LIST_HEAD(folios);
+	int nid;
+	u32 n;
+
+	hugetlb_luo_walk(&cursor, in->ser);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		for (n = 0; n < run->nr; n++) {
+			folio = kho_restore_folio(PFN_PHYS(hugetlb_luo_pfn(in->h, run->frame + n)));
+			cond_resched();
+			if (!folio)
+				continue;
+			init_new_hugetlb_folio(folio);
+			/* Pages of the pool have no reference. */
+			WARN_ON_ONCE(!folio_ref_freeze(folio, 1));
+			list_add_tail(&folio->lru, &folios);
+			in->node_pages[folio_nid(folio)]--;
+			plan->coming[folio_nid(folio)]--;
+			plan->free[folio_nid(folio)]++;
+			plan->nr_free++;
+		}
+	}
+	prep_and_add_allocated_folios(in->h, &folios);
+
+	for_each_online_node(nid) {
+		if (!in->node_pages[nid])
+			continue;
+		plan->coming[nid] -= in->node_pages[nid];
+		hugetlb_luo_report_lost(huge_page_order(in->h), nid, in->node_pages[nid]);
+	}
+	hugetlb_luo_in_forget(in);
+}
+
+static void __init hugetlb_luo_boot_free(struct hstate *h,
+					 struct hugetlb_luo_plan *plan)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+
+	if (!hugetlb_luo_in.imported)
+		return;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err && in->h == h && hugetlb_luo_is_free(in))
+			hugetlb_luo_boot_fill(in, plan);
 }
 
 /* Reserve in the pool what the file has reserved, unless that is done. */
@@ -2121,10 +2620,10 @@ static void hugetlb_luo_promise_all(struct hstate *h)
  * hugetlb_luo_boot_end - count the pages that come into their pool
  * @h: The page size.
  *
- * They are in use from now on, by files that nobody has asked for yet. Those in
- * excess of what the command line asks for leave the pool when they get free.
- * What that makes of the command line is in the log. Of the pages that are free
- * now, some are reserved by such files.
+ * Free ones are put into it. The others are in use from now on, by files that
+ * nobody has asked for yet. Those of them in excess of what the command line asks
+ * for leave the pool when they get free. What that makes of the command line is
+ * in the log. Of the pages that are free now, some are reserved by such files.
  */
 void __init hugetlb_luo_boot_end(struct hstate *h)
 {
@@ -2132,6 +2631,7 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	unsigned long coming = 0;
 	int nid;
 
+	hugetlb_luo_boot_free(h, plan);
 	for_each_online_node(nid)
 		coming += hugetlb_luo_coming(h, nid);
 	hugetlb_luo_in.counted = true;
@@ -2140,9 +2640,9 @@ void __init hugetlb_luo_boot_end(struct hstate *h)
 	 * been refused since.
 	 */
 	h->max_huge_pages += plan->got;
-	if (coming)
+	if (coming || plan->nr_free)
 		hugetlb_luo_boot_count(h, coming);
-	if (coming || plan->reduced)
+	if (coming || plan->nr_free || plan->reduced)
 		hugetlb_luo_boot_report(h, plan);
 	if (hugetlb_luo_in.imported)
 		hugetlb_luo_promise_all(h);
@@ -2257,60 +2757,6 @@ void __init hugetlb_luo_import(void)
  */
 
 /*
- * The file with this record.
- *
- * Return: the file, or ERR_PTR: -EAGAIN if there was no memory to check what was
- * handed over, -ENOENT if there is no such file among it.
- */
-static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
-{
-	struct hugetlb_luo_in_file *in;
-	struct hstate *h;
-
-	guard(mutex)(&hugetlb_luo_in.lock);
-
-	if (!hugetlb_luo_in.imported) {
-		if (hugetlb_luo_do_import())
-			return ERR_PTR(-EAGAIN);
-		if (hugetlb_luo_in.counted)
-			hugetlb_luo_discount();
-		hugetlb_luo_put_root();
-		for_each_hstate(h)
-			hugetlb_luo_promise_all(h);
-	}
-
-	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
-
-	return in ? in : ERR_PTR(-ENOENT);
-}
-
-static void hugetlb_luo_free_blocks(u64 phys)
-{
-	while (phys) {
-		struct hugetlb_luo_block_ser *block = phys_to_virt(phys);
-
-		phys = block->next;
-		kho_restore_free(block);
-	}
-}
-
-/* Forget a file whose pages are all in use by somebody else. */
-static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
-{
-	struct hugetlb_luo_file_ser *ser = in->ser;
-
-	mutex_lock(&hugetlb_luo_in.lock);
-	xa_erase(&hugetlb_luo_in.files, PHYS_PFN(virt_to_phys(ser)));
-	mutex_unlock(&hugetlb_luo_in.lock);
-
-	hugetlb_luo_free_blocks(ser->runs);
-	hugetlb_luo_free_blocks(ser->late);
-	hugetlb_luo_free_blocks(ser->resv);
-	kho_restore_free(ser);
-	kfree(in);
-}
-
-/*
  * Get the page at @frame, the nth of the file, from KHO unless an attempt
  * before this one did. It is in the pool's count already.
  */
@@ -2333,6 +2779,115 @@ static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
 	in->restored = n + 1;
 
 	return folio;
+}
+
+/* KHO does not let go of this page after all. */
+static void hugetlb_luo_lose(struct hugetlb_luo_in_file *in, u32 frame)
+{
+	struct page *page = pfn_to_page(hugetlb_luo_pfn(in->h, frame));
+
+	hugetlb_luo_uncount(in->h, page_to_nid(page), 1);
+}
+
+/*
+ * Give the pages of a file that nobody has asked for to the pool, and what was
+ * reserved for it. Pages that KHO does not let go of stay where they are.
+ *
+ * Return: the number of these.
+ */
+static u64 hugetlb_luo_release(struct hugetlb_luo_in_file *in)
+{
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	struct folio *folio, *next;
+	u64 lost = 0, n = 0;
+	u32 i;
+
+	hugetlb_luo_walk(&cursor, in->ser);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		for (i = 0; i < run->nr; i++) {
+			u32 frame = run->frame + i;
+
+			if (!hugetlb_luo_restore(in, n++, frame)) {
+				hugetlb_luo_lose(in, frame);
+				lost++;
+			}
+			cond_resched();
+		}
+	}
+
+	list_for_each_entry_safe(folio, next, &in->folios, lru) {
+		folio_put(folio);
+		cond_resched();
+	}
+	if (in->promised)
+		hugetlb_acct_memory(in->h, -(long)in->ser->nr_resv);
+	if (lost)
+		pr_err("%llu pages of a preserved file were not given back\n", lost);
+
+	return lost;
+}
+
+/*
+ * Make up for what there was no memory for at boot. Free pages were counted as
+ * in use then, so this is where they get free.
+ */
+static int hugetlb_luo_import_late(void)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+	struct hstate *h;
+	int err;
+
+	lockdep_assert_held(&hugetlb_luo_in.lock);
+	if (hugetlb_luo_in.imported)
+		return 0;
+
+	err = hugetlb_luo_do_import();
+	if (err)
+		return err;
+	if (hugetlb_luo_in.counted)
+		hugetlb_luo_discount();
+	hugetlb_luo_put_root();
+
+	xa_for_each(&hugetlb_luo_in.files, index, in) {
+		if (in->err || !hugetlb_luo_is_free(in))
+			continue;
+		if (hugetlb_luo_release(in))
+			hugetlb_luo_in.quarantine = true;
+		hugetlb_luo_in_forget(in);
+	}
+	for_each_hstate(h)
+		hugetlb_luo_promise_all(h);
+
+	return 0;
+}
+
+/*
+ * The file with this record.
+ *
+ * Return: the file, or ERR_PTR: -EAGAIN if there was no memory to check what was
+ * handed over, -ENOENT if there is no such file among it.
+ */
+static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
+{
+	struct hugetlb_luo_in_file *in;
+
+	guard(mutex)(&hugetlb_luo_in.lock);
+
+	if (hugetlb_luo_import_late())
+		return ERR_PTR(-EAGAIN);
+
+	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
+
+	return in ? in : ERR_PTR(-ENOENT);
+}
+
+static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
+{
+	mutex_lock(&hugetlb_luo_in.lock);
+	hugetlb_luo_in_forget(in);
+	mutex_unlock(&hugetlb_luo_in.lock);
 }
 
 static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
@@ -2543,26 +3098,9 @@ static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
 	       PTR_ERR_OR_ZERO(hugetlb_luo_in_lookup(args->serialized_data)) != -EAGAIN;
 }
 
-/* KHO does not let go of this page after all. */
-static void hugetlb_luo_lose(struct hugetlb_luo_in_file *in, u32 frame)
-{
-	struct page *page = pfn_to_page(hugetlb_luo_pfn(in->h, frame));
-
-	hugetlb_luo_uncount(in->h, page_to_nid(page), 1);
-}
-
-/*
- * Give the pages of a file that nobody has asked for to the pool, and what was
- * reserved for it. Pages that KHO does not let go of stay where they are.
- */
 static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 {
-	struct hugetlb_luo_cursor cursor;
-	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
-	struct folio *folio, *next;
-	u64 lost = 0, n = 0;
-	u32 i;
 
 	if (args->retrieve_status > 0)
 		return;
@@ -2571,28 +3109,7 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 	if (IS_ERR(in) || in->err)
 		return;
 
-	hugetlb_luo_walk(&cursor, in->ser);
-	while ((run = hugetlb_luo_next_run(&cursor))) {
-		for (i = 0; i < run->nr; i++) {
-			u32 frame = run->frame + i;
-
-			if (!hugetlb_luo_restore(in, n++, frame)) {
-				hugetlb_luo_lose(in, frame);
-				lost++;
-			}
-			cond_resched();
-		}
-	}
-
-	list_for_each_entry_safe(folio, next, &in->folios, lru) {
-		folio_put(folio);
-		cond_resched();
-	}
-	if (in->promised)
-		hugetlb_acct_memory(in->h, -(long)in->ser->nr_resv);
-
-	if (lost) {
-		pr_err("%llu pages of a preserved file were not given back\n", lost);
+	if (hugetlb_luo_release(in)) {
 		mutex_lock(&hugetlb_luo_in.lock);
 		hugetlb_luo_in.quarantine = true;
 		mutex_unlock(&hugetlb_luo_in.lock);
@@ -2613,12 +3130,16 @@ int hugetlb_luo_reboot(void)
 {
 	guard(mutex)(&hugetlb_luo_in.lock);
 
+	/* Nobody asks for free pages, which may be all there is. */
+	if (hugetlb_luo_import_late()) {
+		pr_err("no memory to check preserved files\n");
+		return -EBUSY;
+	}
 	if (hugetlb_luo_in.quarantine) {
 		pr_err("preserved memory is quarantined, a cold reboot is needed\n");
 		return -EBUSY;
 	}
-	if ((hugetlb_luo_in.root && !hugetlb_luo_in.imported) ||
-	    !xa_empty(&hugetlb_luo_in.files)) {
+	if (!xa_empty(&hugetlb_luo_in.files)) {
 		pr_err("preserved files are neither retrieved nor finished\n");
 		return -EBUSY;
 	}

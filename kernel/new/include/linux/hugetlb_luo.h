@@ -28,8 +28,13 @@ int hugetlb_luo_may_resize(struct inode *inode);
 int hugetlb_luo_may_reserve(struct inode *inode, long chg);
 int hugetlb_luo_may_seal(struct file *file);
 
+/* Free pages: what sysfs shows and sets. */
+bool hugetlb_luo_preserves_free(struct hstate *h);
+int hugetlb_luo_set_preserve_free(struct hstate *h, bool on);
+
 /* The reboot path. */
 int hugetlb_luo_reboot(void);
+void hugetlb_luo_hand_over_free(void);
 
 #else /* CONFIG_LIVEUPDATE_HUGETLB */
 
@@ -78,6 +83,10 @@ static inline int hugetlb_luo_may_seal(struct file *file)
 static inline int hugetlb_luo_reboot(void)
 {
 	return 0;
+}
+
+static inline void hugetlb_luo_hand_over_free(void)
+{
 }
 
 #endif /* CONFIG_LIVEUPDATE_HUGETLB */

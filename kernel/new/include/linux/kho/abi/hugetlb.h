@@ -10,9 +10,10 @@
 /**
  * DOC: HugeTLB Live Update ABI
  *
- * The state of preserved hugetlb memfds is handed to the next kernel in three
- * kinds of records. All of them lie in memory preserved by KHO and refer to
- * each other by physical address::
+ * The state of preserved hugetlb memfds, and the free pages of the pools if the
+ * administrator wants it, are handed to the next kernel in three kinds of
+ * records. All of them lie in memory preserved by KHO and refer to each other by
+ * physical address::
  *
  *   KHO subtree "hugetlb"
  *     |
@@ -20,7 +21,8 @@
  *   struct hugetlb_luo_root_ser      how many pages come, by size and node
  *     |  .files
  *     v
- *   struct hugetlb_luo_file_ser      one per file, linked by .next
+ *   struct hugetlb_luo_file_ser      one per file, and one per page size whose
+ *     |                              free pages come along, linked by .next
  *     |  .runs, .late, .resv
  *     v
  *   struct hugetlb_luo_block_ser     which page backs which index, and which
@@ -37,6 +39,11 @@
  * are reserved and have no page are a list of runs, too, without frames: what lies
  * between two pages takes one entry, however large it is.
  *
+ * The free pages of one size have a record like that of a file, which no LUO file
+ * refers to. They are its pages in the order of their addresses, from index 0 on
+ * without a hole. The next kernel checks it as it does those of files, and puts
+ * the pages into its pool when it fills that.
+ *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that
  * nobody handles, but only the files here have to be refused when a record is of
@@ -49,7 +56,7 @@
  * of that as the initial value, of the words behind it. It guards against a
  * predecessor that was killed by what it is being updated for.
  *
- * Reserved fields are zero, and the receiving side insists on it.
+ * Flags without a meaning are zero, and the receiving side insists on it.
  */
 
 /* The name of the KHO subtree that holds the root. */
@@ -83,8 +90,8 @@ struct hugetlb_luo_count_ser {
  * @csum:      Checksum of the root up to its last count, without this field.
  * @nr_counts: Number of entries in @counts.
  * @files:     Physical address of the first &struct hugetlb_luo_file_ser, or 0.
- * @nr_files:  Number of files.
- * @counts:    Pages of all files together, ascending by size and then by node.
+ * @nr_files:  Number of these.
+ * @counts:    Pages of all of them together, ascending by size and then by node.
  *             Reading them is all it takes to size the pools of the next kernel.
  */
 struct hugetlb_luo_root_ser {
@@ -98,7 +105,7 @@ struct hugetlb_luo_root_ser {
 } __packed;
 
 /**
- * struct hugetlb_luo_file_ser - one preserved hugetlb memfd
+ * struct hugetlb_luo_file_ser - one preserved hugetlb memfd, or free pages
  * @magic:     %HUGETLB_LUO_FILE_MAGIC
  * @version:   %HUGETLB_LUO_VERSION
  * @csum:      Checksum of the record up to its last count, without this field.
@@ -119,7 +126,7 @@ struct hugetlb_luo_root_ser {
  * @seals:     Seals, as of F_GET_SEALS.
  * @mode:      Permission bits of the inode.
  * @nr_counts: Number of entries in @counts.
- * @reserved:  Zero.
+ * @flags:     %HUGETLB_LUO_FILE_FREE or zero.
  * @counts:    Pages of this file on each node that has some, ascending by node.
  */
 struct hugetlb_luo_file_ser {
@@ -138,9 +145,15 @@ struct hugetlb_luo_file_ser {
 	u32 seals;
 	u32 mode;
 	u32 nr_counts;
-	u32 reserved;
+	u32 flags;
 	struct hugetlb_luo_count_ser counts[];
 } __packed;
+
+/*
+ * The pages are free. All that has to do with a file is zero: its late pages,
+ * what is reserved, size, position, seals, and mode.
+ */
+#define HUGETLB_LUO_FILE_FREE		0x1U
 
 /* A file's record takes one page, and so has room for this many nodes. */
 #define HUGETLB_LUO_FILE_COUNTS						\

@@ -102,8 +102,9 @@ static int punch(struct file_state *f, int fd, __u64 index)
 }
 
 /* What the log says of the pool of 2 MiB pages on a node since this boot. */
-static void check_reported(int nid, unsigned long preserved,
-			   unsigned long allocated, unsigned long surplus)
+static void check_reported_free(int nid, unsigned long preserved,
+				unsigned long free, unsigned long allocated,
+				unsigned long surplus)
 {
 	static char log[1 << 18];
 	char line[128];
@@ -114,9 +115,15 @@ static void check_reported(int nid, unsigned long preserved,
 		fail_exit("syslog");
 	log[len] = 0;
 	snprintf(line, sizeof(line),
-		 "order 9, node %d: %lu preserved pages in use, %lu allocated, %lu surplus\n",
-		 nid, preserved, allocated, surplus);
+		 "order 9, node %d: %lu preserved pages in use, %lu free, %lu allocated, %lu surplus\n",
+		 nid, preserved, free, allocated, surplus);
 	check(strstr(log, line), "the log lacks: %s", line);
+}
+
+static void check_reported(int nid, unsigned long preserved,
+			   unsigned long allocated, unsigned long surplus)
+{
+	check_reported_free(nid, preserved, 0, allocated, surplus);
 }
 
 /* --- surplus: beyond the pool, before the update and after --- */
@@ -991,6 +998,128 @@ static void mounts_2(void)
 	check_pools_free(SZ_2M, 8, 8);
 }
 
+/* --- free_pages: those of the pools go along, with and without a file --- */
+
+#define FREE_ARGS	"hugepagesz=1G hugepages=0:1 hugepagesz=2M hugepages=0:24,1:8"
+#define USED_PAGES	4
+#define FREE_PAGES	28
+/* Which frames are free, as if a file had them. The last entry is the 1 GiB one. */
+#define FREE_FRAMES	1
+
+static void check_choice(unsigned long size, long is)
+{
+	check_eq("preserve_free", pool_number(size, ANY_NODE, "preserve_free"),
+		 is);
+}
+
+/* They come in the order in which they are freed, which is not that of before. */
+static void sort_frames(struct file_state *f)
+{
+	__u32 i, j;
+	__u64 pfn;
+
+	for (i = 1; i < f->nr; i++) {
+		pfn = f->pages[i].pfn;
+		for (j = i; j && f->pages[j - 1].pfn > pfn; j--)
+			f->pages[j].pfn = f->pages[j - 1].pfn;
+		f->pages[j].pfn = pfn;
+	}
+}
+
+/* Take all free pages for a moment, to see which ones these are. */
+static void note_free_frames(struct file_state *f)
+{
+	struct file_state taken;
+	__u64 i;
+	int fd;
+
+	f->page_size = SZ_2M;
+	f->nr = 0;
+	fd = create_file(&taken, 30, SZ_2M, FREE_PAGES);
+	for (i = 0; i < FREE_PAGES; i++) {
+		check_eq("a free page", allocate(fd, SZ_2M, i, ANY_NODE), 0);
+		f->pages[f->nr++].pfn = frame_in_file(&taken, fd, i);
+	}
+	check_eq("one more", allocate(fd, SZ_2M, i, ANY_NODE), -ENOSPC);
+	close(fd);
+	sort_frames(f);
+	fd = create_file(&taken, 31, SZ_1G, 1);
+	check_eq("a gigantic page", allocate(fd, SZ_1G, 0, ANY_NODE), 0);
+	f->pages[f->nr++].pfn = frame_in_file(&taken, fd, 0);
+	close(fd);
+}
+
+static void reboot_without_session(const char *args)
+{
+	load_kernel(args);
+	print_pools("before");
+	ksft_exit_fail_msg("live update: %s\n", strerror(-try_reboot()));
+}
+
+static void free_pages_1(void)
+{
+	int session = new_session("free");
+
+	check_choice(SZ_2M, 0);
+	check_choice(SZ_1G, 0);
+	check_eq("a third choice",
+		 set_pool(SZ_2M, ANY_NODE, "preserve_free", 2), -EINVAL);
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	check_set_pool(SZ_1G, ANY_NODE, "preserve_free", 1);
+	check_choice(SZ_2M, 1);
+
+	preserve_full(session, 10, SZ_2M, USED_PAGES, 0);
+	note_free_frames(&state.files[FREE_FRAMES]);
+	check_pools_in_use(SZ_2M, 24, 8, 0, 0);
+	/* Fewer on the one node, and none that is gigantic. */
+	live_update("hugepages=0:8,1:8");
+}
+
+static void free_pages_2(void)
+{
+	int session, fds[MAX_FILES];
+	struct file_state now = {};
+	__u32 i;
+
+	load_state();
+	check_choice(SZ_2M, 0);
+	check_pools_in_use(SZ_2M, 24, 8, 4, 0);
+	check_reported_free(0, USED_PAGES, 20, 0, USED_PAGES);
+	check_reported_free(1, 0, 8, 0, 0);
+	check_pools_free(SZ_1G, 1, 0);
+	note_free_frames(&now);
+	for (i = 0; i < now.nr; i++)
+		check(now.pages[i].pfn == state.files[FREE_FRAMES].pages[i].pfn,
+		      "free page %u is in frame %llx, was in %llx", i,
+		      now.pages[i].pfn,
+		      state.files[FREE_FRAMES].pages[i].pfn);
+	session = take_session("free");
+	retrieve_all(session, fds);
+	finish(session);
+	close_all(fds);
+	/* What exceeds the command line, and was in use, leaves the pool. */
+	check_pools_free(SZ_2M, 20, 8);
+
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	reboot_without_session("hugepages=34");
+}
+
+/* The missing ones come on top, for the sake of balance on the other node. */
+static void free_pages_3(void)
+{
+	check_pools_free(SZ_1G, 0, 0);
+	check_pools_free(SZ_2M, 20, 14);
+	check_reported_free(0, 0, 20, 0, 0);
+	check_reported_free(1, 0, 8, 6, 0);
+	check_choice(SZ_2M, 0);
+	reboot_without_session("hugepages=6");
+}
+
+static void free_pages_4(void)
+{
+	check_pools_free(SZ_2M, 3, 3);
+}
+
 static const struct chain_test tests[] = {
 	{ "surplus", 1024, 3,
 	  "hugepages=16",
@@ -1007,6 +1136,9 @@ static const struct chain_test tests[] = {
 	{ "offline", 1024, 2,
 	  OFFLINE_ARGS,
 	  { offline_1, offline_2 } },
+	{ "free_pages", 4096, 4,
+	  FREE_ARGS,
+	  { free_pages_1, free_pages_2, free_pages_3, free_pages_4 } },
 	{ "private", 1024, 2,
 	  PRIVATE_ARGS,
 	  { private_1, private_2 } },
