@@ -130,15 +130,20 @@ static void check_reported(int nid, unsigned long preserved,
 
 static void surplus_1(void)
 {
-	int session = new_session("surplus"), other, err;
+	int session = new_session("surplus"), other, fd, err;
 	struct file_state others;
+	__u64 i;
 
 	check_set_pool(SZ_2M, ANY_NODE, "nr_overcommit_hugepages", 4);
 	preserve_full(session, 10, SZ_2M, 8, 0);
 	/* All of the other node's, by a file that is not preserved. */
 	other = create_file(&others, 20, SZ_2M, 8);
 	fill_pages(&others, other, 0, 8, 1);
-	preserve_full(session, 11, SZ_2M, 4, 0);
+	fd = preserve_full(session, 11, SZ_2M, 4, 0);
+	/* These were allocated just now, and may have been moved out of CMA. */
+	for (i = 0; i < 4; i++)
+		note_page(&state.files[1], fd, i,
+			  page_seed(&state.files[1], i));
 	check_pool(SZ_2M, 0, 12, 0, 4);
 	check_pool(SZ_2M, 1, 8, 0, 0);
 	err = allocate(other, SZ_2M, 8, ANY_NODE);
@@ -407,8 +412,9 @@ static void demote_2(void)
 
 /* --- offline: memory with a page that is preserved cannot be taken away --- */
 
-#define OFFLINE_ARGS	"hugepages=0:16,1:64"
-#define OFFLINE_PAGES	32
+/* Enough for several blocks of memory: in some there are pages of the kernel. */
+#define OFFLINE_ARGS	"hugepages=0:16,1:160"
+#define OFFLINE_PAGES	160
 #define MEMORY		"/sys/devices/system/memory/"
 
 static int write_state(const char *path, const char *text)
