@@ -347,7 +347,7 @@ static void numa_off_3(void)
 
 /* --- demote: a page that is preserved is not split --- */
 
-#define DEMOTE_ARGS	"hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=16"
+#define DEMOTE_ARGS	"nokaslr hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=16"
 #define PIECES		(SZ_1G / SZ_2M)
 
 static void demote_1(void)
@@ -415,6 +415,9 @@ static void demote_2(void)
 /* Enough for several blocks of memory: in some there are pages of the kernel. */
 #define OFFLINE_ARGS	"hugepages=0:16,1:160"
 #define OFFLINE_PAGES	160
+/* Most of what the node has, so that some of it lies where the first ones did. */
+#define OFFLINE_POOL	400
+#define OFFLINE_AGAIN	300
 #define MEMORY		"/sys/devices/system/memory/"
 
 static int write_state(const char *path, const char *text)
@@ -559,9 +562,9 @@ static void offline_1(void)
 	close(fd);
 	/* The pages have gone to the other node. There is room for others. */
 	check_set_pool(SZ_2M, 0, "nr_hugepages", 0);
-	check_set_pool(SZ_2M, 1, "nr_hugepages", OFFLINE_PAGES);
-	fd = create_file(f, 10, SZ_2M, OFFLINE_PAGES);
-	fill_pages(f, fd, 0, OFFLINE_PAGES, 1);
+	check_set_pool(SZ_2M, 1, "nr_hugepages", OFFLINE_POOL);
+	fd = create_file(f, 10, SZ_2M, OFFLINE_AGAIN);
+	fill_pages(f, fd, 0, OFFLINE_AGAIN, 1);
 	if (!pages_in_block(f, block))
 		ksft_exit_fail_msg("no page is in block %llu again\n", block);
 	pfn = block * block_size() / getpagesize();
@@ -720,7 +723,7 @@ static void private_2(void)
 
 /* --- five_kernels: files grow and shrink, some are given up on the way --- */
 
-#define FIVE_ARGS	"hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64"
+#define FIVE_ARGS	"nokaslr hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64"
 /* Files by their place in the state. */
 enum { GROWING, SHRINKING, GIGANTIC, PASSING, NR_FIVE };
 
@@ -1006,7 +1009,7 @@ static void mounts_2(void)
 
 /* --- free_pages: those of the pools go along, with and without a file --- */
 
-#define FREE_ARGS	"hugepagesz=1G hugepages=0:1 hugepagesz=2M hugepages=0:24,1:8"
+#define FREE_ARGS	"nokaslr hugepagesz=1G hugepages=0:1 hugepagesz=2M hugepages=0:24,1:8"
 #define USED_PAGES	4
 #define FREE_PAGES	28
 /* Which frames are free, as if a file had them. The last entry is the 1 GiB one. */
