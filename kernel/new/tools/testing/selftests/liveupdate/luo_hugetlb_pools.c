@@ -347,6 +347,7 @@ static void numa_off_3(void)
 
 /* --- demote: a page that is preserved is not split --- */
 
+/* nokaslr: a kernel that is anywhere may be where a gigantic page could be. */
 #define DEMOTE_ARGS	"nokaslr hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=16"
 #define PIECES		(SZ_1G / SZ_2M)
 
@@ -571,6 +572,10 @@ static void offline_1(void)
 
 	session = new_session("offline");
 	preserve(session, f, fd);
+	/* It has moved those out of CMA. */
+	note_frames(f, fd);
+	if (!pages_in_block(f, block))
+		ksft_exit_fail_msg("no page is in block %llu still\n", block);
 	/* It waits for pages that it thinks can be moved. */
 	check_eq("taking preserved pages away", take_offline(pfn), -EINTR);
 	check_file(f, fd);
@@ -582,6 +587,7 @@ static void offline_1(void)
 	check_eq("pages in the block", pages_in_block(f, block), 0);
 	session = new_session("offline");
 	preserve(session, f, fd);
+	note_frames(f, fd);
 	live_update(OFFLINE_ARGS);
 }
 
