@@ -25,7 +25,7 @@ static inline void folio_ref_add(struct folio *folio, int nr)
 }
 
 /* Takes the count to zero if it is what the caller knows of. */
-static inline bool folio_ref_freeze(struct folio *folio, int count)
+static inline int folio_ref_freeze(struct folio *folio, int count)
 {
 	if (folio->_refcount.counter != count)
 		return false;
