@@ -42,15 +42,36 @@ build_packages() {
   cross_packages "$@"
 }
 
+# Runs a compiler through ccache, but not for what takes in other files by
+# .incbin. ccache's depend mode does not see those: a kernel whose compressed
+# image has the size of an earlier one would get that one's.
+CCACHED='#!/bin/sh
+for source; do :; done
+case $source in
+*.S | */configs.c | */kheaders.c) exec "$@" ;;
+esac
+exec ccache "$@"'
+
+# write_ccached: puts it into $KERNEL_WORK/bin.
+write_ccached() {
+  mkdir -p "$KERNEL_WORK/bin"
+  [ "$(cat "$KERNEL_WORK/bin/ccached" 2>/dev/null)" = "$CCACHED" ] && return 0
+  # Complete, or not there at all: another run may be at work.
+  printf '%s\n' "$CCACHED" >"$KERNEL_WORK/bin/ccached.$$" &&
+    chmod +x "$KERNEL_WORK/bin/ccached.$$" &&
+    mv "$KERNEL_WORK/bin/ccached.$$" "$KERNEL_WORK/bin/ccached"
+}
+
 # Compiler and sparse run through wrappers that leave their complaints beside
 # the object: an object that make finds up to date says nothing, and yet its
 # warnings count.
 write_wrappers() {
   local bin=$KERNEL_WORK/bin machinery
-  mkdir -p "$bin"
+  write_ccached
   cat >"$bin/cc" <<'END'
 #!/bin/sh
 # Runs $KCHECK_CC through ccache; keeps the warnings of -c in kcheck/OBJECT.cc.
+ccached=${0%/*}/ccached
 out='' previous='' compile=''
 for word; do
   [ "$previous" = -o ] && out=$word
@@ -58,14 +79,14 @@ for word; do
   previous=$word
 done
 case $compile$out in
-1/*) exec ccache "$KCHECK_CC" "$@" ;;
+1/*) exec "$ccached" "$KCHECK_CC" "$@" ;;
 1*.o) ;;
-*) exec ccache "$KCHECK_CC" "$@" ;;
+*) exec "$ccached" "$KCHECK_CC" "$@" ;;
 esac
 log=kcheck/$out.cc
 mkdir -p "${log%/*}"
 rm -f "kcheck/$out.objtool"
-ccache "$KCHECK_CC" "$@" 2>"$log"
+"$ccached" "$KCHECK_CC" "$@" 2>"$log"
 status=$?
 cat "$log" >&2
 [ $status = 0 ] || rm -f "$log"
@@ -91,7 +112,7 @@ END
   # A build folder made with other tools is of no use.
   machinery=$({
     gcc --version
-    cat "$bin/cc" "$bin/check"
+    cat "$bin/ccached" "$bin/cc" "$bin/check"
   } | hash_of)
   if [ "$(cat "$KERNEL_WORK/machinery" 2>/dev/null)" != "$machinery" ]; then
     rm -rf "$KERNEL_WORK"/build-*
@@ -107,7 +128,7 @@ kernel_make() {
   cross=$(cross_of "$1")
   shift 2
   flags=(W=1 CC="$KERNEL_WORK/bin/cc" CHECK="$KERNEL_WORK/bin/check")
-  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC="ccache ${cross}gcc")
+  [ -z "${KERNEL_PLAIN:-}" ] || flags=(CC="$KERNEL_WORK/bin/ccached ${cross}gcc")
   # CCACHE_DEPEND: what is not in the cache yet is compiled as fast as without.
   # Nothing of the caller's environment, such as ARCH or CFLAGS, gets in.
   env -u ARCH -u CROSS_COMPILE -u KCFLAGS -u MAKEFLAGS -u KBUILD_OUTPUT \

@@ -28,7 +28,7 @@ image_key() {
   local cross
   cross=$(cross_of "$1")
   {
-    echo "$KERNEL_KEY" "$1"
+    echo "$KERNEL_KEY" "$1" "$CCACHED"
     "${cross}gcc" --version
     "${cross}ld" --version
     fragments_of "$1" | (cd "$KERNEL_CONFIG" && xargs cat)
@@ -89,6 +89,7 @@ make_image() (
     fragments+=("$KERNEL_CONFIG/$name")
   done
   KERNEL_PLAIN=1
+  write_ccached
   build=$KERNEL_WORK/build-$1
   base=$KERNEL_WORK/build-${1%-off}
   # All but what depends on one option is built there already.
