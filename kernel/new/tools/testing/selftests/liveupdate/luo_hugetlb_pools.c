@@ -419,6 +419,9 @@ static void demote_2(void)
 /* Most of what the node has, so that some of it lies where the first ones did. */
 #define OFFLINE_POOL	400
 #define OFFLINE_AGAIN	300
+/* Seconds until it is known not to work, and in which it has to. */
+#define OFFLINE_SHORT	3
+#define OFFLINE_LONG	30
 #define MEMORY		"/sys/devices/system/memory/"
 
 static int write_state(const char *path, const char *text)
@@ -450,11 +453,11 @@ static unsigned long block_size(void)
 /*
  * The block of memory that the page frame is in goes offline, and comes back if
  * that works. The kernel tries for as long as there is a page that it thinks can
- * be moved, so it needs somebody who interrupts it.
+ * be moved, so it needs somebody who interrupts it after @seconds.
  *
- * Return: 0 or -errno.
+ * Return: 0 or -errno, -EINTR if it was interrupted.
  */
-static int take_offline(__u64 pfn)
+static int take_offline(__u64 pfn, int seconds)
 {
 	int status = 0, tries, err;
 	char path[64];
@@ -467,12 +470,12 @@ static int take_offline(__u64 pfn)
 		fail_exit("fork");
 	if (!pid)
 		_exit(-write_state(path, "offline"));
-	for (tries = 0; tries < 30; tries++) {
+	for (tries = 0; tries < 10 * seconds; tries++) {
 		if (waitpid(pid, &status, WNOHANG))
 			break;
 		usleep(100000);
 	}
-	if (tries == 30) {
+	if (tries == 10 * seconds) {
 		kill(pid, SIGKILL);
 		if (waitpid(pid, &status, 0) != pid)
 			fail_exit("waitpid");
@@ -521,12 +524,17 @@ static void note_frames(struct file_state *f, int fd)
  */
 static __u64 find_block(struct file_state *f, int fd)
 {
-	__u64 before, after;
-	__u32 i;
+	__u64 before, after, tried = 0;
+	__u32 i, n;
 
-	for (i = 0; i < f->nr; i++) {
+	/* The second time round is for a kernel that checks much, and is slow. */
+	for (n = 0; n < 2 * f->nr; n++) {
+		i = n % f->nr;
 		before = f->pages[i].pfn;
-		if (take_offline(before))
+		if (i && block_of(before) == tried)
+			continue;
+		tried = block_of(before);
+		if (take_offline(before, n < f->nr ? OFFLINE_SHORT : OFFLINE_LONG))
 			continue;
 		after = frame_in_file(f, fd, f->pages[i].index);
 		check(block_of(after) != block_of(before),
@@ -577,12 +585,13 @@ static void offline_1(void)
 	if (!pages_in_block(f, block))
 		ksft_exit_fail_msg("no page is in block %llu still\n", block);
 	/* It waits for pages that it thinks can be moved. */
-	check_eq("taking preserved pages away", take_offline(pfn), -EINTR);
+	check_eq("taking preserved pages away", take_offline(pfn, OFFLINE_SHORT), -EINTR);
 	check_file(f, fd);
 	close(session);
 
 	/* Nothing holds them any longer. */
-	check_eq("taking them away afterwards", take_offline(pfn), 0);
+	check_eq("taking them away afterwards",
+		 take_offline(pfn, OFFLINE_LONG), 0);
 	note_frames(f, fd);
 	check_eq("pages in the block", pages_in_block(f, block), 0);
 	session = new_session("offline");
@@ -605,7 +614,7 @@ static void offline_2(void)
 		if (i && block_of(f->pages[i].pfn) == block_of(f->pages[i - 1].pfn))
 			continue;
 		/* EINVAL is for a block with a hole in it. */
-		err = take_offline(f->pages[i].pfn);
+		err = take_offline(f->pages[i].pfn, OFFLINE_SHORT);
 		check(err == -EBUSY || err == -EINVAL,
 		      "taking announced memory away is %d", err);
 	}
