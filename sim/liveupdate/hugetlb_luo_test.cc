@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -438,6 +439,69 @@ TEST_F(FreePagesTest, FailuresOfHandingOver) {
     EXPECT_TRUE(LogHas("free pages are not handed over: ")) << nth;
   }
   EXPECT_GT(failed, 30);
+}
+
+// At every step of it, others take pages out of the pool. The later they do,
+// the more of them were free at the last look, and are handed over: of those
+// that all leave at once each number is seen. Nothing is kept for the others.
+TEST_F(FreePagesTest, LeaveWhileTheyAreCollected) {
+  struct Way {
+    const char* name;
+    std::function<void(uint64_t pfn)> leave;
+    bool all;
+  };
+  const std::vector<Way> ways = {
+      {"used", [](uint64_t) { EXPECT_EQ(Fill(MakeFile(24, {}), 0, 24), 0); },
+       true},
+      {"given back",
+       [](uint64_t) { EXPECT_EQ(NrHugepagesStore(k16K, 0, -1), 0); }, true},
+      {"parts of larger ones",
+       [](uint64_t) {
+         EXPECT_EQ(NrHugepagesStore(k16K, 0, -1), 0);
+         EXPECT_EQ(NrHugepagesStore(64 << 10, 4 + 24, -1), 0);
+       },
+       true},
+      {"offline", [](uint64_t pfn) { EXPECT_EQ(MemoryBlockOffline(pfn), 0); },
+       false},
+      {"bad", [](uint64_t pfn) { folio_set_hwpoison(pfn_folio(pfn)); }, false},
+      {"in CMA", [](uint64_t pfn) { folio_set_hugetlb_cma(pfn_folio(pfn)); },
+       false},
+  };
+  for (const Way& way : ways) {
+    std::vector<size_t> handed;
+    uint64_t steps = 1;
+    // The first time nobody interferes; that has the most steps.
+    for (uint64_t step = 0; step < steps; ++step) {
+      Up();
+      ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+      const uint64_t pfn = folio_pfn(FirstFree(1));
+      const KhoKeySet before = KhoOutgoing();
+      if (step > 0) {
+        PlanDuring(step, ActorByName("admin"), [&] { way.leave(pfn); });
+      }
+      HandOver();
+      if (step == 0) steps = StepsOfLastRun() + 1;
+      const std::vector<uint64_t> frames = FramesHanded();
+      handed.push_back(frames.size());
+      // Their keys, the record and a block.
+      EXPECT_EQ(KhoOutgoing().count,
+                before.count + (frames.empty() ? 0 : frames.size() + 2));
+      folio_clear_hwpoison(pfn_folio(pfn));
+      folio_clear_hugetlb_cma(pfn_folio(pfn));
+      ASSERT_FALSE(HasFailure() || !machine_.violations().empty())
+          << way.name << ", step " << step << ": "
+          << (machine_.violations().empty() ? ""
+                                            : machine_.violations()[0].what);
+    }
+    std::rotate(handed.begin(), handed.begin() + 1, handed.end());
+    EXPECT_TRUE(std::is_sorted(handed.begin(), handed.end())) << way.name;
+    EXPECT_LT(handed.front(), 24u) << way.name;
+    EXPECT_EQ(handed.back(), 24u) << way.name;
+    const std::set<size_t> numbers(handed.begin(), handed.end());
+    if (way.all) {
+      EXPECT_EQ(numbers.size(), 25u) << way.name;
+    }
+  }
 }
 
 TEST_F(HugetlbLuoTest, AllPermissionBitsCross) {
@@ -1260,6 +1324,7 @@ class ImportTest : public HugetlbLuoTest {
   bool Cross(int nth) {
     machine_.set_fault_plan({});
     Up();
+    EXPECT_EQ(PreserveFreeStore(k16K, with_free_), 0);
     struct file* session = Session();
     // In this order 1 and 2 are contiguous in memory, too.
     struct file* file = MakeFile(8, {5, 1, 2});
@@ -1356,6 +1421,7 @@ class ImportTest : public HugetlbLuoTest {
 
   struct file* session_ = nullptr;
   std::vector<struct file*> files_;
+  bool with_free_ = false;
 };
 
 TEST_F(ImportTest, FailuresOfRetrieve) {
@@ -1623,6 +1689,83 @@ TEST_F(ImportTest, PageThatIsNotGivenBack) {
   EXPECT_EQ(LiveFiles(), 0);
 }
 
+// Nor is one of the free ones, which are given back when somebody asks for a
+// file if boot could not do it.
+TEST_F(ImportTest, FreePageThatIsNotGivenBack) {
+  with_free_ = true;
+  int lost = 0;
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 200);
+    Cross(kVital + 1);
+    ASSERT_TRUE(Late());
+    const auto nr = Pool().nr;
+    machine_.set_fault_plan({FailKind::kKho, nth});
+    struct file* file = nullptr;
+    int err = RetrieveFd(session_, 1, &file);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    // A page of the file itself is asked for again.
+    if (err == -EAGAIN) err = RetrieveFd(session_, 1, &file);
+    ASSERT_EQ(err, 0) << nth;
+    EXPECT_EQ(Finish(session_), 0);
+    EXPECT_EQ(SessionRelease(session_), 0);
+    fput(file);
+    const bool gone = LogHas("1 pages of a preserved file were not given back");
+    EXPECT_EQ(Pool().nr, nr - (gone ? 1 : 0)) << nth;
+    EXPECT_EQ(Pool().free, Pool().nr) << nth;
+    EXPECT_EQ(RebootCall(), gone ? -EBUSY : 0) << nth;
+    lost += gone;
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+  // All that are free: 24 less the four of the first file and that of the
+  // third.
+  EXPECT_EQ(lost, 19);
+}
+
+// A record of free pages says nothing that is said of files.
+TEST_F(ImportTest, FreePagesThatAreAFile) {
+  struct Field {
+    const char* name;
+    size_t offset, bytes;
+  };
+#define FIELD(name)                              \
+  {                                              \
+#name, offsetof(hugetlb_luo_file_ser, name), \
+        sizeof(hugetlb_luo_file_ser::name)       \
+  }
+  const std::vector<Field> fields = {FIELD(late), FIELD(resv), FIELD(nr_resv),
+                                     FIELD(size), FIELD(pos),  FIELD(seals),
+                                     FIELD(mode)};
+#undef FIELD
+  for (const Field& field : fields) {
+    Up();
+    ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+    SetBootObserver([&](std::string_view stage) {
+      if (stage != "kexec") return;
+      const uint64_t record = ReadFileRecords().at(0);
+      hugetlb_luo_file_ser ser;
+      char* at = machine_.memory().base() + record;
+      std::memcpy(&ser, at, sizeof(ser));
+      ASSERT_EQ(ser.flags, u32{HUGETLB_LUO_FILE_FREE});
+      // A block that is there, or what a file could have.
+      const uint64_t value = field.bytes == 8 ? ser.runs : 1;
+      std::memcpy(at + field.offset, &value, field.bytes);
+      ser.csum = RecordChecksum(
+          record, offsetof(hugetlb_luo_file_ser, csum),
+          sizeof(ser) + ser.nr_counts * sizeof(hugetlb_luo_count_ser));
+      std::memcpy(at + offsetof(hugetlb_luo_file_ser, csum), &ser.csum,
+                  sizeof(ser.csum));
+    });
+    KexecKernel();
+    SetBootObserver(nullptr);
+    EXPECT_TRUE(LogHas("preserved free pages refused: -EINVAL")) << field.name;
+    ASSERT_EQ(LuoOpen(), 0);
+    EXPECT_EQ(RebootCall(), -EBUSY) << field.name;
+    ASSERT_FALSE(HasFailure()) << field.name;
+  }
+}
+
 // --- Large files
 
 // Memory for more pages than commit() takes in one go, and for more runs than
@@ -1713,6 +1856,34 @@ TEST_F(LargeFileTest, BlocksOfReservedRuns) {
     ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
     ASSERT_EQ(Fill(file, 4), 0);
     ExpectCrosses(file, 2 * runs);
+  }
+}
+
+// Free pages with others between them: a run for each.
+TEST_F(LargeFileTest, BlocksOfFreeRuns) {
+  for (const loff_t runs : {kRuns, kRuns + 1, kRuns + 2}) {
+    Up();
+    ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+    struct file* file = MakeFile(720, {});
+    ASSERT_EQ(Fill(file, 0, 720), 0);
+    std::vector<std::pair<uint64_t, loff_t>> pages;
+    for (loff_t i = 0; i < 720; ++i) pages.emplace_back(FrameAt(file, i), i);
+    std::sort(pages.begin(), pages.end());
+    std::vector<uint64_t> frames;
+    for (size_t i = 0; i < static_cast<size_t>(runs); ++i) {
+      const auto& [frame, index] = pages[2 * i];
+      ASSERT_EQ(VfsFallocate(file, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                             index * k16K, k16K),
+                0);
+      frames.push_back(frame);
+    }
+    EXPECT_TRUE(Run("agent", [] { hugetlb_luo_hand_over_free(); }));
+    const std::vector<HandedFile> handed = Handed();
+    ASSERT_EQ(handed.size(), 1u);
+    std::vector<uint64_t> found;
+    for (const auto& page : handed[0].pages)
+      found.push_back(static_cast<uint64_t>(page.frame));
+    EXPECT_EQ(found, frames);
   }
 }
 
