@@ -274,6 +274,13 @@ TableVerdict JudgeTable(const TableView& table,
   RefuseOverlaps(&files, &verdict.refused);
   if (files.size() != before) verdict.quarantine = true;
 
+  if (!table.errors_right) {
+    for (const HandedFile& file : files)
+      verdict.refused.push_back({file.at, {EINVAL}});
+    verdict.quarantine |= !files.empty();
+    files.clear();
+  }
+
   const std::vector<Count> claims = Claims(files);
   for (const Count& c : claims) {
     if (Pages(claims, c.order, c.node) <= Pages(table.counts, c.order, c.node))

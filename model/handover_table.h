@@ -73,7 +73,8 @@ struct TableView {
   bool version = false;
   bool checksum = false;
   bool counts_fit = false;
-  uint64_t first = 0;  // the first file's record
+  bool errors_right = true;  // the list of memory errors is undamaged
+  uint64_t first = 0;        // the first file's record
   uint64_t nr_files = 0;
   std::vector<Count> counts;
   // Following `next` until a record is not there or was there before.
@@ -88,6 +89,7 @@ struct TableView {
   struct FreePage {
     uint64_t frame = 0;
     int node = 0;  // of the machine
+    bool poisoned = false;
   };
   struct Free {
     uint64_t at = 0;

@@ -237,6 +237,17 @@ TEST_F(TableTest, OverlapsAreRefusedOnBothSides) {
   EXPECT_FALSE(v.distrusted);
 }
 
+TEST_F(TableTest, DamagedListOfErrorsRefusesAll) {
+  t_.errors_right = false;
+  const TableVerdict verdict = Judge();
+  EXPECT_TRUE(verdict.quarantine);
+  EXPECT_FALSE(verdict.distrusted);
+  EXPECT_TRUE(verdict.accepted.empty());
+  ASSERT_EQ(verdict.refused.size(), 2u);
+  for (const RefusedFile& file : verdict.refused)
+    EXPECT_EQ(file.errors, std::vector<int>{EINVAL});
+}
+
 TEST_F(TableTest, TheListEndsWhereItIsBroken) {
   t_.files[1].magic = false;
   EXPECT_TRUE(Judge().quarantine);

@@ -17,13 +17,12 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",  "shmem",      "truncate",  "map",        "unmap",
-    "write",  "read",       "fallocate", "punch",      "seal",
-    "seek",   "bind",       "pin",       "close",      "exit",
-    "nr",     "overcommit", "demote",    "offline",    "preserve-free",
-    "open",   "close",      "session",   "drop",       "preserve",
-    "reboot", "take",       "retrieve",  "finish",     "load",
-    "fail",   "during",     "dev",       "interleave", "corrupt",
+    "memfd",   "shmem",     "truncate",      "map",  "unmap",      "write",
+    "read",    "fallocate", "punch",         "seal", "seek",       "bind",
+    "pin",     "close",     "exit",          "nr",   "overcommit", "demote",
+    "offline", "poison",    "preserve-free", "open", "close",      "session",
+    "drop",    "preserve",  "reboot",        "take", "retrieve",   "finish",
+    "load",    "fail",      "during",        "dev",  "interleave", "corrupt",
     "power",
 };
 
@@ -48,6 +47,7 @@ constexpr std::string_view kForms[kVerbs] = {
     "admin overcommit SIZE COUNT",
     "admin demote SIZE COUNT [node=N]",
     "admin offline F PAGE",
+    "admin poison F PAGE [at=OFFSET]",
     "admin preserve-free SIZE on|off",
     "agent open",
     "agent close",
@@ -424,9 +424,10 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
 void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
   if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kPreserveFree, c))
     return;
-  if (c->verb == Verb::kOffline) {
+  if (c->verb == Verb::kOffline || c->verb == Verb::kPoison) {
     c->file = words->Name('f', "file");
     c->page = words->Number("page", 0, kMaxPages);
+    if (c->verb == Verb::kPoison) c->at = words->At();
     return;
   }
   c->page_size = words->Size("page size");
@@ -817,6 +818,7 @@ std::string Print(const Command& c) {
     case Verb::kTruncate:
     case Verb::kPin:
     case Verb::kOffline:
+    case Verb::kPoison:
       absl::StrAppend(&out, " f", c.file, " ", c.page);
       break;
     case Verb::kMap:

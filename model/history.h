@@ -63,6 +63,7 @@ enum class Verb : uint8_t {
   kOvercommit,
   kDemote,
   kOffline,
+  kPoison,
   kPreserveFree,
   // The agent.
   kOpen,

@@ -49,6 +49,8 @@ constexpr std::string_view kAllCommands =
     "admin preserve-free 2M on\n"
     "admin preserve-free 64K off\n"
     "admin offline f0 2\n"
+    "admin poison f0 2\n"
+    "admin poison f0 1 at=8192\n"
     "agent open\n"
     "agent close\n"
     "agent session s0\n"

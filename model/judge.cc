@@ -199,6 +199,9 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kOffline:
       Offline(c, o);
       break;
+    case Verb::kPoison:
+      Poison(c, o);
+      break;
     case Verb::kPreserveFree:
       PreserveFree(c, o);
       break;
@@ -419,7 +422,8 @@ class Judge::Impl {
                                  const std::vector<int>& order) {
     Stepper old(state, o.before, Starves(command, o));
     if (order.size() > 1) old.SetRacing();
-    for (const auto& [step, waiting] : waiting_) old.CutShort(waiting);
+    for (const auto& [step, waiting] : waiting_)
+      old.CutShort(waiting, Outcome());
     for (int i : order) {
       if (i < 0) {
         old.Apply(command, o.outcome);
@@ -429,7 +433,7 @@ class Judge::Impl {
       if (!during.started) continue;
       if (during.outcome.kind == Outcome::Kind::kBlocked ||
           during.outcome.kind == Outcome::Kind::kKilled) {
-        old.CutShort(during_[static_cast<size_t>(i)]);
+        old.CutShort(during_[static_cast<size_t>(i)], during.outcome);
       } else {
         old.Apply(during_[static_cast<size_t>(i)], during.outcome);
       }

@@ -128,6 +128,9 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     if (!f.shmem && beyond) Must(EOPNOTSUPP);
     if (must_.empty() && MemoryIsShort(f.page_size))
       for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
+    // It may lie in scratch, where it cannot stay.
+    for (const Page& p : f.pages)
+      if (p.poisoned && !f.shmem) May(EHWPOISON);
     may_migrate_.push_back(id);
   }
   if (!Went(o) || id < 0 || !session) return;
@@ -327,6 +330,9 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
     for (const SessionFile& f : session.files) {
       late |= !file(f.file).late.empty();
       if (!file(f.file).late.empty()) may_migrate_.push_back(f.file);
+      for (int64_t index : file(f.file).late)
+        if (const Page* page = FindPage(file(f.file).pages, index))
+          if (page->poisoned && must_.empty()) May(EHWPOISON);
     }
   }
   // Late pages are pinned and recorded only now, which takes memory.

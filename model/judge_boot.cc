@@ -23,6 +23,15 @@ void SumPages(const File& file, NodeSums* sums) {
     if (page.node >= 0) ++(*sums)[static_cast<size_t>(page.node)];
 }
 
+// The same of pages that come: one with a memory error is in use for good.
+void SumComing(const File& file, NodeSums* in, NodeSums* free) {
+  for (const Page& page : file.pages) {
+    if (page.node < 0) continue;
+    NodeSums* sums = file.free && !page.poisoned ? free : in;
+    ++(*sums)[static_cast<size_t>(page.node)];
+  }
+}
+
 // The even share of `total` that upstream's round robin gives to a node.
 int64_t Share(int64_t total, int nodes, int node) {
   return total / nodes + (node < total % nodes ? 1 : 0);
@@ -118,7 +127,7 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
       if (page) page->frame = kNoFrame;
     }
     f.late.clear();
-    for (Page& page : f.pages) page.pinned = false;
+    for (Page& page : f.pages) page.pinned = page.still_mapped = false;
   }
 
   const bool had_nodes = state_->request.numa;
@@ -150,6 +159,8 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
   // Free pages are in their pools now, like any others.
   for (File& f : state_->files) {
     if (!f.free || f.life != File::Life::kAnnounced) continue;
+    for (const Page& page : f.pages)
+      if (page.poisoned) FreePage(f.page_size, page);
     f.life = File::Life::kGone;
     f.pages.clear();
   }
@@ -168,6 +179,7 @@ std::vector<int> Stepper::HandOverFree(const Observation& o) {
         page.index = static_cast<int64_t>(f.pages.size());
         page.frame = static_cast<Frame>(free.frame);
         page.node = state_->request.numa ? free.node : 0;
+        page.poisoned = free.poisoned;
         f.pages.push_back(std::move(page));
       }
       files.push_back(std::move(f));
@@ -489,16 +501,18 @@ void Stepper::MatchRegions() {
 }
 
 // Whether as many pages are in use after a boot as the files of this state
-// have: free ones are not, once somebody has looked at them.
+// have: free ones are not, once somebody has looked at them, unless they have
+// memory errors.
 bool Stepper::ExplainsUse() const {
   for (int i = 0; i < snapshot_.nr_pools; ++i) {
     const Pool seen =
         PoolOf(snapshot_.pool[static_cast<size_t>(i)], state_->nodes);
     int64_t in_use = 0;
     for (const File& f : state_->files)
-      if (f.life == File::Life::kAnnounced && !f.free &&
-          f.page_size == seen.page_size)
-        in_use += static_cast<int64_t>(f.pages.size());
+      if (f.life == File::Life::kAnnounced && f.page_size == seen.page_size)
+        in_use += std::count_if(
+            f.pages.begin(), f.pages.end(),
+            [&f](const Page& page) { return !f.free || page.poisoned; });
     if (seen.Nr() - seen.Free() != in_use) return false;
   }
   return true;
@@ -784,7 +798,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   for (const File& f : state_->files)
     if (f.life == File::Life::kAnnounced && f.page_size == pool.page_size &&
         !state_->unsettled) {
-      SumPages(f, f.free ? &free : &in);
+      SumComing(f, &in, &free);
       SumPages(f, &planned);
     }
   for (int n = 0; state_->unsettled && n < state_->nodes; ++n)

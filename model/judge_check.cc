@@ -98,8 +98,13 @@ bool Stepper::IsCut(int id) const {
          cut_files_.end();
 }
 
-void Stepper::CutShort(const Command& command) {
+void Stepper::CutShort(const Command& command, const Outcome& outcome) {
   cut_short_ = true;
+  if (command.verb == Verb::kPoison && outcome.value != 0) {
+    const int id = state_->names[static_cast<size_t>(command.file)];
+    if (Page* page = id < 0 ? nullptr : FindPage(&file(id).pages, command.page))
+      page->poisoned = true;
+  }
   if (command.verb == Verb::kOffline) all_may_migrate_ = offlined_ = true;
   int id = -1;
   if (command.file >= 0) {
@@ -229,6 +234,14 @@ void Stepper::CheckPages(int id, const FileView& view) {
       frames_changed_ = true;
     }
     Page& page = f.pages[at++];
+    if (seen.frame == kNoFrame) {
+      // On a real machine: who wants to look at it gets a memory error.
+      if (!page.poisoned && Trusts(id))
+        Fail(Property("identity"),
+             absl::StrCat(Name(view), ": page ", seen.index,
+                          " has a memory error"));
+      continue;
+    }
     if (page.frame == seen.frame) {
       if (page.node != seen.node && page.node >= 0)
         Fail(Property("placement"),

@@ -32,7 +32,7 @@ class Stepper {
   void Check();
   // This command was cut short by the end of its kernel: a page may have been
   // taken, a reservation used, without it getting anywhere.
-  void CutShort(const Command& command);
+  void CutShort(const Command& command, const Outcome& outcome);
   // Several commands ran at a time, so one may have met another halfway.
   void SetRacing() { racing_ = true; }
 
@@ -79,6 +79,7 @@ class Stepper {
   void Nr(const Command& c, const Outcome& o);
   void Demote(const Command& c, const Outcome& o);
   void Offline(const Command& c, const Outcome& o);
+  void Poison(const Command& c, const Outcome& o);
   void PreserveFree(const Command& c, const Outcome& o);
   void Dev(const Command& c, const Outcome& o);
 

@@ -215,6 +215,12 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   }
 
   bool ok = o.kind == Outcome::Kind::kDone && o.result >= 0;
+  if (own && own->poisoned && !copy) {
+    if (!ok || !own->still_mapped) {
+      expect(Outcome::Kind::kSigbus, "SIGBUS for a memory error");
+      return;
+    }
+  }
   int bind = state_->bind[static_cast<size_t>(c.process)];
   // A page is needed for a hole (a private mapping gets a copy of its own
   // even for a read), and for a first private write.
@@ -414,8 +420,11 @@ void Stepper::Seal(const Command& c, const Outcome& o) {
     bool writable = std::any_of(
         state_->mappings.begin(), state_->mappings.end(),
         [id](const Mapping& m) { return m.file == id && m.may_write; });
-    bool pinned = std::any_of(f.pages.begin(), f.pages.end(),
-                              [](const Page& page) { return page.pinned; });
+    bool pinned =
+        std::any_of(f.pages.begin(), f.pages.end(), [](const Page& page) {
+          // memory_failure() keeps a reference.
+          return page.pinned || page.poisoned;
+        });
     // LUO's own pins count like any other device's; late pages get theirs when
     // the file is frozen, and may keep it if that update fails.
     bool held = f.preserved && f.pages.size() > f.late.size();
@@ -461,7 +470,7 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
       May(EPERM);
       May(EBUSY);
     }
-    if (MemoryIsShort(f.page_size)) {
+    if (MemoryIsShort(f.page_size) || (page && page->poisoned)) {
       May(ENOMEM);  // it has to leave CMA and cannot
       May(EBUSY);
     }
@@ -627,7 +636,8 @@ void Stepper::Offline(const Command& c, const Outcome& o) {
       May(error);
     }
   }
-  if (racing_) May(ENOENT);
+  // A real machine does not tell where a page with a memory error lies.
+  if (racing_ || page->poisoned) May(ENOENT);
   const PageView* seen = SeenPage(id, c.page);
   if (Went(o) && !racing_ && seen && page->frame == seen->frame)
     Fail("refusal", "memory went offline with a page in it");
@@ -638,6 +648,31 @@ void Stepper::Offline(const Command& c, const Outcome& o) {
         1,
         static_cast<int64_t>(MemoryBlock(state_->geometry) / pool.page_size));
   }
+}
+
+// A base page of a file's page gets a memory error. The page stays in the file,
+// and stays out of the pool when the file is gone.
+void Stepper::Poison(const Command& c, const Outcome& o) {
+  const int id = FileOf(c);
+  if (id < 0) {
+    Went(o);
+    return;
+  }
+  File& f = file(id);
+  Page* page = f.shmem ? nullptr : FindPage(&f.pages, c.page);
+  if (!page || c.at >= f.page_size) {
+    Must(ENOENT);
+    Went(o);
+    return;
+  }
+  if (page->poisoned) {
+    Must(EHWPOISON);
+    Went(o);
+    return;
+  }
+  May(EBUSY);
+  page->still_mapped = !Went(o);
+  page->poisoned = true;
 }
 
 // Pages of a size that the snapshot shows on a node.
@@ -723,7 +758,11 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
   Page* page = AddPage(&f.pages, index);
   frames_changed_ = true;
   if (f.shmem) return page;
-  if (const PageView* seen = SeenPage(id, index)) {
+  const PageView* seen = SeenPage(id, index);
+  // A late page may have been moved by the time that it is looked at.
+  const bool moved = racing_ && f.preserved && outcome && outcome->ok() &&
+                     outcome->frame != kNoFrame;
+  if (seen && !moved) {
     page->frame = seen->frame;
     page->node = seen->node;
   } else if (outcome) {
@@ -741,7 +780,7 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
 
 void Stepper::FreePage(uint64_t page_size, const Page& page) {
   frames_changed_ = true;
-  if (page.pinned) {
+  if (page.pinned || page.poisoned) {
     state_->orphans.push_back({page_size, page.frame});
     return;
   }

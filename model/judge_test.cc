@@ -807,6 +807,110 @@ TEST_F(JudgeTest, FaultsThatMustFail) {
   w.Breaks("refusal", "p0 write m0 1 1");
 }
 
+// --- memory errors
+
+class PoisonTest : public JudgeTest {
+ protected:
+  void Sigbus(std::string_view text) {
+    w.o.outcome.kind = Outcome::Kind::kSigbus;
+    w.Holds(text);
+  }
+  // f0 is asked for.
+  void Retrieve() {
+    w.Update();
+    w.ShowRetrieved();
+    w.Holds("agent retrieve s0 5 f0");
+    w.Holds("p0 map f0 m0 0 2 noreserve");
+  }
+};
+
+TEST_F(PoisonTest, TouchingThePageGetsASignal) {
+  w.MakeFile();
+  w.Holds("admin poison f0 1", -ENOENT);
+  w.Holds("admin poison f0 0 at=16384", -ENOENT);
+  w.Holds("admin poison f1 0", -EBADF);
+  w.Holds("admin poison f0 0 at=4096");
+  w.Holds("admin poison f0 0", -EHWPOISON);
+  Sigbus("p0 read m0 0");
+  Sigbus("p0 write m0 0 7");
+  w.Breaks("refusal", "p0 read m0 0");
+}
+
+TEST_F(PoisonTest, SecondErrorIsRefused) {
+  w.MakeFile();
+  w.Holds("admin poison f0 0");
+  w.Breaks("refusal", "admin poison f0 0 at=4096");
+}
+
+TEST_F(PoisonTest, ItIsStillMappedWhereALockWasHeld) {
+  w.MakeFile();
+  w.Holds("admin poison f0 0", -EBUSY);
+  w.o.outcome.value = 7;
+  w.Holds("p0 read m0 0 at=8");
+  Sigbus("p0 read m0 0 at=8");
+  w.Preserve();
+  Retrieve();
+  w.Breaks("refusal", "p0 read m0 0 at=8");
+}
+
+TEST_F(PoisonTest, TheNextKernelKnows) {
+  w.MakeFile();
+  w.Preserve();
+  w.Holds("admin poison f0 0");
+  Retrieve();
+  Sigbus("p0 read m0 0");
+  w.Breaks("refusal", "p0 read m0 0");
+}
+
+TEST_F(PoisonTest, ThePageIsNeverFree) {
+  w.MakeFile();
+  w.Holds("admin poison f0 0");
+  w.Preserve();
+  w.Update();
+  w.Holds("agent finish s0");
+}
+
+TEST_F(PoisonTest, ThePageIsFree) {
+  w.MakeFile();
+  w.Holds("admin poison f0 0");
+  w.Preserve();
+  w.Update();
+  w.Set(0, 2, 2);
+  w.Breaks("counters", "agent finish s0");
+}
+
+TEST_F(PoisonTest, TheKernelStoppedOnTheWay) {
+  for (const bool marked : {false, true}) {
+    w = World(kFourPages);
+    w.MakeFile();
+    w.Preserve();
+    w.Holds("sim during 40 admin poison f0 0");
+    w.o.during.resize(1);
+    w.o.during[0].started = true;
+    w.o.during[0].outcome.kind = Outcome::Kind::kKilled;
+    w.o.during[0].outcome.value = marked;
+    Retrieve();
+    w.o.outcome.value = 7;
+    if (marked)
+      w.Breaks("refusal", "p0 read m0 0 at=8");
+    else
+      w.Holds("p0 read m0 0 at=8");
+  }
+}
+
+TEST_F(PoisonTest, APageThatCannotBeLookedAt) {
+  w.MakeFile();
+  w.files[0].pages[0].frame = kNoFrame;
+  w.files[0].pages[0].node = -1;
+  w.Holds("admin poison f0 0");
+  w.files[0].pages[0] = {0, 100, 0};
+  w.Holds("p0 bind any");
+  w = World(kFourPages);
+  w.MakeFile();
+  w.files[0].pages[0].frame = kNoFrame;
+  w.Breaks("identity", "p0 bind any");
+}
+
 // --- chain
 
 TEST_F(JudgeTest, KernelsAreCounted) {

@@ -37,7 +37,8 @@ struct Outcome {
   };
   Kind kind = Kind::kDone;
   int64_t result = 0;  // 0 or what the call returned, or -errno
-  uint64_t value = 0;  // read: the 8 bytes
+  // read: the 8 bytes; poison whose kernel went down: 1 if the page was marked.
+  uint64_t value = 0;
   // write, read, pin, dev: the huge page that holds the byte afterwards (of a
   // private mapping the copy, where there is one); kNoFrame when unknown.
   Frame frame = kNoFrame;

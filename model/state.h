@@ -35,7 +35,10 @@ struct Page {
   int64_t index = 0;
   Frame frame = kNoFrame;  // kNoFrame: not seen yet
   int node = -1;
-  bool pinned = false;  // a device of this kernel holds it
+  bool pinned = false;    // a device of this kernel holds it
+  bool poisoned = false;  // has a memory error
+  // It may still be mapped somewhere, as somebody held a lock.
+  bool still_mapped = false;
   std::vector<Word> words;
 
   const Word* Find(uint64_t at) const;

@@ -126,6 +126,19 @@ class Scenario {
     sketch_.Add(std::move(c));
   }
 
+  // A page of a file that is being handed over gets a memory error meanwhile.
+  void MaybePoisonDuring(int percent, int64_t most) {
+    std::vector<int> preserved;
+    for (int file : sketch_.LiveFiles(false))
+      if (sketch_.files[static_cast<size_t>(file)].preserved)
+        preserved.push_back(file);
+    if (!interleaves_ || preserved.empty() || !random_.Percent(percent)) return;
+    Command c = Bare(Actor::kSim, Verb::kDuring);
+    c.step = random_.Small(most);
+    c.inner.push_back(sketch_.Poison(random_.Pick(preserved)));
+    sketch_.Add(std::move(c));
+  }
+
   void Again() {
     // Whether the call got so far is not known here; if it did not, doing the
     // same again is refused, which is worth a look too.
@@ -245,8 +258,10 @@ class Scenario {
           sketch_.Truncate(file, random_.Below(pages + 2));
           break;
         case 4:
-          if (random_.Percent(60))
+          if (random_.Percent(45))
             sketch_.Offline(file);
+          else if (random_.Percent(50))
+            sketch_.Add(sketch_.Poison(file));
           else
             sketch_.Nr();
           break;
@@ -267,6 +282,7 @@ class Scenario {
     if (random_.Percent(10) && Room(4)) WhilePreserved();
     bool fails = MaybeFail(45, 200);
     MaybeDuring(70, 900);
+    MaybePoisonDuring(8, 900);
     if (corrupts_ && random_.Percent(60)) Corrupt();
     RebootCall();
     if (fails && random_.Percent(90)) {

@@ -265,6 +265,20 @@ void Sketch::Offline(int file) {
   Add(c);
 }
 
+// One of its pages, if it has any, in any of its base pages.
+Command Sketch::Poison(int file) {
+  const SketchFile& f = At(files, file);
+  Command c = Of(Actor::kAdmin, Verb::kPoison);
+  c.file = f.name;
+  c.page = f.present.empty() ? 0 : random_->Pick(f.present);
+  const auto base_pages = static_cast<int64_t>(f.page_size / 4096);
+  if (!f.shmem)
+    c.at = static_cast<uint64_t>(
+               random_->Below(std::min<int64_t>(base_pages, 4))) *
+           4096;
+  return c;
+}
+
 void Sketch::Open() {
   Add(Of(Actor::kAgent, Verb::kOpen));
   device_open = true;
@@ -572,6 +586,8 @@ void Sketch::AnyStep() {
     case 10:
       if (!At(files, file).shmem && random_->Percent(20))
         Offline(file);
+      else if (!At(files, file).shmem && random_->Percent(25))
+        Add(Poison(file));
       else
         Nr();
       break;

@@ -75,6 +75,7 @@ class Sketch {
   void Nr();
   void PreserveFree();
   void Offline(int file);
+  model::Command Poison(int file);
   void Open();
   void NewSession();
   void DropSession(int session);

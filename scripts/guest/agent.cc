@@ -94,6 +94,8 @@ class Agent {
         return Write(PoolPath(c.page_size, -1, "preserve_free"), c.on);
       case Verb::kOffline:
         return Offline(c);
+      case Verb::kPoison:
+        return Poison(c);
       case Verb::kOpen:
         return Open();
       case Verb::kCloseDevice:
@@ -130,12 +132,26 @@ class Agent {
     return Done(WriteText(path, absl::StrCat(number)));
   }
 
+  // A page that has an error already cannot be found any more.
+  Outcome Poison(const Command& c) {
+    if (!IsOpen(FileFd(c.file))) return Done(-EBADF);
+    const Outcome found = looker_.Find(c.file, c.page);
+    struct stat st;
+    if (fstat(FileFd(c.file), &st) != 0 ||
+        c.at >= static_cast<uint64_t>(st.st_blksize))
+      return Done(-ENOENT);
+    if (found.result < 0) return found;
+    if (found.frame == model::kNoFrame) return Done(-ENOENT);
+    return Write("/sys/devices/system/memory/hard_offline_page",
+                 found.frame * 4096 + static_cast<int64_t>(c.at));
+  }
+
   // Going offline takes until there is a signal where a page cannot be moved.
   Outcome Offline(const Command& c) {
     constexpr unsigned kPatience = 3;  // seconds
     const std::string memory = "/sys/devices/system/memory/";
     if (!IsOpen(FileFd(c.file))) return Done(-EBADF);
-    const model::Frame frame = looker_.FrameOf(c.file, c.page);
+    const model::Frame frame = looker_.Find(c.file, c.page).frame;
     if (frame == model::kNoFrame) return Done(-ENOENT);
     const uint64_t block = std::strtoull(
         ReadText(memory + "block_size_bytes").c_str(), nullptr, 16);

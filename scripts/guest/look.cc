@@ -144,13 +144,19 @@ void FillPages(int fd, const struct stat& st, int64_t end,
   for (int64_t index = 0; index < end && found < pages; ++index) {
     char* page =
         static_cast<char*>(mapped) + static_cast<uint64_t>(index) * size;
+    model::PageView view;
+    view.index = index;
     if (madvise(page, size, MADV_POPULATE_READ) != 0) {
-      if (errno != EFAULT) GiveUp("a page cannot be looked at");
+      // One with a memory error is there, and that is all to be seen of it.
+      if (errno == EHWPOISON) {
+        ++found;
+        out->pages.push_back(view);
+      } else if (errno != EFAULT) {
+        GiveUp("a page cannot be looked at");
+      }
       continue;
     }
     ++found;
-    model::PageView view;
-    view.index = index;
     view.frame = FrameAt(page, size);
     view.node = NodeAt(page);
     if (view.frame == model::kNoFrame || view.node < 0)
@@ -247,8 +253,11 @@ Outcome FindFrame(int64_t request) {
   void* mapped = mmap(nullptr, size, PROT_READ, MAP_PRIVATE | MAP_NORESERVE, fd,
                       static_cast<off_t>(static_cast<uint64_t>(page) * size));
   if (mapped == MAP_FAILED) return outcome;
-  if (madvise(mapped, size, MADV_POPULATE_READ) == 0)
+  if (madvise(mapped, size, MADV_POPULATE_READ) == 0) {
     outcome.frame = FrameAt(mapped, size);
+  } else if (errno == EHWPOISON) {
+    outcome.result = -EHWPOISON;
+  }
   munmap(mapped, size);
   return outcome;
 }
@@ -279,8 +288,8 @@ void Looker::Look(int64_t place) {
   if (!outcome.ok()) GiveUp("who looks is gone");
 }
 
-model::Frame Looker::FrameOf(int file, int64_t page) {
-  return child_.Ask(kFrameOf | int64_t{file} << kFileShift | page).frame;
+Outcome Looker::Find(int file, int64_t page) {
+  return child_.Ask(kFrameOf | int64_t{file} << kFileShift | page);
 }
 
 void Looker::SetIncoming(int session, bool incoming) {

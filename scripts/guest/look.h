@@ -17,8 +17,9 @@ class Looker {
   explicit Looker(const model::History& history);
   // Says what is to be seen after the command at `place`; -1: after a boot.
   void Look(int64_t place);
-  // The first frame of a file's huge page, or kNoFrame.
-  model::Frame FrameOf(int file, int64_t page);
+  // A file's huge page: its first frame, or kNoFrame. -EHWPOISON: it is there,
+  // and has a memory error.
+  model::Outcome Find(int file, int64_t page);
   // The session is one of the kernel before.
   void SetIncoming(int session, bool incoming);
 

@@ -84,6 +84,14 @@ FailKind KindOf(model::FailKind kind) {
   return FailKind::kAny;
 }
 
+// Free pages that got a memory error after they had been looked at.
+void NoteErrors(const std::vector<BadFrame>& errors, model::TableView* out) {
+  for (model::TableView::Free& free : out->free)
+    for (model::TableView::FreePage& page : free.pages)
+      for (const BadFrame& bad : errors)
+        page.poisoned |= bad.first == page.frame;
+}
+
 }  // namespace
 
 Executor::Executor(const model::History& history, uint64_t seed)
@@ -218,6 +226,8 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.Demote(c.page_size, c.length, c.node));
     case Verb::kOffline:
       return OutcomeOf(user_.Offline(c.file, c.page));
+    case Verb::kPoison:
+      return OutcomeOf(user_.Poison(c.file, c.page, c.at));
     case Verb::kPreserveFree:
       return OutcomeOf(user_.SetPreserveFree(c.page_size, c.on));
     case Verb::kOpen:
@@ -385,6 +395,7 @@ void Executor::NextKernel(bool power) {
   image_loaded_ = false;
   const int nodes = machine_->geometry().nodes;
   if (power) {
+    user_.KeepErrors({});
     user_.KernelDied();
     dead_ = !PowerCut(config_);
   } else {
@@ -392,6 +403,10 @@ void Executor::NextKernel(bool power) {
     seen_.handing = snapshooter_.handing();
     snapshooter_.Fill(&seen_.before);
     snapshooter_.CountFit(&seen_.before);
+    for (auto& task : during_) {
+      if (task->done || task->command.verb != Verb::kPoison) continue;
+      task->outcome.value = task->started && user_.PoisonTookEffect();
+    }
     model::TableView left;
     NoteRecords(ReadTableView(), &left);
     snapshooter_.NoteHandover(left);
@@ -400,6 +415,8 @@ void Executor::NextKernel(bool power) {
       seen_.handed_pages.push_back(
           {0, static_cast<int64_t>(pfn), machine_->memory().RealNodeOf(pfn)});
     }
+    user_.KeepErrors(snapshooter_.handed_over());
+    NoteErrors(user_.errors(), &left);
     CheckHandedOnce();
     if (!corruptions_.empty()) CorruptTable(corruptions_);
     seen_.handed = ReadTableView();

@@ -11,6 +11,7 @@
 #include "sim/mm/buddy.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/memmap.h"
+#include "sim/mm/memory_failure.h"
 #include "sim/mm/owners.h"
 
 namespace sim {
@@ -76,14 +77,16 @@ void Invariants::CheckActiveFolio(const struct folio* folio, unsigned order) {
   const int refs = folio->_refcount.counter;
   const int pins = folio->_pincount.counter;
   if (refs <= 0) wrong("counters", "not referenced");
-  if (folio->mapping == nullptr && pins == 0) {
+  if (folio->mapping == nullptr && pins == 0 && !folio_test_hwpoison(folio)) {
     wrong("no-leak", "in no file, mapped by nobody, pinned by nobody");
     return;
   }
   const bool anon = reinterpret_cast<uintptr_t>(folio->mapping) & 1;
   const int64_t cached =
       folio->mapping == nullptr || anon ? 0 : folio_nr_pages(folio);
-  const int64_t expected = cached + folio->_mapcount.counter + pins;
+  // memory_failure() keeps one.
+  const bool bad = folio_test_hwpoison(folio);
+  const int64_t expected = cached + folio->_mapcount.counter + pins + bad;
   if (refs != expected) {
     Fail("no-leak",
          absl::StrCat(PageName(pfn, order), " has ", refs, " references, ",
@@ -174,6 +177,38 @@ void Invariants::CheckPools() {
   }
 }
 
+// A memory error is known for as long as somebody could come by it, and no
+// other base page is taken for one.
+void Invariants::CheckErrors() {
+  for (const BadFrame& bad : executor_.user().errors()) {
+    const KhoKey key{bad.first << PAGE_SHIFT, bad.order};
+    const auto& claimed = executor_.claimed();
+    if (bad.generation != M().generation &&
+        std::find(claimed.begin(), claimed.end(), key) == claimed.end())
+      continue;
+    auto* folio = reinterpret_cast<struct folio*>(pfn_to_page(bad.first));
+    const std::string name =
+        absl::StrCat(PageName(bad.first, bad.order), ", frame ", bad.pfn,
+                     " of which has a memory error, ");
+    if (!folio_test_hugetlb(folio) || folio_order(folio) != bad.order) {
+      Fail("metadata", absl::StrCat(name, "is no huge page any more"));
+      continue;
+    }
+    if (TestFreed(folio))
+      Fail("metadata", absl::StrCat(name, "is free in its pool"));
+    if (!is_raw_hwpoison_page_in_hugepage(pfn_to_page(bad.pfn)))
+      Fail("metadata", absl::StrCat(name, "is not known to have one"));
+    if (bad.wide || folio_test_hugetlb_raw_hwp_unreliable(folio)) continue;
+    const auto& all = executor_.user().errors();
+    const auto errors = std::count_if(
+        all.begin(), all.end(),
+        [&bad](const BadFrame& other) { return other.first == bad.first; });
+    if (MemoryErrors(bad.first, uint64_t{1} << bad.order) !=
+        static_cast<uint64_t>(errors))
+      Fail("metadata", absl::StrCat(name, "is said to have more"));
+  }
+}
+
 // As hugetlb_fault() and hugetlbfs_fallocate() leave the pages of a file.
 void Invariants::CheckRetrieved(struct file* file) {
   struct xarray* pages = &file->f_mapping->i_pages;
@@ -191,8 +226,9 @@ void Invariants::CheckRetrieved(struct file* file) {
       Fail("metadata", absl::StrCat(name, " came back not up to date"));
     if (!folio_test_dirty(folio))
       Fail("metadata", absl::StrCat(name, " came back clean"));
-    if (!folio_test_hugetlb_migratable(folio))
-      Fail("metadata", absl::StrCat(name, " came back never to be migrated"));
+    if (folio_test_hugetlb_migratable(folio) == folio_test_hwpoison(folio))
+      Fail("metadata",
+           absl::StrCat(name, " came back, to be migrated or not, wrongly"));
   }
 }
 
@@ -224,8 +260,8 @@ void Invariants::CheckQuarantine() {
 bool Invariants::HeldAside(const KhoKey& key) const {
   const struct folio* folio = FolioAt(key.phys >> PAGE_SHIFT);
   return folio_test_hugetlb(folio) && folio_order(folio) == key.order &&
-         folio->_refcount.counter > 0 && folio->mapping == nullptr &&
-         folio->_pincount.counter == 0;
+         folio->_refcount.counter > int{folio_test_hwpoison(folio)} &&
+         folio->mapping == nullptr && folio->_pincount.counter == 0;
 }
 
 }  // namespace sim

@@ -116,6 +116,7 @@ const std::vector<Violation>& Invariants::After(
   VerifyOneOwner();  // reports by itself
   CheckPools();
   CheckQuarantine();
+  CheckErrors();
   CheckKeys();
   CheckRest();
   if (!seen.rebooted) CheckRollback(command, seen);

@@ -68,6 +68,7 @@ class Invariants {
   void CheckFreeFolio(const struct folio* folio, int nid, unsigned order);
   void CheckActiveFolio(const struct folio* folio, unsigned order);
   void CheckQuarantine();
+  void CheckErrors();
 
   // teardown.cc
   void CloseEverything(UserSpace* user);

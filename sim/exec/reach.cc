@@ -34,6 +34,9 @@ constexpr std::string_view kNames[kReaches] = {
     "preserved with seals",
     "preserved with F_SEAL_EXEC",
     "finished, never asked for",
+    "page with a memory error handed over",
+    "memory error between preserve and the update",
+    "memory error while the update was under way",
     "free pages handed over",
     "without any session",
     "more than the next kernel asks for",
@@ -101,6 +104,10 @@ void ReachCounter::Booted(const model::Observation& seen,
   // Free pages are claimed by now.
   const bool handed =
       !executor.handed_over().empty() || !executor.claimed().empty();
+  for (const BadFrame& bad : executor.user().errors()) {
+    Mark(Reach::kErrorHandedOver);
+    Mark(Reach::kErrorLate, bad.late && bad.generation == M().generation - 1);
+  }
   updates_ = handed ? updates_ + 1 : 0;
   Mark(Reach::kThreeUpdates, updates_ >= 3);
   Mark(Reach::kFiveUpdates, updates_ >= 5);
@@ -151,6 +158,8 @@ void ReachCounter::After(const model::Command& c,
   } else if (c.verb == Verb::kOffline) {
     Mark(Reach::kOfflineMoved, ok);
     Mark(Reach::kOfflineWaited, seen.outcome.result == -EINTR);
+  } else if (c.verb == Verb::kPoison) {
+    Mark(Reach::kErrorAfterPreserve, ok && CountLuo().outgoing_files > 0);
   } else if (c.verb == Verb::kFinish || c.verb == Verb::kDrop) {
     Mark(Reach::kNeverAsked, ok && unclaimed < unclaimed_);
   }

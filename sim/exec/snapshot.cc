@@ -281,9 +281,10 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
       for (const KhoKey& key : restored_) {
         const auto* folio = reinterpret_cast<const struct folio*>(
             pfn_to_page(key.phys >> PAGE_SHIFT));
+        // One with a memory error has another reference, for good.
         if (key.order == order && folio_test_hugetlb(folio) &&
-            folio->_refcount.counter > 0 && folio->mapping == nullptr &&
-            folio->_pincount.counter == 0) {
+            folio->_refcount.counter > int{folio_test_hwpoison(folio)} &&
+            folio->mapping == nullptr && folio->_pincount.counter == 0) {
           ++in_use[folio_nid(folio)];
         }
       }

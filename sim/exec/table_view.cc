@@ -66,6 +66,7 @@ class Reader {
     view_.checksum = ChecksumRight(phys, offsetof(hugetlb_luo_root_ser, csum),
                                    all, root.csum);
     view_.counts = Counts(phys + sizeof(root), root.nr_counts);
+    view_.errors_right = ErrorsRight(phys + all, phys + bytes);
     std::set<uint64_t> seen;
     for (uint64_t at = root.files; at != 0 && seen.insert(at).second;) {
       view_.files.push_back(File(at));
@@ -99,6 +100,18 @@ class Reader {
       counts.push_back({c.order, c.nid, c.nr});
     }
     return counts;
+  }
+
+  // What stands behind the counts, up to the first entry that is not there.
+  static bool ErrorsRight(uint64_t at, uint64_t end) {
+    using Entry = hugetlb_luo_error_ser;
+    for (; at + sizeof(Entry) <= end; at += sizeof(Entry)) {
+      const auto entry = Load<Entry>(at);
+      if (entry.addr == 0) break;
+      if (!ChecksumRight(at, offsetof(Entry, csum), sizeof(Entry), entry.csum))
+        return false;
+    }
+    return true;
   }
 
   TableView::File File(uint64_t at) const {

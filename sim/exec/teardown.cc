@@ -88,6 +88,7 @@ const std::vector<Violation>& Invariants::Teardown(Executor* executor) {
   VerifyOneOwner();
   CheckPools();
   CheckQuarantine();
+  CheckErrors();
   CheckKeys();
   if (found_.empty() && M().violations().size() == reported) {
     VerifySlabs();

@@ -26,6 +26,7 @@
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
+#include "sim/mm/memmap.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/vfs.h"
@@ -335,19 +336,299 @@ TEST_F(HugetlbLuoTest, ChargedPagesAreRefused) {
   ExpectNothingLeft();
 }
 
-TEST_F(HugetlbLuoTest, PageWithMemoryErrorIsRefused) {
+// Migration takes a page of the pool, and cannot make a gigantic one.
+TEST_F(HugetlbLuoTest, GiganticPageInCma) {
+  constexpr loff_t k256K = 256 << 10;
+  config_.cmdline = "kho=on liveupdate=on hugepagesz=256K hugepages=1";
   Up();
   struct file* session = Session();
-  struct file* file = MakeFile(4, {0, 1, 2});
-  struct folio* folio = PageAt(file, 2);
-  folio_set_hwpoison(folio);
+  struct file* file = MakeFile(1, {0}, k256K);
+  const uint64_t pfn = folio_pfn(PageAt(file, 0));
+  const uint64_t end = pfn + (k256K >> PAGE_SHIFT);
+  for (uint64_t at = pfn; at < end; at += pageblock_nr_pages)
+    SetPageblockType(at, MIGRATE_CMA);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(PreserveFd(session, 1, file), -ENOMEM);
+    EXPECT_EQ(folio_pfn(PageAt(file, 0)), pfn);
+    EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, 0)));
+    EXPECT_TRUE(folio_test_hugetlb_migratable(PageAt(file, 0)));
+  }
+  EXPECT_EQ(NrHugepagesStore(k256K, 2, -1), 0);
+  EXPECT_EQ(Pool(k256K).free, 1u);
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_NE(folio_pfn(PageAt(file, 0)), pfn);
+  EXPECT_EQ(Pool(k256K).free, 1u);
+  for (uint64_t at = pfn; at < end; at += pageblock_nr_pages)
+    SetPageblockType(at, MIGRATE_MOVABLE);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+}
+
+// --- Memory errors
+
+class ErrorTest : public HugetlbLuoTest {
+ protected:
+  static struct folio* Held(struct file* file, loff_t index) {
+    return filemap_get_folio(file->f_mapping, static_cast<pgoff_t>(index)
+                                                  << hstate_file(file)->order);
+  }
+  // An error in a base page of one of the file's pages.
+  int Poison(struct file* file, loff_t index, uint64_t base) {
+    return Call("admin", [=] {
+      return memory_failure(folio_pfn(Held(file, index)) + base,
+                            MF_COUNT_INCREASED | MF_SW_SIMULATED);
+    });
+  }
+  static std::vector<int> ErrorsOf(struct file* file, loff_t index) {
+    struct folio* folio = PageAt(file, index);
+    std::vector<int> errors;
+    for (int i = 0; i < static_cast<int>(folio_nr_pages(folio)); ++i) {
+      if (is_raw_hwpoison_page_in_hugepage(
+              folio_page(folio, static_cast<unsigned long>(i))))
+        errors.push_back(i);
+    }
+    EXPECT_EQ(!errors.empty(), folio_test_hwpoison(folio)) << index;
+    // Kept by memory_failure(), and not to be moved.
+    EXPECT_EQ(folio_ref_count(folio), 4 + !errors.empty()) << index;
+    EXPECT_EQ(folio_test_hugetlb_migratable(folio), errors.empty()) << index;
+    return errors;
+  }
+  struct file* Retrieved() {
+    struct file* file = nullptr;
+    session_ = Incoming();
+    EXPECT_EQ(RetrieveFd(session_, 1, &file), 0);
+    return file;
+  }
+  // Everybody lets go, and `kept` pages stay out of the pool.
+  void Finish(struct file* file, unsigned long kept) {
+    EXPECT_EQ(SessionRelease(session_), 0);
+    if (file) fput(file);
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool().free, 24u - kept);
+    EXPECT_EQ(LiveFiles(), 0);
+  }
+  // The list behind the root that goes to the next kernel.
+  static struct hugetlb_luo_error_ser* List() {
+    uint64_t phys = 0, bytes = 0;
+    EXPECT_TRUE(OutgoingTable(&phys, &bytes));
+    auto* root = static_cast<struct hugetlb_luo_root_ser*>(__va(phys));
+    return reinterpret_cast<struct hugetlb_luo_error_ser*>(root->counts +
+                                                           root->nr_counts);
+  }
+
+  using Errors = std::vector<int>;
+  struct file* session_ = nullptr;
+};
+
+TEST_F(ErrorTest, BeforeAndAfterPreserve) {
+  Up();
+  struct file* file = MakeFile(5, {0, 1, 2, 3});
+  EXPECT_EQ(Poison(file, 1, 2), 0);
+  EXPECT_EQ(Poison(file, 1, 3), -EHWPOISON);
+  EXPECT_EQ(Poison(file, 1, 3), -EHWPOISON);
+  EXPECT_EQ(Poison(file, 2, 0), 0);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  EXPECT_EQ(Poison(file, 0, 1), 0);
+  for (int kernel = 2; kernel < 5; ++kernel) {
+    NextKernel();
+    EXPECT_EQ(Pool().nr - Pool().free, 4u);
+    file = Retrieved();
+    EXPECT_EQ(ErrorsOf(file, 0), Errors{1});
+    EXPECT_EQ(ErrorsOf(file, 1), (Errors{2, 3}));
+    EXPECT_EQ(ErrorsOf(file, 2), Errors{0});
+    EXPECT_EQ(ErrorsOf(file, 3), Errors{});
+    if (kernel == 4) break;
+    EXPECT_EQ(SessionRelease(session_), 0);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  }
+  Finish(file, 3);
+}
+
+TEST_F(ErrorTest, NobodyAsks) {
+  Up();
+  struct file* file = MakeFile(3, {0, 2});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  EXPECT_EQ(Poison(file, 2, 3), 0);
+  const uint64_t pfn = folio_pfn(PageAt(file, 2));
+  NextKernel();
+  session_ = Incoming();
+  Finish(nullptr, 1);
+  struct folio* folio = pfn_folio(pfn);
+  EXPECT_TRUE(folio_test_hugetlb(folio));
+  EXPECT_TRUE(is_raw_hwpoison_page_in_hugepage(folio_page(folio, 3)));
+  EXPECT_EQ(folio_ref_count(folio), 1);
+  // It is on the list of those in use, and nothing else is.
+  const struct hstate* h = folio_hstate(folio);
+  EXPECT_EQ(h->hugepage_activelist.next, &folio->lru);
+  EXPECT_EQ(h->hugepage_activelist.prev, &folio->lru);
+}
+
+// The kernel runs on until its processors are stopped.
+TEST_F(ErrorTest, AfterFreeze) {
+  Up();
+  struct file* file = MakeFile(3, {0, 1, 2});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  struct folio* folio = PageAt(file, 1);
+  ASSERT_EQ(RebootCall(), 0);
+  hugetlb_luo_error(folio_page(folio, 2), 1);
+  // The processor was stopped in the middle of writing this one down.
+  List()[1].csum = 7;
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  file = Retrieved();
+  EXPECT_EQ(ErrorsOf(file, 0), Errors{});
+  EXPECT_EQ(ErrorsOf(file, 1), Errors{2});
+  EXPECT_EQ(ErrorsOf(file, 2), Errors{});
+  Finish(file, 1);
+}
+
+TEST_F(ErrorTest, NotKnownWhich) {
+  Up();
+  struct file* file = MakeFile(3, {0, 1, 2});
+  machine_.set_fault_plan({FailKind::kAlloc, 1});
+  EXPECT_EQ(Poison(file, 1, 2), 0);
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  for (int kernel = 2; kernel < 4; ++kernel) {
+    NextKernel();
+    file = Retrieved();
+    EXPECT_EQ(ErrorsOf(file, 0), Errors{});
+    EXPECT_EQ(ErrorsOf(file, 1), (Errors{0, 1, 2, 3}));
+    EXPECT_EQ(ErrorsOf(file, 2), Errors{});
+    EXPECT_TRUE(folio_test_hugetlb_raw_hwp_unreliable(PageAt(file, 1)));
+    if (kernel == 3) break;
+    EXPECT_EQ(SessionRelease(session_), 0);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  }
+  Finish(file, 1);
+}
+
+// KHO holds the page, and nobody knows yet what it is.
+TEST_F(ErrorTest, BeforeItIsRetrieved) {
+  Up();
+  struct file* file = MakeFile(3, {0, 1, 2});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  const uint64_t pfn = folio_pfn(PageAt(file, 2));
+  NextKernel();
+  EXPECT_EQ(Call("admin", [pfn] { return memory_failure(pfn + 1, 0); }),
+            -EBUSY);
+  EXPECT_EQ(Call("admin", [pfn] { return memory_failure(pfn, 0); }), -EBUSY);
+  file = Retrieved();
+  EXPECT_EQ(ErrorsOf(file, 1), Errors{});
+  EXPECT_EQ(ErrorsOf(file, 2), (Errors{0, 1}));
+  Finish(file, 1);
+}
+
+TEST_F(ErrorTest, FailuresOfRetrieve) {
+  bool fired = true;
+  for (int nth = 1; fired; ++nth) {
+    ASSERT_LT(nth, 200);
+    Up();
+    struct file* file = MakeFile(3, {0, 1, 2});
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    EXPECT_EQ(Poison(file, 1, 2), 0);
+    NextKernel();
+    session_ = Incoming();
+    machine_.set_fault_plan({FailKind::kAny, nth});
+    const int err = RetrieveFd(session_, 1, &file);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (err != 0) {
+      EXPECT_EQ(err, -EAGAIN);
+      ASSERT_EQ(RetrieveFd(session_, 1, &file), 0);
+    }
+    EXPECT_EQ(ErrorsOf(file, 0), Errors{});
+    // Which one it is may have got lost for lack of memory.
+    const bool lost = folio_test_hugetlb_raw_hwp_unreliable(PageAt(file, 1));
+    EXPECT_EQ(ErrorsOf(file, 1), lost ? (Errors{0, 1, 2, 3}) : Errors{2});
+    EXPECT_EQ(ErrorsOf(file, 2), Errors{});
+    Finish(file, 1);
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+}
+
+TEST_F(ErrorTest, PageThatMayNotStayIsRefused) {
+  Up();
+  struct file* session = Session();
+  struct file* file = MakeFile(3, {0, 1, 2});
+  const uint64_t pfn = folio_pfn(PageAt(file, 1));
+  const int type = PageblockType(pfn);
+  SetPageblockType(pfn, MIGRATE_CMA);
+  EXPECT_EQ(Poison(file, 1, 2), 0);
   EXPECT_EQ(PreserveFd(session, 1, file), -EHWPOISON);
   EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, 0)));
-  folio_clear_hwpoison(folio);
+  SetPageblockType(pfn, type);
   EXPECT_EQ(PreserveFd(session, 1, file), 0);
   EXPECT_EQ(SessionRelease(session), 0);
   fput(file);
-  ExpectNothingLeft();
+}
+
+// Half of the list is left for what comes after the freeze.
+TEST_F(ErrorTest, TooMany) {
+  Up();
+  struct file* file = MakeFile(2, {0});
+  struct page* page = folio_page(PageAt(file, 0), 0);
+  for (int i = 0; i < HUGETLB_LUO_ERRORS / 2; ++i) hugetlb_luo_error(page, 1);
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  hugetlb_luo_error(page, 1);
+  EXPECT_EQ(Freeze(&args), -EHWPOISON);
+  Unpreserve(&args);
+  EXPECT_EQ(Preserve(&args), -EHWPOISON);
+  uint64_t phys = 0, bytes = 0;
+  EXPECT_TRUE(OutgoingTable(&phys, &bytes));
+  for (int i = 0; i < HUGETLB_LUO_ERRORS; ++i) hugetlb_luo_error(page, 1);
+  const struct hugetlb_luo_error_ser* end = List() + HUGETLB_LUO_ERRORS;
+  EXPECT_EQ(reinterpret_cast<uintptr_t>(end),
+            reinterpret_cast<uintptr_t>(__va(phys + bytes)));
+  EXPECT_NE(end[-1].addr, 0u);
+  EXPECT_EQ(end[0].addr, 0u);
+  fput(file);
+}
+
+// Without the list nobody can tell which pages are to be kept away from.
+TEST_F(ErrorTest, DamagedListIsRefused) {
+  Up();
+  struct file* file = MakeFile(2, {0, 1});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  EXPECT_EQ(Poison(file, 1, 2), 0);
+  ASSERT_EQ(RebootCall(), 0);
+  List()[0].nr ^= 2;
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  EXPECT_TRUE(LogHas("list of memory errors is damaged"));
+  session_ = Incoming();
+  EXPECT_EQ(RetrieveFd(session_, 1, &file), -EINVAL);
+  EXPECT_EQ(SessionRelease(session_), 0);
+  EXPECT_EQ(RebootCall(), -EBUSY);
+}
+
+// Errors that came before there was a list are on it, as long as there are few.
+TEST_F(ErrorTest, BeforeThereIsAList) {
+  for (const int errors : {1, 8, 9}) {
+    SetBootObserver([errors](std::string_view stage) {
+      for (int i = 0; stage == "hugetlb" && i < errors; ++i)
+        hugetlb_luo_error(pfn_to_page(100 + i), 1);
+    });
+    Up();
+    SetBootObserver(nullptr);
+    struct file* file = MakeFile(2, {0});
+    Args args = ArgsOf(file);
+    if (errors == 9) {
+      EXPECT_EQ(Preserve(&args), -EHWPOISON);
+    } else {
+      EXPECT_EQ(Poison(file, 0, 1), 0);
+      for (int i = 0; i < errors; ++i)
+        EXPECT_EQ(List()[i].addr, (100u + i) << PAGE_SHIFT);
+      EXPECT_EQ(List()[errors].addr, (folio_pfn(PageAt(file, 0)) + 1)
+                                         << PAGE_SHIFT);
+      EXPECT_EQ(List()[errors + 1].addr, 0u);
+      ASSERT_EQ(Preserve(&args), 0);
+      Unpreserve(&args);
+    }
+    fput(file);
+  }
 }
 
 // --- Free pages
@@ -389,6 +670,60 @@ TEST_F(FreePagesTest, ThatHaveMemoryErrorsAreLeftOut) {
   EXPECT_EQ(KhoOutgoing().count, before.count + 23 + 2);
   EXPECT_TRUE(LogHas("1 free pages are not handed over"));
   folio_clear_hwpoison(bad);
+}
+
+// An error that comes when a page was looked at for the last time. The next
+// kernel checks what comes at boot, or has no memory for that and makes up for
+// it later.
+TEST_F(FreePagesTest, ThatGetMemoryErrorsMeanwhileAreInUse) {
+  for (const bool late : {false, true}) {
+    SCOPED_TRACE(late);
+    Up();
+    ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+    struct folio* bad = FirstFree(1);
+    ASSERT_EQ(RebootCall(), 0);
+    hugetlb_luo_error(folio_page(bad, 2), 1);
+    const uint64_t pfn = folio_pfn(bad);
+    SetBootObserver([this, late](std::string_view stage) {
+      // The first call is for the fault mutexes.
+      if (stage == "buddy" && late)
+        machine_.set_fault_plan({FailKind::kAlloc, 2});
+      if (stage == "hugetlb") machine_.set_fault_plan({});
+    });
+    ASSERT_TRUE(Kexec(config_));
+    SetBootObserver(nullptr);
+    EXPECT_EQ(LogHas("no memory to check preserved files"), late);
+    ASSERT_EQ(LuoOpen(), 0);
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool().free, late ? 0u : 23u);
+    // To be handed over by itself, it is looked at again.
+    ASSERT_EQ(RebootCall(), 0);
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool().free, 23u);
+    bad = pfn_folio(pfn);
+    EXPECT_TRUE(folio_test_hugetlb(bad));
+    EXPECT_TRUE(is_raw_hwpoison_page_in_hugepage(folio_page(bad, 2)));
+    EXPECT_FALSE(is_raw_hwpoison_page_in_hugepage(folio_page(bad, 1)));
+    EXPECT_EQ(folio_ref_count(bad), 1);
+    const struct hstate* h = folio_hstate(bad);
+    EXPECT_EQ(h->hugepage_activelist.next, &bad->lru);
+    EXPECT_EQ(h->hugepage_activelist.prev, &bad->lru);
+    ASSERT_TRUE(Kexec(config_));
+    EXPECT_EQ(Pool().nr, 24u);
+    EXPECT_EQ(Pool().free, 24u);
+  }
+}
+
+// What comes later could not be told to the next kernel.
+TEST_F(FreePagesTest, WithNoRoomForMemoryErrorsStay) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  const KhoKeySet before = KhoOutgoing();
+  for (int i = 0; i <= HUGETLB_LUO_ERRORS / 2; ++i)
+    hugetlb_luo_error(pfn_to_page(100), 1);
+  HandOver();
+  EXPECT_EQ(KhoOutgoing(), before);
+  EXPECT_TRUE(LogHas("free pages are not handed over: "));
 }
 
 TEST_F(FreePagesTest, ThatLieInCmaAreLeftOut) {

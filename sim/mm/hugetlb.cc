@@ -7,6 +7,7 @@
 
 #include "sim/mm/buddy.h"
 #include "sim/mm/memmap.h"
+#include "sim/mm/memory_failure.h"
 
 extern "C" {
 spinlock_t hugetlb_lock;
@@ -117,6 +118,7 @@ void HugetlbPoolsReset() {
   hugetlb_max_hstate = 0;
   default_hstate_idx = 0;
   memset(static_cast<void*>(hstates), 0, sizeof(hstates));
+  MemoryFailureReset();
 }
 
 // Follows hstate_next_node_to_alloc().
@@ -208,7 +210,8 @@ struct folio* RemovePoolHugetlbFolio(struct hstate* h,
 }
 
 // Follows __update_and_free_hugetlb_folio(). There is nothing to defer without
-// vmemmap optimisation. A poisoned page is freed whole here, not page by page.
+// vmemmap optimisation. A page with a memory error never gets here: somebody
+// keeps a reference to it.
 void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio) {
   (void)h;
   if (folio_test_hugetlb_raw_hwp_unreliable(folio)) return;

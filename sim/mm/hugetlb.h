@@ -6,7 +6,7 @@
 //
 // Left out of this HugeTLB throughout: vmemmap optimisation, cgroups and
 // memory cgroups (no charge is ever made), userfaultfd, sharing of page
-// tables, hugetlb_cma, hardware poison lists.
+// tables, hugetlb_cma.
 
 #include <sim/kernel_api.h>
 

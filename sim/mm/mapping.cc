@@ -426,6 +426,30 @@ void sim_try_to_migrate(struct folio* folio) {
       });
 }
 
+bool sim_unmap_poisoned_folio(struct folio* folio) {
+  if (!sim::TryHold(folio)) return false;
+  sim::RmapWalk(folio, folio->mapping, /*locked=*/true,
+                [&](struct vm_area_struct* vma, unsigned long addr) {
+                  // For huge_pmd_unshare(), as with migration.
+                  if (!sim::HugetlbVmaTrylockWrite(vma)) return;
+                  sim::HugetlbVmaUnlockWrite(vma);
+                  spin_lock(&vma->vm_mm->page_table_lock);
+                  const unsigned long pte = PteGet(vma, addr);
+                  const bool maps =
+                      (pte & kPtePresent) && PteFolio(pte) == folio;
+                  if (maps) {
+                    PteSet(vma, addr, 0);
+                    sim::RemoveRmap(folio);
+                  }
+                  spin_unlock(&vma->vm_mm->page_table_lock);
+                  if (maps) folio_put(folio);
+                });
+  sim::HeldLock* held = sim::FindHeld(folio);
+  up_write(&held->space->i_mmap_rwsem);
+  *held = {nullptr, nullptr};
+  return !folio_mapped(folio);
+}
+
 void sim_remap_folio(struct folio* old_folio, struct folio* new_folio) {
   sim::HeldLock* held = sim::FindHeld(old_folio);
   sim::RmapWalk(

@@ -23,14 +23,19 @@ struct mm_struct {
 // Follows try_to_migrate(): every entry that maps the folio becomes a
 // migration entry and gives up its reference and its share of the mapcount. A
 // huge page of a file whose i_mmap_rwsem is taken stays mapped; otherwise the
-// lock is held until sim_remap_folio(), which has to follow in any case. It also
-// stays mapped where somebody holds the mapping's vma_lock, such as a fault into
-// another page of it that waits.
+// lock is held until sim_remap_folio(), which has to follow in any case. It
+// also stays mapped where somebody holds the mapping's vma_lock, such as a
+// fault into another page of it that waits.
 void sim_try_to_migrate(struct folio* folio);
 // Follows remove_migration_ptes() from `old_folio` to `new_folio`, which may be
 // the same one (migration failed). Without an earlier sim_try_to_migrate(),
 // entries that map `old_folio` move over with their references.
 void sim_remap_folio(struct folio* old_folio, struct folio* new_folio);
+
+// Follows unmap_poisoned_folio() for a page of a file, whose lock the caller
+// holds: false if somebody still maps it. Left out: the entries that are put in
+// its place. A fault finds the page in the file, and ends in the same way.
+bool sim_unmap_poisoned_folio(struct folio* folio);
 
 // The store and the load of a user program: 8 bytes at `offset` of the
 // mapping's `page`, in pages of the file's own size. 0 or kAccess....

@@ -75,6 +75,16 @@ unsigned long CollectUnpinnable(struct list_head* list, struct folio** folios,
 long CheckAndMigrate(struct folio** folios, unsigned long nr) {
   LIST_HEAD(movable);
   if (CollectUnpinnable(&movable, folios, nr) == 0) return 0;
+  for (unsigned long i = 0; i < nr; ++i) {
+    if (!folio_test_hwpoison(folios[i]) || !list_empty(&movable)) continue;
+    // Linux would try for good.
+    M().Report("discipline",
+               absl::StrCat("page frame ", folio_pfn(folios[i]),
+                            " has a memory error, cannot be moved, and is "
+                            "pinned where it may not stay"));
+    unpin_folios(folios, nr);
+    return -EBUSY;
+  }
   // Migration wants no reference but its own.
   for (unsigned long i = 0; i < nr; ++i) {
     unpin_folio(folios[i]);

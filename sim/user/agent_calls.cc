@@ -9,6 +9,7 @@
 
 #include "sim/liveupdate/kho.h"
 #include "sim/liveupdate/luo.h"
+#include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/offline.h"
@@ -61,6 +62,58 @@ CallResult UserSpace::Offline(int name, int64_t page) {
   const uint64_t pfn = folio_pfn(folio);
   folio_put(folio);
   return Done(MemoryBlockOffline(pfn));
+}
+
+CallResult UserSpace::Poison(int name, int64_t page, uint64_t at) {
+  struct file* file = FileOf(name);
+  if (file == nullptr) return Done(-EBADF);
+  if (!is_file_hugepages(file) || at >= FilePageSize(file))
+    return Done(-ENOENT);
+  struct folio* folio = filemap_get_folio(
+      file->f_mapping, static_cast<pgoff_t>(page) << hstate_file(file)->order);
+  if (IS_ERR(folio)) return Done(-ENOENT);
+  BadFrame bad;
+  bad.first = folio_pfn(folio);
+  bad.pfn = bad.first + (at >> PAGE_SHIFT);
+  bad.order = folio_order(folio);
+  bad.generation = M().generation;
+  bad.late = StateOf(ActorByName("agent")) != ActorState::kIdle;
+  const bool had = std::any_of(
+      errors_.begin(), errors_.end(),
+      [&bad](const BadFrame& other) { return other.pfn == bad.pfn; });
+  if (!had) errors_.push_back(bad);
+  poisoning_ = bad.pfn;
+  const int ret = memory_failure(bad.pfn, MF_COUNT_INCREASED | MF_SW_SIMULATED);
+  poisoning_ = 0;
+  return Done(ret);
+}
+
+bool UserSpace::PoisonTookEffect() const {
+  return poisoning_ != 0 &&
+         is_raw_hwpoison_page_in_hugepage(pfn_to_page(poisoning_));
+}
+
+void UserSpace::KeepErrors(const std::vector<KhoKey>& handed_over) {
+  std::vector<BadFrame> kept;
+  for (BadFrame bad : errors_) {
+    if (bad.generation == M().generation &&
+        !is_raw_hwpoison_page_in_hugepage(pfn_to_page(bad.pfn)))
+      continue;
+    for (const KhoKey& key : handed_over) {
+      const uint64_t first = key.phys >> PAGE_SHIFT;
+      if (bad.pfn < first || bad.pfn - first >= uint64_t{1} << key.order)
+        continue;
+      // It may have been part of a free page of another size.
+      auto* folio = reinterpret_cast<struct folio*>(pfn_to_page(bad.first));
+      bad.wide |= bad.generation == M().generation && bad.order != key.order &&
+                  folio_test_hugetlb_raw_hwp_unreliable(folio);
+      bad.first = first;
+      bad.order = key.order;
+      kept.push_back(bad);
+      break;
+    }
+  }
+  errors_ = std::move(kept);
 }
 
 CallResult UserSpace::OpenDevice() {

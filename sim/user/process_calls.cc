@@ -47,6 +47,19 @@ class HeldFile {
   struct file* file_;
 };
 
+// A page with a memory error that may not stay where it is: Linux would try to
+// pin it for good, so nobody asks.
+bool CannotMove(struct file* file, int64_t page) {
+  if (!is_file_hugepages(file)) return false;
+  struct folio* folio = filemap_get_folio(
+      file->f_mapping, static_cast<pgoff_t>(page) << hstate_file(file)->order);
+  if (IS_ERR(folio)) return false;
+  const bool cannot =
+      folio_test_hwpoison(folio) && !folio_is_longterm_pinnable(folio);
+  folio_put(folio);
+  return cannot;
+}
+
 }  // namespace
 
 uint64_t FilePageSize(struct file* file) {
@@ -64,6 +77,7 @@ void UserSpace::KernelDied() {
   files_end_ = 0;
   sessions_end_ = 0;
   device_open_ = false;
+  poisoning_ = 0;
   pinned_shmem_.clear();
   for (Device& device : devices_) device.inode = 0;
 }
@@ -146,6 +160,7 @@ CallResult UserSpace::Pin(int name, int64_t page) {
   if (!file) return Done(-EBADF);
   struct folio* folio = nullptr;
   pgoff_t offset = 0;
+  if (CannotMove(file.get(), page)) return Done(-EBUSY);
   const long ret =
       memfd_pin_folios(file.get(), file.Bytes(page), file.Bytes(page + 1) - 1,
                        &folio, 1, &offset);

@@ -20,6 +20,7 @@ struct mm_struct;
 
 namespace sim {
 
+struct KhoKey;
 struct Mapping;
 
 // How a call ended.
@@ -45,6 +46,17 @@ struct Device {
   int generation = 0;  // the kernel that pinned the page
   // In a later kernel: the inode that has the page now, 0 before retrieval.
   unsigned long inode = 0;
+};
+
+// A base page with a memory error, in a page of a hugetlbfs file.
+struct BadFrame {
+  uint64_t pfn = 0;
+  uint64_t first = 0;  // frame of the huge page
+  unsigned order = 0;  // of that
+  int generation = 0;  // the kernel that it came up in
+  bool late = false;   // the agent was at work, on an update for one
+  // All of a huge page are taken for bad, smaller than the one it is in now.
+  bool wide = false;
 };
 
 class UserSpace {
@@ -93,6 +105,9 @@ class UserSpace {
   CallResult SetPreserveFree(uint64_t page_size, bool on);
   // The memory block of a file's huge page; -ENOENT: there is no such page.
   CallResult Offline(int name, int64_t page);
+  // What machine checks lead to. As madvise(MADV_HWPOISON) does it; -ENOENT:
+  // there is no such page.
+  CallResult Poison(int name, int64_t page, uint64_t at);
 
   // --- The live update agent.
   CallResult OpenDevice();
@@ -112,6 +127,12 @@ class UserSpace {
   // them any more, as their driver would have stopped them.
   void StopDevices();
 
+  // The kernel is gone: of the memory errors only those are still known that it
+  // took down, and that are in pages which were handed over.
+  void KeepErrors(const std::vector<KhoKey>& handed_over);
+  // A Poison() that never came back got so far that the kernel knew of it.
+  bool PoisonTookEffect() const;
+
   // --- For checkers.
   struct file* FileOf(int name) const {
     return Get(files_, name);
@@ -125,6 +146,7 @@ class UserSpace {
   }
   bool device_open() const { return device_open_; }
   const std::vector<Device>& devices() const { return devices_; }
+  const std::vector<BadFrame>& errors() const { return errors_; }
   // Pages of shmem files that a device of this kernel holds, in their file or
   // not.
   uint64_t PinnedShmemPages() const { return pinned_shmem_.size(); }
@@ -160,6 +182,8 @@ class UserSpace {
   int sessions_end_ = 0;
   bool device_open_ = false;
   std::vector<Device> devices_;
+  std::vector<BadFrame> errors_;
+  uint64_t poisoning_ = 0;              // frame of the Poison() that runs
   std::vector<uint64_t> pinned_shmem_;  // frames, each once
 };
 

@@ -30,6 +30,9 @@
  *   The reservation map. What is reserved in it and has no page yet is reserved
  *   in the pool of the next kernel, too.
  *
+ * Memory Errors
+ *   Which base pages have them, see below.
+ *
  * Non-Preserved Properties
  * ========================
  *
@@ -37,9 +40,8 @@
  * memfd, its owner, status flags of the descriptor, and whether the page
  * structures of its pages were optimized away (HVO). A file with properties
  * whose loss would be felt is refused: pages and reservations charged to a
- * control group other than the root, pages with memory errors, pages and
- * reservations beyond the end of the file. So are descriptors that are not
- * writable, since what comes back is.
+ * control group other than the root, pages and reservations beyond the end of
+ * the file. So are descriptors that are not writable, since what comes back is.
  *
  * Files Being Preserved
  * =====================
@@ -72,6 +74,32 @@
  * page is what is handed over. A fault into a hole waits until either unfreeze()
  * lets it go on or the CPU is stopped. In the latter case the write has never
  * happened, so that nothing which a program saw completed is lost.
+ *
+ * Memory Errors
+ * =============
+ *
+ * A page with memory errors stays in its file, there and here. Touching it gives
+ * SIGBUS as before, read() gives what is in front of the first base page with an
+ * error and fails with %EIO there. It is neither read nor written on the way. When
+ * the file is gone, or if nobody has asked for it, the page is not used again: it
+ * counts as in use, as in the kernel that saw the error.
+ *
+ * An error may come at any time until the CPUs are stopped, and after the kexec
+ * as well. memory_failure() tells of all errors in huge pages, and all of them are
+ * written down where the next kernel finds them; nothing has to be done for that
+ * when a file is preserved or frozen. There is room for a fixed number. When half
+ * of it is used, files are neither preserved nor frozen any more, with %EHWPOISON,
+ * so that the other half is there for what comes after the freeze.
+ *
+ * A page with an error cannot be moved. One in a CMA area, or in ZONE_MOVABLE, can
+ * therefore not be preserved: %EHWPOISON.
+ *
+ * A free page of a pool that gets an error is taken out of the pool at once by
+ * memory_failure(). If it was to be handed over by then, it is known as bad in the
+ * next kernel, and counts as in use there.
+ *
+ * A next kernel without CONFIG_MEMORY_FAILURE refuses files with such pages, and
+ * free pages with such among them, with %EHWPOISON.
  *
  * The Next Kernel
  * ===============
@@ -162,6 +190,9 @@
 /* More than any kernel announces: what is beyond is not worth the time. */
 #define HUGETLB_LUO_MAX_COUNTS	4096
 
+/* Memory errors that there is room for before there is a list of them. */
+#define HUGETLB_LUO_EARLY_ERRORS	8
+
 /*
  * struct hugetlb_luo_table - the blocks of runs of one file
  * @first: First block, NULL if there are no pages.
@@ -218,9 +249,18 @@ static struct {
 	struct mutex lock;
 	struct list_head files;
 	struct hugetlb_luo_root_ser *root;
+	/*
+	 * In the same memory as the root, written to by memory_failure(). What is
+	 * found before there is one goes to @early_errors.
+	 */
+	spinlock_t errors_lock;
+	struct hugetlb_luo_error_ser *errors;
+	unsigned int nr_errors;
+	struct hugetlb_luo_error_ser early_errors[HUGETLB_LUO_EARLY_ERRORS];
 } hugetlb_luo_out = {
 	.lock = __MUTEX_INITIALIZER(hugetlb_luo_out.lock),
 	.files = LIST_HEAD_INIT(hugetlb_luo_out.files),
+	.errors_lock = __SPIN_LOCK_UNLOCKED(hugetlb_luo_out.errors_lock),
 };
 
 /*
@@ -309,6 +349,19 @@ static u32 hugetlb_luo_block_csum(const struct hugetlb_luo_block_ser *block)
 {
 	return hugetlb_luo_csum(block, offsetof(typeof(*block), csum),
 				struct_size(block, runs, block->nr_runs));
+}
+
+static u32 hugetlb_luo_error_csum(const struct hugetlb_luo_error_ser *error)
+{
+	return hugetlb_luo_csum(error, offsetof(typeof(*error), csum),
+				sizeof(*error));
+}
+
+/* The list of memory errors stands behind the counts. */
+static struct hugetlb_luo_error_ser *
+hugetlb_luo_errors(struct hugetlb_luo_root_ser *root)
+{
+	return (void *)&root->counts[root->nr_counts];
 }
 
 static unsigned long hugetlb_luo_pfn(struct hstate *h, unsigned long frame)
@@ -580,9 +633,6 @@ static int hugetlb_luo_check_folio(struct folio *folio)
 {
 	struct mem_cgroup *memcg;
 
-	if (folio_test_hwpoison(folio))
-		return -EHWPOISON;
-
 	/* For the control groups, none of which is charged for good. */
 	guard(rcu)();
 	memcg = folio_memcg(folio);
@@ -613,6 +663,33 @@ static int hugetlb_luo_preserve_folio(struct folio *folio)
 }
 
 /*
+ * Is there one with a memory error among these pages, where it may not stay? It
+ * cannot be moved either. Who asks for it to be pinned would wait for good.
+ */
+static bool hugetlb_luo_stuck(struct hugetlb_luo_file *f, pgoff_t index,
+			      unsigned int nr)
+{
+	pgoff_t next = index << huge_page_order(f->h);
+	pgoff_t last = ((index + nr) << huge_page_order(f->h)) - 1;
+	struct folio_batch fbatch;
+	bool stuck = false;
+	unsigned int i;
+
+	if (!READ_ONCE(hugetlb_luo_out.nr_errors))
+		return false;
+
+	folio_batch_init(&fbatch);
+	filemap_get_folios(f->file->f_mapping, &next, last, &fbatch);
+	for (i = 0; i < fbatch.nr; i++)
+		if (folio_test_hwpoison(fbatch.folios[i]) &&
+		    !folio_is_longterm_pinnable(fbatch.folios[i]))
+			stuck = true;
+	folio_batch_release(&fbatch);
+
+	return stuck;
+}
+
+/*
  * Pin @nr pages from @index on, which are in the file and cannot leave it.
  * memfd_pin_folios() would fill holes, and so is only asked for pages that are
  * there.
@@ -633,6 +710,9 @@ static int hugetlb_luo_pin(struct hugetlb_luo_file *f, pgoff_t index,
 	/* fallocate() can put pages beyond the end of the file. */
 	if (round_up(size, huge_page_size(f->h)) < end)
 		return -EOPNOTSUPP;
+
+	if (hugetlb_luo_stuck(f, index, nr))
+		return -EHWPOISON;
 
 	ret = memfd_pin_folios(f->file, start, min(end, size) - 1, folios, nr,
 			       &offset);
@@ -1059,6 +1139,67 @@ int hugetlb_luo_may_seal(struct file *file)
 }
 
 /*
+ * Outgoing files: memory errors
+ */
+
+/**
+ * hugetlb_luo_error - a huge page got a memory error
+ * @page: The base page with the error.
+ * @nr:   1, or the number of base pages of the huge page, whose first one @page
+ *        is then, if it is not known which of them have errors.
+ *
+ * Context: Any, and under hugetlb_lock.
+ */
+void hugetlb_luo_error(struct page *page, unsigned long nr)
+{
+	struct hugetlb_luo_error_ser error = {
+		.addr = PFN_PHYS(page_to_pfn(page)),
+		.nr = nr,
+	};
+	struct hugetlb_luo_error_ser *errors;
+	unsigned long flags;
+	unsigned int n;
+
+	spin_lock_irqsave(&hugetlb_luo_out.errors_lock, flags);
+	errors = hugetlb_luo_out.errors ?: hugetlb_luo_out.early_errors;
+	n = hugetlb_luo_out.nr_errors;
+	if (n == HUGETLB_LUO_ERRORS)
+		goto unlock;
+	/* One that is forgotten here is as bad as a full list. */
+	if (!hugetlb_luo_out.errors && n == HUGETLB_LUO_EARLY_ERRORS) {
+		WRITE_ONCE(hugetlb_luo_out.nr_errors, HUGETLB_LUO_ERRORS);
+		goto unlock;
+	}
+
+	errors[n].nr = error.nr;
+	errors[n].csum = hugetlb_luo_error_csum(&error);
+	/* The CPU may be stopped anywhere: there is a whole entry, or none. */
+	smp_wmb();
+	WRITE_ONCE(errors[n].addr, error.addr);
+	WRITE_ONCE(hugetlb_luo_out.nr_errors, n + 1);
+unlock:
+	spin_unlock_irqrestore(&hugetlb_luo_out.errors_lock, flags);
+}
+
+/* Give the list its place, with the errors that there have been before. */
+static void __init hugetlb_luo_start_errors(struct hugetlb_luo_error_ser *errors)
+{
+	unsigned int i;
+
+	spin_lock_irq(&hugetlb_luo_out.errors_lock);
+	for (i = 0; i < HUGETLB_LUO_EARLY_ERRORS; i++)
+		errors[i] = hugetlb_luo_out.early_errors[i];
+	hugetlb_luo_out.errors = errors;
+	spin_unlock_irq(&hugetlb_luo_out.errors_lock);
+}
+
+/* Is every error written down, and is there room for some that are to come? */
+static bool hugetlb_luo_knows_errors(void)
+{
+	return READ_ONCE(hugetlb_luo_out.nr_errors) <= HUGETLB_LUO_ERRORS / 2;
+}
+
+/*
  * Outgoing files: what LUO calls
  */
 
@@ -1140,6 +1281,9 @@ static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
 	/* The file comes back writable. */
 	if (!(file->f_mode & FMODE_WRITE))
 		return -EACCES;
+
+	if (!hugetlb_luo_knows_errors())
+		return -EHWPOISON;
 
 	inode_lock(inode);
 	f = hugetlb_luo_file_alloc(file, hstate_file(file));
@@ -1265,6 +1409,9 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	struct inode *inode = file_inode(args->file);
 	struct hugetlb_luo_file_ser *ser = f->ser;
 	int err;
+
+	if (!hugetlb_luo_knows_errors())
+		return -EHWPOISON;
 
 	/*
 	 * Seals are added under the inode lock. But fallocate() may hold it and
@@ -1591,19 +1738,21 @@ void hugetlb_luo_hand_over_free(void)
 {
 	struct hugetlb_luo_free all[HUGE_MAX_HSTATE] = {};
 	struct hugetlb_luo_free *free;
-	int err, no_memory;
+	int err, failed = -EHWPOISON;
 	struct hstate *h;
 	unsigned int nid;
 
 	for_each_hstate(h)
 		all[hstate_index(h)].wanted = hugetlb_luo_preserves_free(h);
 
-	no_memory = hugetlb_luo_collect_free(all);
+	/* One that gets a memory error later on must not look healthy. */
+	if (hugetlb_luo_knows_errors())
+		failed = hugetlb_luo_collect_free(all);
 	for_each_hstate(h) {
 		free = &all[hstate_index(h)];
 		if (!free->wanted)
 			continue;
-		err = no_memory;
+		err = failed;
 		if (!err)
 			err = hugetlb_luo_prepare_free(h, free);
 		if (err)
@@ -2006,6 +2155,61 @@ static int hugetlb_luo_check_overlap(void)
 	return 0;
 }
 
+/* Mark what an error and a run have in common. */
+static void hugetlb_luo_mark_run(struct hugetlb_luo_in_file *in,
+				 const struct hugetlb_luo_run_ser *run,
+				 const struct hugetlb_luo_error_ser *error)
+{
+	unsigned long start = hugetlb_luo_pfn(in->h, run->frame);
+	unsigned long end = hugetlb_luo_pfn(in->h, (unsigned long)run->frame + run->nr);
+	unsigned long pfn;
+
+	start = max(start, PHYS_PFN(error->addr));
+	end = min(end, PHYS_PFN(error->addr) + error->nr);
+	for (pfn = start; pfn < end; pfn++) {
+		if (!IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
+			in->err = -EHWPOISON;
+			return;
+		}
+		if (PageHWPoison(pfn_to_page(pfn)))
+			continue;
+		SetPageHWPoison(pfn_to_page(pfn));
+		num_poisoned_pages_inc(pfn);
+	}
+}
+
+/*
+ * Mark the base pages that have memory errors. This is what memory_failure() does
+ * as well with a page that KHO holds: it knows no better, and leaves it alone. The
+ * marks last until hugetlb_luo_restore().
+ *
+ * Return: 0, or -EINVAL if it is not to be told which ones have.
+ */
+static int hugetlb_luo_mark_errors(void)
+{
+	struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	const struct hugetlb_luo_error_ser *error = hugetlb_luo_errors(root);
+	const void *end = (void *)root + hugetlb_luo_in.root_size;
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+
+	for (; (void *)(error + 1) <= end && error->addr; error++) {
+		if (error->csum != hugetlb_luo_error_csum(error))
+			return -EINVAL;
+		xa_for_each(&hugetlb_luo_in.files, index, in) {
+			if (in->err)
+				continue;
+			hugetlb_luo_walk(&cursor, in->ser);
+			while ((run = hugetlb_luo_next_run(&cursor)))
+				hugetlb_luo_mark_run(in, run, error);
+		}
+	}
+
+	return 0;
+}
+
 /* Pages of @order that were announced on the previous kernel's node @nid. */
 static u64 hugetlb_luo_announced(unsigned int order, unsigned int nid)
 {
@@ -2237,6 +2441,10 @@ static int hugetlb_luo_do_import(void)
 		return err;
 	}
 
+	if (hugetlb_luo_mark_errors()) {
+		pr_err("list of memory errors is damaged\n");
+		hugetlb_luo_refuse_all(-EINVAL);
+	}
 	hugetlb_luo_check_counts();
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (!in->err)
@@ -2520,6 +2728,20 @@ static void hugetlb_luo_in_forget(struct hugetlb_luo_in_file *in)
 }
 
 /*
+ * Let go of a page that nobody has asked for. One with a memory error is kept out
+ * of the pool for good by the reference that it has.
+ */
+static void hugetlb_luo_let_go(struct hstate *h, struct folio *folio)
+{
+	if (folio_test_hwpoison(folio)) {
+		spin_lock_irq(&hugetlb_lock);
+		list_move_tail(&folio->lru, &h->hugepage_activelist);
+		spin_unlock_irq(&hugetlb_lock);
+	}
+	folio_put(folio);
+}
+
+/*
  * Put the free pages of one record into the pool. This takes no memory that may
  * not be there: without it they would only keep all of their page structures.
  */
@@ -2541,10 +2763,18 @@ static void __init hugetlb_luo_boot_fill(struct hugetlb_luo_in_file *in,
 			if (!folio)
 				continue;
 			init_new_hugetlb_folio(folio);
+			folio_set_hugetlb_hwpoison(folio);
+			in->node_pages[folio_nid(folio)]--;
+			list_add_tail(&folio->lru, &folios);
+			if (folio_test_hwpoison(folio)) {
+				/* It comes, and is in use. */
+				lruvec_stat_mod_folio(folio, NR_HUGETLB,
+						      folio_nr_pages(folio));
+				hugetlb_luo_let_go(in->h, folio);
+				continue;
+			}
 			/* Pages of the pool have no reference. */
 			WARN_ON_ONCE(!folio_ref_freeze(folio, 1));
-			list_add_tail(&folio->lru, &folios);
-			in->node_pages[folio_nid(folio)]--;
 			plan->coming[folio_nid(folio)]--;
 			plan->free[folio_nid(folio)]++;
 			plan->nr_free++;
@@ -2774,6 +3004,8 @@ static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
 		return NULL;
 
 	init_new_hugetlb_folio(folio);
+	/* Nobody has access to it before that. */
+	folio_set_hugetlb_hwpoison(folio);
 	list_add_tail(&folio->lru, &in->folios);
 	lruvec_stat_mod_folio(folio, NR_HUGETLB, folio_nr_pages(folio));
 	in->restored = n + 1;
@@ -2817,7 +3049,7 @@ static u64 hugetlb_luo_release(struct hugetlb_luo_in_file *in)
 	}
 
 	list_for_each_entry_safe(folio, next, &in->folios, lru) {
-		folio_put(folio);
+		hugetlb_luo_let_go(in->h, folio);
 		cond_resched();
 	}
 	if (in->promised)
@@ -3026,7 +3258,8 @@ static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
 	list_for_each_entry_safe(folio, next, &in->folios, lru) {
 		list_move_tail(&folio->lru, &in->h->hugepage_activelist);
 		/* May be migrated, and gone for good, from here on. */
-		folio_set_hugetlb_migratable(folio);
+		if (!folio_test_hwpoison(folio))
+			folio_set_hugetlb_migratable(folio);
 		folio_put(folio);
 		if (++n % 512 == 0) {
 			spin_unlock_irq(&hugetlb_lock);
@@ -3170,7 +3403,8 @@ static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
 {
 	unsigned int nr_counts = hugetlb_max_hstate * nr_node_ids;
 	struct hugetlb_luo_root_ser *root;
-	size_t size = struct_size(root, counts, nr_counts);
+	size_t size = struct_size(root, counts, nr_counts) +
+		      HUGETLB_LUO_ERRORS * sizeof(struct hugetlb_luo_error_ser);
 	struct hstate *h;
 	unsigned int nid;
 	int err;
@@ -3216,10 +3450,12 @@ static int __init hugetlb_luo_init(void)
 	 * those of all others as well.
 	 */
 	root = hugetlb_luo_make_root();
-	if (IS_ERR(root))
+	if (IS_ERR(root)) {
 		pr_err("no memory can be handed over: %pe\n", root);
-	else
+	} else {
+		hugetlb_luo_start_errors(hugetlb_luo_errors(root));
 		hugetlb_luo_out.root = root;
+	}
 
 	err = liveupdate_register_file_handler(&hugetlb_luo_handler);
 	if (err)

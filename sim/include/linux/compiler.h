@@ -44,6 +44,7 @@
 #define barrier() __asm__ __volatile__("" ::: "memory")
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, val) (*(volatile __typeof__(x) *)&(x) = (val))
+#define smp_wmb() barrier()
 #define smp_store_release(p, v) WRITE_ONCE(*(p), (v))
 #define smp_load_acquire(p) READ_ONCE(*(p))
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))

@@ -158,6 +158,9 @@ void folio_putback_hugetlb(struct folio *folio);
 u32 hugetlb_fault_mutex_hash(struct address_space *mapping, pgoff_t idx);
 extern struct mutex *hugetlb_fault_mutex_table;
 void hugetlb_add_hstate(unsigned int order);
+/* HOOK(include/linux/hugetlb.h, folio_set_hugetlb_hwpoison): folio_set_hugetlb_hwpoison */
+void folio_set_hugetlb_hwpoison(struct folio *folio);
+bool is_raw_hwpoison_page_in_hugepage(struct page *page);
 __sim_extern_end
 
 #define default_hstate (hstates[default_hstate_idx])

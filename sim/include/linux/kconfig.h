@@ -19,6 +19,7 @@
 #define CONFIG_LIVEUPDATE 1
 #define CONFIG_LIVEUPDATE_HUGETLB 1
 #define CONFIG_MIGRATION 1
+#define CONFIG_MEMORY_FAILURE 1
 #define CONFIG_CMA 1
 
 /* IS_ENABLED() of an option that is 1 or not defined. */

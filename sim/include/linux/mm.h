@@ -37,10 +37,17 @@ long memfd_pin_folios(struct file *memfd, loff_t start, loff_t end,
 		      struct folio **folios, unsigned int max_folios,
 		      pgoff_t *offset);
 void folio_zero_user(struct folio *folio, unsigned long addr_hint);
+int memory_failure(unsigned long pfn, int flags);
+void num_poisoned_pages_inc(unsigned long pfn);
 void prep_compound_page(struct page *page, unsigned int order);
 void adjust_managed_page_count(struct page *page, long count);
 unsigned long totalram_pages(void);
 __sim_extern_end
+
+enum mf_flags {
+	MF_COUNT_INCREASED = 1 << 0,
+	MF_SW_SIMULATED = 1 << 5,
+};
 
 #define pfn_to_page(pfn) (&sim_mem_map[pfn])
 #define page_to_pfn(page) ((unsigned long)((page) - sim_mem_map))

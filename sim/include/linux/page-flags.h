@@ -44,6 +44,16 @@ __SIM_FOLIO_FLAG(hwpoison, PG_hwpoison)
 __SIM_FOLIO_FLAG(hugetlb, PG_hugetlb)
 __SIM_FOLIO_FLAG(swapbacked, PG_swapbacked)
 
+/* Of a base page, see sim/mm/memory_failure.cc. */
+static inline bool PageHWPoison(const struct page *page)
+{
+	return (page->flags >> PG_hwpoison) & 1;
+}
+
+__sim_extern_begin
+void SetPageHWPoison(struct page *page);
+__sim_extern_end
+
 static inline void folio_mark_uptodate(struct folio *folio)
 {
 	folio_set_uptodate(folio);

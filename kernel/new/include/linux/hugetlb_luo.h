@@ -32,6 +32,9 @@ int hugetlb_luo_may_seal(struct file *file);
 bool hugetlb_luo_preserves_free(struct hstate *h);
 int hugetlb_luo_set_preserve_free(struct hstate *h, bool on);
 
+/* Memory errors. */
+void hugetlb_luo_error(struct page *page, unsigned long nr);
+
 /* The reboot path. */
 int hugetlb_luo_reboot(void);
 void hugetlb_luo_hand_over_free(void);
@@ -78,6 +81,10 @@ static inline int hugetlb_luo_may_reserve(struct inode *inode, long chg)
 static inline int hugetlb_luo_may_seal(struct file *file)
 {
 	return 0;
+}
+
+static inline void hugetlb_luo_error(struct page *page, unsigned long nr)
+{
 }
 
 static inline int hugetlb_luo_reboot(void)

@@ -44,6 +44,12 @@
  * without a hole. The next kernel checks it as it does those of files, and puts
  * the pages into its pool when it fills that.
  *
+ * Memory errors are not part of the files' records: they come at any time, after
+ * those are final, too. What is left of the memory of the root behind its counts
+ * is a list of &struct hugetlb_luo_error_ser, which is written to until the kernel
+ * stops. It has all huge pages with memory errors, whether or not they are in a
+ * file that is handed over.
+ *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that
  * nobody handles, but only the files here have to be refused when a record is of
@@ -103,6 +109,23 @@ struct hugetlb_luo_root_ser {
 	u64 nr_files;
 	struct hugetlb_luo_count_ser counts[];
 } __packed;
+
+/**
+ * struct hugetlb_luo_error_ser - base pages of one huge page with memory errors
+ * @addr: Physical address of the first. Written last and in one go: an entry is
+ *        there if this is not 0, and so are those in front of it.
+ * @nr:   Number of base pages: 1, or all of the huge page if it is not known
+ *        which of them have errors.
+ * @csum: Checksum of the entry, without this field.
+ */
+struct hugetlb_luo_error_ser {
+	u64 addr;
+	u32 nr;
+	u32 csum;
+};
+
+/* The list of errors has this many entries. */
+#define HUGETLB_LUO_ERRORS		128
 
 /**
  * struct hugetlb_luo_file_ser - one preserved hugetlb memfd, or free pages
@@ -195,6 +218,7 @@ struct hugetlb_luo_block_ser {
 
 static_assert(sizeof(struct hugetlb_luo_count_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_root_ser) == 32);
+static_assert(sizeof(struct hugetlb_luo_error_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_file_ser) == 96);
 static_assert(sizeof(struct hugetlb_luo_run_ser) == 12);
 static_assert(sizeof(struct hugetlb_luo_block_ser) == 20);

@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: GPL-2.0-only
+
+/*
+ * Huge pages that are not like the others: those with memory errors.
+ *
+ * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
+ */
+
+#define _GNU_SOURCE
+
+#include <errno.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/types.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <libliveupdate.h>
+#include <lu_hugetlb.h>
+
+#ifndef MADV_HWPOISON
+#define MADV_HWPOISON	100
+#endif
+
+static int sys_madvise(void *addr, size_t len, int advice)
+{
+	return syscall(__NR_madvise, addr, len, advice);
+}
+
+/* --- poisoned: pages with memory errors stay what they are --- */
+
+#define POISONED_ARGS	"hugepages=32"
+#define BASE_PAGE	4096UL
+/* Base pages with errors: before the file is preserved, and after. */
+#define ERROR_EARLY	3
+#define ERROR_LATE	0
+
+/* A memory error, as madvise(2) has it, at a base page of a page. */
+static void poison_page(int fd, __u64 index, unsigned long base_page)
+{
+	pid_t pid = fork();
+	int status;
+	char *addr;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		addr = map_any_page(fd, SZ_2M, index);
+		if (!addr)
+			_exit(1);
+		if (sys_madvise(addr + base_page * BASE_PAGE, BASE_PAGE,
+				MADV_HWPOISON))
+			_exit(2);
+		_exit(0);
+	}
+	/* It is the one that has come by the error. */
+	check(waitpid(pid, &status, 0) == pid &&
+	      (!status || (WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS)),
+	      "the status after a memory error in page %llu is %x", index, status);
+}
+
+/* Touching the page gives SIGBUS. */
+static void check_poisoned(int fd, __u64 index)
+{
+	pid_t pid = fork();
+	int status;
+	char *addr;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		addr = map_page(fd, SZ_2M, index);
+		if (!addr)
+			_exit(1);
+		_exit(__atomic_load_n(addr, __ATOMIC_RELAXED) ? 2 : 3);
+	}
+	check(waitpid(pid, &status, 0) == pid && WIFSIGNALED(status) &&
+	      WTERMSIG(status) == SIGBUS,
+	      "the status after touching page %llu is %x", index, status);
+}
+
+static void check_read(int fd, __u64 offset, long should)
+{
+	static char buf[8 * BASE_PAGE];
+	long nr = sys_pread(fd, buf, sizeof(buf), offset);
+
+	check_eq("pread()", nr < 0 ? -errno : nr, should);
+}
+
+static void check_poisoned_file(int fd)
+{
+	struct file_state *f = &state.files[0];
+	__u64 i;
+
+	for (i = 0; i < 4; i++) {
+		void *addr;
+
+		if (i == 1 || i == 2) {
+			check_poisoned(fd, i);
+			continue;
+		}
+		addr = map_page(fd, SZ_2M, i);
+		if (!addr)
+			fail_exit("mmap");
+		check(compare_pattern(addr, SZ_2M, f->pages[i].seed) < 0,
+		      "page %llu differs", i);
+		check_eq("page frame", frame_of(addr), f->pages[i].pfn);
+		munmap(addr, SZ_2M);
+	}
+	/* What is in front of the error, and behind it, can be read. */
+	check_read(fd, SZ_2M, ERROR_EARLY * BASE_PAGE);
+	check_read(fd, SZ_2M + ERROR_EARLY * BASE_PAGE, -EIO);
+	check_read(fd, SZ_2M + (ERROR_EARLY + 1) * BASE_PAGE, 8 * BASE_PAGE);
+	check_read(fd, 2 * SZ_2M + ERROR_LATE * BASE_PAGE, -EIO);
+	check_read(fd, 2 * SZ_2M + (ERROR_LATE + 1) * BASE_PAGE, 8 * BASE_PAGE);
+}
+
+static void poisoned_1(void)
+{
+	struct file_state *f = new_file_state(), *other = new_file_state();
+	int session = new_session("poisoned"), unasked = new_session("unasked");
+	int fd, other_fd;
+
+	fd = create_file(f, 10, SZ_2M, 6);
+	fill_pages(f, fd, 0, 4, 0);
+	other_fd = create_file(other, 11, SZ_2M, 2);
+	fill_pages(other, other_fd, 0, 2, 1);
+	poison_page(fd, 1, ERROR_EARLY);
+	poison_page(other_fd, 0, 7);
+	preserve(session, f, fd);
+	preserve(unasked, other, other_fd);
+	poison_page(fd, 2, ERROR_LATE);
+	check_poisoned_file(fd);
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 3 * 4);
+	live_update(POISONED_ARGS);
+}
+
+static void poisoned_2(void)
+{
+	struct file_state *f = &state.files[0];
+	int session, fd;
+
+	load_state();
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 3 * 4);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("poisoned");
+	fd = retrieve(session, f);
+	check_poisoned_file(fd);
+	finish(session);
+	check_poisoned_file(fd);
+	/* Nobody asks for it: one page is free, the other one never will be. */
+	finish(take_session("unasked"));
+	state.nr_files = 1;
+	check_pool(SZ_2M, 0, 16, 12, 0);
+	check_pool(SZ_2M, 1, 16, 15, 0);
+
+	preserve(new_session("poisoned"), f, fd);
+	live_update(POISONED_ARGS);
+}
+
+static int hard_offline(__u64 pfn)
+{
+	return write_number("/sys/devices/system/memory/hard_offline_page",
+			    pfn * BASE_PAGE);
+}
+
+static void poisoned_3(void)
+{
+	struct file_state *f;
+	int session, fds[MAX_FILES];
+
+	load_state();
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 2 * 4);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("poisoned");
+	fds[0] = retrieve(session, &state.files[0]);
+	check_poisoned_file(fds[0]);
+	finish(session);
+	close(fds[0]);
+	check_pool(SZ_2M, 0, 16, 14, 0);
+	check_pool(SZ_2M, 1, 16, 16, 0);
+
+	/* A free page leaves its pool at once. */
+	forget_files();
+	f = new_file_state();
+	fds[0] = create_file(f, 12, SZ_2M, 1);
+	fill_page(f, fds[0], 0, 1);
+	close(fds[0]);
+	check_eq("a memory error in a free page", hard_offline(f->pages[0].pfn + 5), 0);
+	check_pool(SZ_2M, 0, 16, 14, 0);
+	check_pool(SZ_2M, 1, 15, 15, 0);
+}
+
+static const struct chain_test tests[] = {
+	{ "poisoned", 1024, 3,
+	  POISONED_ARGS,
+	  { poisoned_1, poisoned_2, poisoned_3 }, "x86_64" },
+};
+
+int main(int argc, char *argv[])
+{
+	return chain_main(argc, argv, tests, ARRAY_SIZE(tests));
+}

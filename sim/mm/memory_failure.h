@@ -1,0 +1,18 @@
+// SPDX-License-Identifier: BSD-3-Clause
+#ifndef SIM_MM_MEMORY_FAILURE_H_
+#define SIM_MM_MEMORY_FAILURE_H_
+
+#include <cstdint>
+
+namespace sim {
+
+void MemoryFailureReset();
+
+// Whether the frame is on the list of its huge page's base pages with errors,
+// and how many of the `nr` frames from `pfn` on are on such a list.
+bool HasMemoryError(uint64_t pfn);
+uint64_t MemoryErrors(uint64_t pfn, uint64_t nr);
+
+}  // namespace sim
+
+#endif  // SIM_MM_MEMORY_FAILURE_H_
