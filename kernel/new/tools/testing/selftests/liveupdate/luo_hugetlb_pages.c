@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 /*
- * Huge pages that are not like the others: those with memory errors.
+ * Huge pages that are not like the others: with memory errors, in a CMA area.
  *
  * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
  */
@@ -24,6 +24,8 @@
 #include <libliveupdate.h>
 #include <lu_hugetlb.h>
 
+#define READ_ALL_OF_LOG	3
+
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON	100
 #endif
@@ -31,6 +33,28 @@
 static int sys_madvise(void *addr, size_t len, int advice)
 {
 	return syscall(__NR_madvise, addr, len, advice);
+}
+
+static void check_set_pool(unsigned long size, int nid, const char *name, long nr)
+{
+	char path[128];
+	int err;
+
+	pool_path(path, sizeof(path), size, nid, name);
+	err = write_number(path, nr);
+	check(!err, "writing %ld to %s: %s", nr, name, strerror(-err));
+}
+
+static void check_log(const char *text)
+{
+	static char log[1 << 18];
+	int len;
+
+	len = syscall(__NR_syslog, READ_ALL_OF_LOG, log, sizeof(log) - 1);
+	if (len < 0)
+		fail_exit("syslog");
+	log[len] = 0;
+	check(strstr(log, text), "the log lacks: %s", text);
 }
 
 /* --- poisoned: pages with memory errors stay what they are --- */
@@ -197,10 +221,78 @@ static void poisoned_3(void)
 	check_pool(SZ_2M, 1, 15, 15, 0);
 }
 
+/* --- cma: gigantic pages from a CMA area, beside those that are handed over --- */
+
+#define CMA_ARGS							\
+	"hugetlb_cma=1:1G hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32"
+
+static void cma_1(void)
+{
+	int session = new_session("cma");
+
+	preserve_full(session, 10, SZ_1G, 1, 1);
+	preserve_full(session, 11, SZ_2M, 4, 0);
+	live_update(CMA_ARGS);
+}
+
+static void cma_2(void)
+{
+	struct file_state in_cma;
+	int session, fds[MAX_FILES], fd;
+	__u32 i;
+
+	load_state();
+	/* What was handed over is in the pool, and the area is there as well. */
+	check_log("hugetlb_cma: reserved 1024 MiB on node 1");
+	check_pools_in_use(SZ_1G, 0, 1, 0, 0);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("cma");
+	retrieve_all(session, fds);
+	finish(session);
+
+	check_set_pool(SZ_1G, 1, "nr_hugepages", 2);
+	check_pool(SZ_1G, 1, 2, 1, 0);
+	fd = create_file(&in_cma, 20, SZ_1G, 1);
+	fill_page(&in_cma, fd, 0, 1);
+	/* It may not stay in the area, and there is no other page for it. */
+	session = new_session("cma");
+	for (i = 0; i < 2; i++)
+		check_eq("preserving a page in CMA",
+			 luo_session_preserve_fd(session, fd, 20), -ENOMEM);
+	check_file(&in_cma, fd);
+	check_pool(SZ_1G, 1, 2, 0, 0);
+	close(fd);
+	check_pool(SZ_1G, 1, 2, 1, 0);
+
+	for (i = 0; i < state.nr_files; i++)
+		preserve(session, &state.files[i], fds[i]);
+	live_update(CMA_ARGS);
+}
+
+static void cma_3(void)
+{
+	int session, fds[MAX_FILES];
+
+	load_state();
+	check_log("hugetlb_cma: reserved 1024 MiB on node 1");
+	check_pools_in_use(SZ_1G, 0, 1, 0, 0);
+	session = take_session("cma");
+	retrieve_all(session, fds);
+	finish(session);
+	/* Now there is one to move to: the file is in the area no more. */
+	check_set_pool(SZ_1G, 1, "nr_hugepages", 2);
+	close_all(fds);
+	check_pools_free(SZ_1G, 0, 2);
+	check_pools_free(SZ_2M, 16, 16);
+}
+
 static const struct chain_test tests[] = {
 	{ "poisoned", 1024, 3,
 	  POISONED_ARGS,
 	  { poisoned_1, poisoned_2, poisoned_3 }, "x86_64" },
+	{ "cma", 4096, 3,
+	  "hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32",
+	  { cma_1, cma_2, cma_3 }, "x86_64" },
 };
 
 int main(int argc, char *argv[])
