@@ -72,6 +72,7 @@ class Reader {
     if (name == "hugepagesz") return Size(value);
     if (name == "default_hugepagesz") return DefaultSize(value);
     if (name == "numa" && value.substr(0, 3) == "off") return;  // known
+    if (name == "hugetlb_free_vmemmap") return CheckSwitch(value);
     if (name == "kho") return Switch(value, &request_->kho);
     if (name == "liveupdate") return Switch(value, &request_->liveupdate);
     if (name != "kho_scratch") Ignore(kNotKnown);
@@ -95,6 +96,11 @@ class Reader {
   void Ignore(const std::string& why) {
     if (ignored_)
       ignored_->push_back(absl::StrCat("'", std::string(word_), "' ", why));
+  }
+
+  void CheckSwitch(std::string_view value) {
+    bool unused;
+    Switch(value, &unused);
   }
 
   void Switch(std::string_view value, bool* is) {

@@ -136,6 +136,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
   if (!Went(o) || id < 0 || !session) return;
   file(id).preserved = true;
   file(id).raced = racing_;
+  if (!racing_) file(id).unsure.clear();
   session->files.push_back({c.token, id, 0});
 }
 
@@ -151,6 +152,7 @@ void Stepper::DropSession(int name) {
       session->files.pop_back();
       file(id).preserved = false;
       file(id).late.clear();
+      file(id).unsure.clear();
       PutFile(id);
     }
   }
@@ -294,6 +296,7 @@ void Stepper::RetrievePromise(File* f, const Outcome& o) {
   if (f->promised || count == 0 || !pool) return;
   const auto at = static_cast<size_t>(pool - state_->pools.data());
   int64_t needed = count - pool->Available();
+  if (pool->Surplus() == 0) needed -= Freed(at);
   for (const PoolEvent& event : events_[at])
     if (event.kind == PoolEvent::Kind::kReserve) needed += event.count;
   if (needed > 0) {

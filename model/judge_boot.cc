@@ -127,6 +127,7 @@ void Stepper::Kexec(const Observation& o, bool corrupted) {
       if (page) page->frame = kNoFrame;
     }
     f.late.clear();
+    f.unsure.clear();
     for (Page& page : f.pages) page.pinned = page.still_mapped = false;
   }
 
@@ -720,6 +721,13 @@ bool Stepper::ExplainsPromises() {
 // Meanwhile there may be pages to be had as surplus, and whether there is
 // memory for them is not known here; nor is when somebody else changed the
 // pool, who ran at the same time.
+int64_t Stepper::Freed(size_t pool) const {
+  return std::count_if(events_[pool].begin(), events_[pool].end(),
+                       [](const PoolEvent& event) {
+                         return event.kind == PoolEvent::Kind::kFree;
+                       });
+}
+
 void Stepper::PromiseLate() {
   for (size_t i = 0; i < state_->pools.size(); ++i) {
     const Pool& pool = state_->pools[i];
@@ -728,12 +736,15 @@ void Stepper::PromiseLate() {
     const int64_t before =
         ExpectedReservations(pool.page_size) + state_->resv_off[i];
     const int64_t room = std::max<int64_t>(0, pool.overcommit - pool.Surplus());
+    // Free pages that came are there by now, but for those that are surplus.
+    const int64_t freed = Freed(i);
+    const int64_t least = pool.Available() + (pool.Surplus() == 0 ? freed : 0);
     int64_t promised = 0;
-    for (int64_t available = pool.Available() + room; available >= 0;
+    for (int64_t available = pool.Available() + room + freed; available >= 0;
          --available) {
       promised = Promise(&state_->files, ids, available);
       if (before + promised == SeenReservations(pool.page_size)) break;
-      if (!racing_ && available <= pool.Available()) break;
+      if (!racing_ && available <= least) break;
     }
     uncertain_resv_ |= room > 0 || racing_;
     if (promised == 0) continue;
@@ -864,6 +875,14 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     if (seen.Surplus() != surplus)
       wrong("the surplus is not what exceeds the request");
   }
+  // The records of free pages, and their tables, go back to the page allocator
+  // when their pages are in the pools, which is after other pools asked for
+  // more.
+  int64_t given_back = 0;
+  if (!cold) {
+    for (const HandedFile& handed : state_->table.accepted)
+      given_back += handed.free ? 2 : 0;
+  }
   // A node may get more than its part only where another had no memory left,
   // and fewer only if it has none itself.
   bool excess = false, excused = false, memory_left = false;
@@ -871,7 +890,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     size_t i = static_cast<size_t>(n);
     // Early in a handover boot there is only memory far from what was handed
     // over, so what is free afterwards says nothing of gigantic pages.
-    bool dry = view->node[i].allocatable <= 0 || fault_ ||
+    bool dry = view->node[i].allocatable <= given_back || fault_ ||
                (!cold && IsGigantic(state_->geometry, pool.page_size));
     excess |= !request.per_node && short_by[i] < 0;
     excused |= short_by[i] > 0 && dry;

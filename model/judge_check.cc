@@ -252,8 +252,7 @@ void Stepper::CheckPages(int id, const FileView& view) {
     }
     frames_changed_ = true;
     if (page.frame != kNoFrame) {
-      bool held = f.preserved && std::find(f.late.begin(), f.late.end(),
-                                           seen.index) == f.late.end();
+      bool held = f.Holds(seen.index);
       bool moves = (may_migrate || (all_may_migrate_ && !held)) &&
                    !page.pinned && page.node >= 0;
       if (!moves && Trusts(id)) {

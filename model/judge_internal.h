@@ -140,6 +140,8 @@ class Stepper {
   int64_t PromiseAtBoot(uint64_t page_size, const Pool& seen);
   bool ExplainsPromises();
   void PromiseLate();
+  // Pages that this step has let go of so far.
+  int64_t Freed(size_t pool) const;
   bool ExplainsQuarantine() const;
   bool ExplainsUse() const;
   bool ExplainsReport() const;

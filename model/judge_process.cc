@@ -283,8 +283,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   }
   Page* page_used = copy ? copy : own;
   const bool held =
-      page_used &&
-      (page_used->pinned || (f.preserved && !copy && !Contains(f.late, index)));
+      page_used && (page_used->pinned || (!copy && f.Holds(index)));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
       o.frame != page_used->frame && !f.shmem && (held || !offlined_)) {
     Fail("identity", absl::StrCat("the access reached frame ", o.frame,
@@ -427,10 +426,12 @@ void Stepper::Seal(const Command& c, const Outcome& o) {
         });
     // LUO's own pins count like any other device's; late pages get theirs when
     // the file is frozen, and may keep it if that update fails.
-    bool held = f.preserved && f.pages.size() > f.late.size();
+    bool held =
+        std::any_of(f.pages.begin(), f.pages.end(),
+                    [&f](const Page& page) { return f.Holds(page.index); });
     if (writable || pinned || held) {
       Must(EBUSY);
-    } else if (!f.late.empty()) {
+    } else if (!f.late.empty() || !f.unsure.empty()) {
       May(EBUSY);
     }
   }
@@ -625,9 +626,7 @@ void Stepper::Offline(const Command& c, const Outcome& o) {
     Went(o);
     return;
   }
-  const bool held =
-      page && !racing_ &&
-      (page->pinned || (f.preserved && !Contains(f.late, c.page)));
+  const bool held = page && !racing_ && (page->pinned || f.Holds(c.page));
   // Neighbours that cannot be moved, no place to move to, a hole.
   for (int error : {EBUSY, EINTR, EINVAL}) {
     if (held) {
@@ -758,6 +757,7 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
   Page* page = AddPage(&f.pages, index);
   frames_changed_ = true;
   if (f.shmem) return page;
+  if (racing_) Insert(&f.unsure, index);
   const PageView* seen = SeenPage(id, index);
   // A late page may have been moved by the time that it is looked at.
   const bool moved = racing_ && f.preserved && outcome && outcome->ok() &&
@@ -805,9 +805,11 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
     int64_t index = f.pages[i].index;
     if (f.shmem) {
       StopDevices(id, index, kNoFrame);
-    } else if (to != INT64_MAX && fault_ && SeenReserved(id, index)) {
+    } else if (to != INT64_MAX && fault_ && SeenReserved(id, index) &&
+               !SeenPage(id, index)) {
       // No memory to split the region: it stays, and counts as reserved again
-      // if there is a page for it.
+      // if there is a page for it. Where somebody else adds a page meanwhile
+      // that makes no difference in the end.
       Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
       uncertain_resv_ = true;
     } else if (to != INT64_MAX) {

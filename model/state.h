@@ -6,6 +6,7 @@
 #ifndef HANDOVER_MODEL_STATE_H_
 #define HANDOVER_MODEL_STATE_H_
 
+#include <algorithm>
 #include <array>
 #include <cstdint>
 #include <string>
@@ -93,6 +94,9 @@ struct File {
   bool retrieved = false;  // held by an incoming session
   // Late pages: not yet taken up by a freeze, so they may still migrate.
   std::vector<int64_t> late;
+  // Pages that were added while other things ran. If it was preserved at that
+  // time, they may be late ones or not.
+  std::vector<int64_t> unsure;
   // Something else ran while it was preserved: a fault that failed in the end
   // may have been taken for a reservation.
   bool raced = false;
@@ -104,6 +108,12 @@ struct File {
   // Reserved indices without a page.
   int64_t Reserved() const {
     return regions.Count() - static_cast<int64_t>(pages.size());
+  }
+  // The page there is pinned for the next kernel, for sure.
+  bool Holds(int64_t index) const {
+    return preserved &&
+           std::find(late.begin(), late.end(), index) == late.end() &&
+           std::find(unsure.begin(), unsure.end(), index) == unsure.end();
   }
 };
 

@@ -100,6 +100,7 @@ std::string KernelPlan::CommandLine(model::Geometry geometry) const {
     }
   }
   if (no_numa) word("numa=off");
+  if (optimizes) word("hugetlb_free_vmemmap=on");
   if (no_kho) word("kho=off");
   if (no_liveupdate) word("liveupdate=off");
   return line;
@@ -117,6 +118,7 @@ KernelPlan FirstKernel(Random* random, model::Geometry geometry, int nodes) {
         MakePool(random, geometry, nodes, random->Pick(sizes)));
   if (random->Percent(10)) plan.default_size = random->Pick(sizes);
   plan.no_numa = nodes > 1 && random->Percent(2);
+  plan.optimizes = random->Percent(20);
   return plan;
 }
 
@@ -144,6 +146,7 @@ KernelPlan NextKernel(Random* random, model::Geometry geometry, int nodes,
       break;
   }
   if (nodes > 1) plan.no_numa = random->Percent(before.no_numa ? 50 : 5);
+  plan.optimizes = random->Percent(before.optimizes ? 70 : 10);
   if (!odd) return plan;
   switch (random->Weighted({50, 30, 12, 8})) {
     case 0:

@@ -30,6 +30,7 @@ struct KernelPlan {
   bool no_liveupdate = false;
   bool no_kho = false;
   bool no_numa = false;
+  bool optimizes = false;  // HVO
 
   std::string CommandLine(model::Geometry geometry) const;
   bool Has(uint64_t page_size) const;

@@ -11,6 +11,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 #include "sim/mm/owners.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/vmalloc.h"
@@ -114,6 +115,7 @@ const std::vector<Violation>& Invariants::After(
       break;
   }
   VerifyOneOwner();  // reports by itself
+  VmemmapVerify();   // as well
   CheckPools();
   CheckQuarantine();
   CheckErrors();
@@ -123,7 +125,16 @@ const std::vector<Violation>& Invariants::After(
   if (command.verb == model::Verb::kRetrieve && seen.outcome.ok() &&
       seen.during.empty()) {
     struct file* file = executor_.user().FileOf(command.file);
-    if (file != nullptr && is_file_hugepages(file)) CheckRetrieved(file);
+    // Asked for again, it may have got pages that were free ones when they
+    // came.
+    bool again = false;
+    for (int name = 0; name < executor_.user().files_end(); ++name) {
+      const struct file* other = executor_.user().FileOf(name);
+      again |= name != command.file && other != nullptr && file != nullptr &&
+               other->f_mapping == file->f_mapping;
+    }
+    if (file != nullptr && is_file_hugepages(file) && !again)
+      CheckRetrieved(file);
   }
   return found_;
 }

@@ -23,6 +23,8 @@ constexpr std::string_view kNames[kReaches] = {
     "for pages on some nodes",
     "for pages on a node that there is not",
     "next kernel lacks nodes",
+    "preserved with page structures optimized away",
+    "next kernel optimizes them",
     "next kernel lacks the page size",
     "demoted beside pages handed over",
     "resized beside pages handed over",
@@ -79,6 +81,10 @@ void ReachCounter::Preserved(int name, const model::Observation& seen,
     Mark(Reach::kSurplusPreserved, Surplus(seen.after, view.page_size) > 0);
     Mark(Reach::kSeals, (view.seals & ~model::kSealSeal) != 0);
     Mark(Reach::kNoexec, (view.seals & model::kSealExec) != 0);
+    for (uint32_t i = view.pages_begin; i < view.pages_end; ++i)
+      Mark(Reach::kOptimizedBefore,
+           folio_test_hugetlb_vmemmap_optimized(
+               pfn_folio(static_cast<uint64_t>(seen.after.pages[i].frame))));
   }
   int processes = 0;
   for (int p = 0; p < UserSpace::kProcesses; ++p) {
@@ -132,6 +138,8 @@ void ReachCounter::Booted(const model::Observation& seen,
   const std::string& line = Config().cmdline;
   Mark(Reach::kAskedByNode, line.find(':') != std::string::npos);
   Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
+  Mark(Reach::kOptimizedAfter,
+       line.find("hugetlb_free_vmemmap=on") != std::string::npos);
   for (const std::string& said : M().log())
     Mark(Reach::kAskedOfNoNode,
          said.find("Invalid hugepages parameter") != std::string::npos);

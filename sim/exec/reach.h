@@ -22,6 +22,8 @@ enum class Reach : uint8_t {
   kAskedByNode,
   kAskedOfNoNode,
   kNodeMissing,
+  kOptimizedBefore,
+  kOptimizedAfter,
   kSizeMissing,
   kDemoted,
   kResized,

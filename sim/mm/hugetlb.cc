@@ -6,6 +6,7 @@
 #include "sim/mm/hugetlb.h"
 
 #include "sim/mm/buddy.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/memory_failure.h"
 
@@ -96,6 +97,7 @@ int ReplaceFreeFolio(struct folio* old_folio, struct list_head* list) {
       fresh = AllocFreshHugetlbFolio(h, htlb_alloc_mask(h) | __GFP_THISNODE,
                                      folio_nid(old_folio), nullptr, nullptr);
       if (!fresh) return -ENOMEM;
+      VmemmapOptimizeFolio(h, fresh);
       continue;
     }
     remove_hugetlb_folio(h, old_folio, false);
@@ -168,7 +170,7 @@ struct folio* DequeueHugetlbFolioNodemask(struct hstate* h, gfp_t gfp, int nid,
   return nullptr;
 }
 
-// Follows only_alloc_fresh_hugetlb_folio() and alloc_fresh_hugetlb_folio().
+// Follows only_alloc_fresh_hugetlb_folio().
 struct folio* AllocFreshHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
                                      const nodemask_t* nodes,
                                      nodemask_t* noretry) {
@@ -209,12 +211,36 @@ struct folio* RemovePoolHugetlbFolio(struct hstate* h,
   return nullptr;
 }
 
-// Follows __update_and_free_hugetlb_folio(). There is nothing to defer without
-// vmemmap optimisation. A page with a memory error never gets here: somebody
-// keeps a reference to it.
+// Follows add_hugetlb_folio(): back into the pool, as the page structures could
+// not be had again.
+void AddHugetlbFolio(struct hstate* h, struct folio* folio,
+                     bool adjust_surplus) {
+  const int nid = folio_nid(folio);
+  VM_BUG_ON_FOLIO(!folio_test_hugetlb_vmemmap_optimized(folio), folio);
+  lockdep_assert_held(&hugetlb_lock);
+  INIT_LIST_HEAD(&folio->lru);
+  AccountNewHugetlbFolio(h, folio);
+  if (adjust_surplus) {
+    h->surplus_huge_pages++;
+    h->surplus_huge_pages_node[nid]++;
+  }
+  folio->private_ = nullptr;
+  folio_set_hugetlb_vmemmap_optimized(folio);
+  EnqueueHugetlbFolio(h, folio);
+}
+
+// Follows __update_and_free_hugetlb_folio(). Upstream leaves optimized pages to
+// a work item where it must not sleep; here nobody lets go of a page while a
+// spinlock is held, so it is as if that ran at once. A page with a
+// memory error never gets here: somebody keeps a reference to it.
 void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio) {
-  (void)h;
   if (folio_test_hugetlb_raw_hwp_unreliable(folio)) return;
+  if (VmemmapRestoreFolio(h, folio)) {
+    spin_lock_irq(&hugetlb_lock);
+    AddHugetlbFolio(h, folio, true);
+    spin_unlock_irq(&hugetlb_lock);
+    return;
+  }
   if (folio_test_hugetlb(folio)) {
     spin_lock_irq(&hugetlb_lock);
     __folio_clear_hugetlb(folio);
@@ -265,6 +291,7 @@ void init_new_hugetlb_folio(struct folio* folio) {
 // Follows prep_and_add_allocated_folios().
 void prep_and_add_allocated_folios(struct hstate* h,
                                    struct list_head* folio_list) {
+  sim::VmemmapOptimizeFolios(h, folio_list);
   spin_lock_irq(&hugetlb_lock);
   struct folio *folio, *next;
   list_for_each_entry_safe(folio, next, folio_list, lru) {
@@ -291,7 +318,9 @@ void remove_hugetlb_folio(struct hstate* h, struct folio* folio,
     h->surplus_huge_pages--;
     h->surplus_huge_pages_node[nid]--;
   }
-  __folio_clear_hugetlb(folio);
+  // Else when its page structures are there again.
+  if (!folio_test_hugetlb_vmemmap_optimized(folio))
+    __folio_clear_hugetlb(folio);
   h->nr_huge_pages--;
   h->nr_huge_pages_node[nid]--;
 }
@@ -414,6 +443,14 @@ int dissolve_free_hugetlb_folio(struct folio* folio) {
     remove_hugetlb_folio(h, folio, surplus);
     if (!surplus) h->max_huge_pages--;
     spin_unlock_irq(&hugetlb_lock);
+    const int ret = sim::VmemmapRestoreFolio(h, folio);
+    if (ret) {
+      spin_lock_irq(&hugetlb_lock);
+      sim::AddHugetlbFolio(h, folio, surplus);
+      if (!surplus) h->max_huge_pages++;
+      spin_unlock_irq(&hugetlb_lock);
+      return ret;
+    }
     UpdateAndFreeHugetlbFolio(h, folio);
     return 0;
   }

@@ -4,9 +4,8 @@
 
 // What the rooms of sim/ share of HugeTLB beyond the kernel's own headers.
 //
-// Left out of this HugeTLB throughout: vmemmap optimisation, cgroups and
-// memory cgroups (no charge is ever made), userfaultfd, sharing of page
-// tables, hugetlb_cma.
+// Left out of this HugeTLB throughout: cgroups and memory cgroups (no charge
+// is ever made), userfaultfd, sharing of page tables, hugetlb_cma.
 
 #include <sim/kernel_api.h>
 
@@ -60,6 +59,8 @@ struct folio* AllocPoolHugeFolio(struct hstate* h, const nodemask_t* allowed,
                                  nodemask_t* noretry, int* next_node);
 struct folio* RemovePoolHugetlbFolio(struct hstate* h,
                                      const nodemask_t* allowed, bool surplus);
+void AddHugetlbFolio(struct hstate* h, struct folio* folio,
+                     bool adjust_surplus);
 void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio);
 void UpdateAndFreePagesBulk(struct hstate* h, struct list_head* list);
 int NextNodeToAlloc(int* next_node, const nodemask_t* allowed);

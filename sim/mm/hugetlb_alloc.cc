@@ -6,6 +6,7 @@
 #include "sim/machine/actors.h"
 #include "sim/mm/buddy.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 
 namespace sim {
 namespace {
@@ -110,6 +111,7 @@ struct folio* AllocMigrateHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
   if (hstate_is_gigantic(h)) return nullptr;
   struct folio* folio = AllocFreshHugetlbFolio(h, gfp, nid, nodes, nullptr);
   if (!folio) return nullptr;
+  VmemmapOptimizeFolio(h, folio);
   spin_lock_irq(&hugetlb_lock);
   AccountNewHugetlbFolio(h, folio);
   spin_unlock_irq(&hugetlb_lock);
@@ -228,6 +230,7 @@ struct folio* AllocSurplusHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
 
   struct folio* folio = AllocFreshHugetlbFolio(h, gfp, nid, nodes, nullptr);
   if (!folio) return nullptr;
+  VmemmapOptimizeFolio(h, folio);
   spin_lock_irq(&hugetlb_lock);
   AccountNewHugetlbFolio(h, folio);
   if (h->surplus_huge_pages >= h->nr_overcommit_huge_pages) {

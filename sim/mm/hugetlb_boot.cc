@@ -9,6 +9,7 @@
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_cmdline.h"
 #include "sim/mm/hugetlb_hooks.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 #include "sim/mm/hugetlbfs.h"
 #include "sim/mm/memmap.h"
 
@@ -175,6 +176,7 @@ void GatherNode(int nid) {
     for (unsigned i = 0; i < pages_per_huge_page(h); i += pageblock_nr_pages)
       SetPageblockType(pfn + i, MIGRATE_MOVABLE);
 
+    VmemmapOptimizeFolio(h, folio);
     spin_lock_irq(&hugetlb_lock);
     AccountNewHugetlbFolio(h, folio);
     EnqueueHugetlbFolio(h, folio);
@@ -238,6 +240,7 @@ void HugetlbReset() {
   HugetlbPoolsReset();
   HugetlbAllocReset();
   HugetlbfsReset();
+  VmemmapReset();
   HugetlbParams() = HugetlbCmdline();
   nodes_clear(bootmem_nodes);
   hugetlb_fault_mutex_table = nullptr;

@@ -7,6 +7,7 @@
 
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 
 namespace sim {
 namespace {
@@ -210,6 +211,8 @@ void HugetlbParseParams(std::string_view cmdline) {
     if (equals == std::string_view::npos) continue;
     const std::string_view key = word.substr(0, equals);
     const std::string_view value = word.substr(equals + 1);
+    // An early parameter, whatever else stands around it.
+    if (key == "hugetlb_free_vmemmap") VmemmapParam(std::string(value));
     void (*setup)(std::string_view) = key == "hugepages"    ? HugepagesSetup
                                       : key == "hugepagesz" ? HugepageszSetup
                                       : key == "default_hugepagesz"

@@ -2,25 +2,30 @@
 //
 // Demotion of mm/hugetlb.c and mm/hugetlb_sysfs.c: free pages of a pool are
 // split into pages of a smaller size. Left out: demote_size (the next smaller
-// size is what a kernel starts with), vmemmap optimisation, hugetlb_cma.
+// size is what a kernel starts with), hugetlb_cma.
 
 #include <algorithm>
 
 #include "sim/machine/actors.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_sysfs.h"
+#include "sim/mm/hugetlb_vmemmap.h"
 
 namespace sim {
 namespace {
 
-// demote_free_hugetlb_folios(). Without vmemmap optimisation it cannot fail.
-void DemoteFolios(struct hstate* src, struct hstate* dst,
-                  struct list_head* list) {
+// demote_free_hugetlb_folios(). Those whose page structures cannot be had again
+// stay on the list.
+int DemoteFolios(struct hstate* src, struct hstate* dst,
+                 struct list_head* list) {
+  int ret = 0;
   struct list_head pieces;
   INIT_LIST_HEAD(&pieces);
   mutex_lock(&dst->resize_lock);
   struct folio *folio, *next;
   list_for_each_entry_safe(folio, next, list, lru) {
+    if (!ret) ret = VmemmapRestoreFolio(src, folio);
+    if (folio_test_hugetlb_vmemmap_optimized(folio)) continue;
     list_del(&folio->lru);
     for (unsigned i = 0; i < pages_per_huge_page(src);
          i += pages_per_huge_page(dst)) {
@@ -36,6 +41,7 @@ void DemoteFolios(struct hstate* src, struct hstate* dst,
   }
   prep_and_add_allocated_folios(dst, &pieces);
   mutex_unlock(&dst->resize_lock);
+  return ret;
 }
 
 // demote_pool_huge_page(); hugetlb_lock is held, and dropped meanwhile.
@@ -43,6 +49,7 @@ long DemotePool(struct hstate* src, const nodemask_t* allowed,
                 unsigned long wanted) {
   struct hstate* dst = size_to_hstate(PAGE_SIZE << src->demote_order);
   unsigned long demoted = 0;
+  int ret = 0;
   lockdep_assert_held(&hugetlb_lock);
   for (int nr = nodes_weight(*allowed); nr > 0; nr--) {
     struct list_head* free_list =
@@ -57,12 +64,18 @@ long DemotePool(struct hstate* src, const nodemask_t* allowed,
       if (++demoted == wanted) break;
     }
     spin_unlock_irq(&hugetlb_lock);
-    DemoteFolios(src, dst, &list);
+    ret = DemoteFolios(src, dst, &list);
     spin_lock_irq(&hugetlb_lock);
-    if (demoted == wanted) break;
+    list_for_each_entry_safe(folio, next, &list, lru) {
+      list_del(&folio->lru);
+      AddHugetlbFolio(src, folio, false);
+      demoted--;
+    }
+    if (ret < 0 || demoted == wanted) break;
   }
   src->max_huge_pages -= demoted;
   dst->max_huge_pages += demoted << (src->order - dst->order);
+  if (ret < 0) return ret;
   return demoted ? static_cast<long>(demoted) : -EBUSY;
 }
 

@@ -43,7 +43,7 @@ unsigned GetFoliosContig(struct address_space* mapping, pgoff_t* start,
     auto* folio =
         static_cast<struct folio*>(xa_load(&mapping->i_pages, *start));
     if (folio == nullptr || xa_is_value(folio)) break;
-    if (!folio_try_get(folio)) break;
+    if (!folio_try_get(folio)) continue;  // it moves, or leaves
     if (xa_load(&mapping->i_pages, *start) != folio) {
       folio_put(folio);
       continue;
