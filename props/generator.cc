@@ -50,7 +50,7 @@ class Scenario {
         random_.Percent(33) ? static_cast<int>(random_.Between(1, 3)) : 0;
     corrupts_ = random_.Percent(14);
     interleaves_ = random_.Percent(35);
-    updates_left_ = 1 + random_.Weighted({55, 31, 11, 1, 2});
+    updates_left_ = 1 + random_.Weighted({54, 31, 11, 1, 3});
     target_ = updates_left_ > 3     ? random_.Between(80, 88)
               : random_.Percent(80) ? random_.Between(30, 36)
                                     : random_.Between(37, 56);
