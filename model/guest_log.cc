@@ -174,6 +174,7 @@ class Reader {
   void Begin() {
     o_.after.Clear();
     o_.after.regions_known = o_.after.quarantine_known = false;
+    o_.after.charges_known = false;
     o_.cells.clear();
     words_.clear();
   }

@@ -48,15 +48,31 @@ bool Plausible(const TableView& table) {
 
 using Runs = std::vector<const TableView::Run*>;
 
+// Returns 0 or an errno.
+int CheckOwners(const TableView::File& file) {
+  for (size_t i = 0; i < file.owners.size(); ++i) {
+    const TableView::Owner& owner = file.owners[i];
+    if (!owner.held) return ENXIO;
+    if (!owner.magic || !owner.checksum || !owner.ended || owner.nr != i + 1)
+      return EINVAL;
+  }
+  return file.owners.size() != file.nr_owners || file.owners_end != 0 ? EINVAL
+                                                                      : 0;
+}
+
+Owners OwnersOf(const TableView::File& file, const TableView::Run& run) {
+  return run.owner == 0 ? Owners{} : file.owners[run.owner - 1].path;
+}
+
 // The runs of a list of blocks. Returns 0 or an errno.
-int Collect(const TableView::Chain& chain, Runs* runs) {
+int Collect(const TableView::Chain& chain, uint64_t nr_owners, Runs* runs) {
   for (const TableView::Block& block : chain.blocks) {
     if (!block.held) return ENXIO;
     if (!block.magic || !block.checksum || block.nr_runs == 0 ||
         block.nr_runs != block.runs.size())
       return EINVAL;
     for (const TableView::Run& run : block.runs) {
-      if (run.pages == 0) return EINVAL;
+      if (run.pages == 0 || run.owner > nr_owners) return EINVAL;
       runs->push_back(&run);
     }
   }
@@ -85,11 +101,10 @@ uint64_t InBoth(const Runs& runs, const Runs& others) {
   return both;
 }
 
-// What is reserved has no page, but for late ones, which took what they needed.
+// What is counted as reserved has no page.
 bool ReservedRight(const TableView::File& file, const Runs& resv,
                    const Runs& runs, const Runs& late) {
-  return InBoth(resv, runs) == 0 &&
-         Sum(resv) - InBoth(resv, late) == file.nr_resv &&
+  return Sum(resv) - InBoth(resv, runs) - InBoth(resv, late) == file.nr_resv &&
          std::all_of(resv.begin(), resv.end(),
                      [](const TableView::Run* run) { return run->frame == 0; });
 }
@@ -147,10 +162,11 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   if (free) end = file.nr_pages;
   // Which one of several shows depends on what is looked at first.
   std::set<int> errors;
+  if (int error = CheckOwners(file)) errors.insert(error);
   for (const auto& [chain, list] :
        {std::pair(&file.runs, &runs), std::pair(&file.late, &late),
         std::pair(&file.resv, &resv)}) {
-    if (int error = Collect(*chain, list)) errors.insert(error);
+    if (int error = Collect(*chain, file.nr_owners, list)) errors.insert(error);
     if (!Ascending(*list, end)) errors.insert(EINVAL);
   }
   if (!errors.empty()) return {errors.begin(), errors.end()};
@@ -170,11 +186,14 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
     for (uint64_t n = 0; n < run->pages; ++n)
       out->pages.push_back(
           {static_cast<int64_t>(run->index + n),
-           static_cast<int64_t>(run->frame + (n << file.order)), run->node[n]});
+           static_cast<int64_t>(run->frame + (n << file.order)), run->node[n],
+           OwnersOf(file, *run)});
   }
   for (const TableView::Run* run : resv)
-    out->reserved.push_back({static_cast<int64_t>(run->index),
-                             static_cast<int64_t>(run->index + run->pages)});
+    out->reserved.push_back(
+        {static_cast<int64_t>(run->index),
+         static_cast<int64_t>(run->index + run->pages),
+         OwnersOf(file, *run)[static_cast<size_t>(Charge::kRsvd)]});
   for (const TableView::Block& block : file.resv.blocks)
     out->resv_blocks.push_back(static_cast<int64_t>(block.frame));
   out->at = file.at;

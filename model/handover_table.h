@@ -12,6 +12,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "model/history.h"
+
 namespace handover::model {
 
 // A table as it lies in memory when the next kernel starts. Numbers are those
@@ -29,6 +31,7 @@ struct TableView {
     bool held = false;   // KHO holds each page, as one of the file's page size
     // By page, if held: the node that it lies on, of the machine.
     std::vector<int> node;
+    uint64_t owner = 0;  // number of one of the file's owners, 0: none
   };
   struct Block {
     uint64_t frame = 0;
@@ -37,6 +40,14 @@ struct TableView {
     bool checksum = false;
     uint64_t nr_runs = 0;   // as the block says
     std::vector<Run> runs;  // as many as a block can have
+  };
+  struct Owner {
+    bool held = false;
+    bool magic = false;
+    bool checksum = false;
+    bool ended = false;  // each of its paths does
+    uint64_t nr = 0;
+    std::array<CgroupPath, kCharges> path{};
   };
   // The list of blocks ends with the first that is not there or that was there
   // before (and `circular` is set).
@@ -59,6 +70,11 @@ struct TableView {
     uint32_t seals = 0;
     uint32_t mode = 0;
     uint32_t flags = 0;
+    // As many as the record says, but none after one that is not there or that
+    // was there before; and which record would come next.
+    uint64_t nr_owners = 0;
+    std::vector<Owner> owners;
+    uint64_t owners_end = 0;
     bool counts_fit = false;  // their number is one that a record has room for
     std::vector<Count> counts;
     Chain runs;
@@ -99,16 +115,21 @@ struct TableView {
   std::vector<Free> free;
 };
 
+// By kind of charge, who is charged.
+using Owners = std::array<CgroupPath, kCharges>;
+
 struct HandedPage {
   int64_t index = 0;
   int64_t frame = 0;
   int node = 0;
+  Owners owners{};
 };
 
 // Indices from `from` on, up to `to` and without it.
 struct HandedRange {
   int64_t from = 0;
   int64_t to = 0;
+  CgroupPath owner = kNobody;
 };
 
 // A file, or free pages, that the next kernel has to accept.
@@ -121,7 +142,8 @@ struct HandedFile {
   uint32_t seals = 0;
   uint32_t mode = 0;
   std::vector<HandedPage> pages;  // ascending by index
-  // Ascending. Where there is no page, that is promised to be had.
+  // Ascending. Where there is no page, that is promised to be had. Where nobody
+  // is charged it may be left out if there is one.
   std::vector<HandedRange> reserved;
   // Frames of the table in which that stands.
   std::vector<int64_t> resv_blocks;

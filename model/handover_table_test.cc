@@ -12,8 +12,11 @@ namespace {
 
 const std::vector<uint64_t> kSizes = {16 << 10, 64 << 10, 256 << 10};
 
+constexpr CgroupPath kTop = ChildPath(kRootPath, 0);
+
 // Two files of 16K pages: pages 0 and 2 of the first, page 1 of the second. Of
-// the first one pages 1 and 2 were reserved, and then came page 2.
+// the first one pages 1 and 2 were reserved, and then came page 2. The root is
+// charged for its page 0, c0 for what is reserved.
 class TableTest : public ::testing::Test {
  protected:
   TableTest() {
@@ -31,6 +34,11 @@ class TableTest : public ::testing::Test {
     t_.files[0].late.blocks = {MakeBlock({{2, 1, 2000, true, {1}}})};
     t_.files[0].resv.blocks = {MakeBlock({{1, 2, 0, false, {}}})};
     t_.files[0].nr_resv = 1;
+    t_.files[0].nr_owners = 2;
+    t_.files[0].owners = {MakeOwner(1, {kRootPath, kNobody, kRootPath}),
+                          MakeOwner(2, {kNobody, kTop, kNobody})};
+    t_.files[0].runs.blocks[0].runs[0].owner = 1;
+    t_.files[0].resv.blocks[0].runs[0].owner = 2;
     t_.files[1].nr_pages = 1;
     t_.files[1].counts = {{2, 0, 1}};
     t_.files[1].runs.blocks = {MakeBlock({{1, 1, 104, true, {0}}})};
@@ -44,6 +52,14 @@ class TableTest : public ::testing::Test {
     file.order = 2;
     file.size = 3 * 16384;
     return file;
+  }
+
+  static TableView::Owner MakeOwner(uint64_t nr, const Owners& path) {
+    TableView::Owner owner;
+    owner.held = owner.magic = owner.checksum = owner.ended = true;
+    owner.nr = nr;
+    owner.path = path;
+    return owner;
   }
 
   static TableView::Block MakeBlock(std::vector<TableView::Run> runs) {
@@ -169,6 +185,15 @@ TEST_F(TableTest, FilesThatAreWrong) {
   };
   wrong(EINVAL, [&] { f.checksum = false; });
   wrong(EINVAL, [&] { f.flags = 2; });
+  wrong(EINVAL, [&] { f.nr_owners = 1; });
+  wrong(EINVAL, [&] { f.nr_owners = 3; });
+  wrong(EINVAL, [&] { f.owners_end = 0x3000; });
+  wrong(EINVAL, [&] { f.owners[1].nr = 1; });
+  wrong(EINVAL, [&] { f.owners[0].magic = false; });
+  wrong(EINVAL, [&] { f.owners[0].checksum = false; });
+  wrong(EINVAL, [&] { f.owners[1].ended = false; });
+  wrong(ENXIO, [&] { f.owners[1].held = false; });
+  wrong(EINVAL, [&] { f.runs.blocks[0].runs[0].owner = 3; });
   wrong(EINVAL, [&] { f.seals = 64; });
   wrong(EINVAL, [&] { f.mode = 010000; });
   wrong(EINVAL, [&] { f.size = uint64_t{1} << 63; });
@@ -203,12 +228,25 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.resv.circular = true; });
   wrong(EINVAL, [&] { resv.runs[0].frame = 1; });
   wrong(EINVAL, [&] { resv.runs[0].pages = 0; });
-  wrong(EINVAL, [&] { resv.runs[0] = {0, 3, 0, false, {}}; });  // a page's
+  wrong(EINVAL, [&] { resv.runs[0].owner = 3; });
   wrong(EINVAL, [&] { resv.runs[0] = {0, 1, 0, false, {}}; });
   wrong(EINVAL, [&] { resv.runs[0] = {2, 2, 0, false, {}}; });  // the end
   wrong(EINVAL, [&] {
     resv = MakeBlock({{2, 1, 0, false, {}}, {1, 1, 0, false, {}}});
   });
+}
+
+TEST_F(TableTest, WhoIsCharged) {
+  TableView::File& f = t_.files[0];
+  // Page 0 was reserved as well, which it is in the list for.
+  f.resv.blocks[0].runs[0] = {0, 3, 0, false, {}, 2};
+  const TableVerdict v = Judge();
+  ASSERT_EQ(v.accepted.size(), 2u);
+  const HandedFile& first = v.accepted[0];
+  EXPECT_EQ(first.pages[0].owners, (Owners{kRootPath, kNobody, kRootPath}));
+  EXPECT_EQ(first.pages[1].owners, Owners{});
+  ASSERT_EQ(first.reserved.size(), 1u);
+  EXPECT_EQ(first.reserved[0].owner, kTop);
 }
 
 TEST_F(TableTest, ReservedInManyPieces) {

@@ -17,12 +17,16 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",   "shmem",     "truncate",      "map",  "unmap",      "write",
-    "read",    "fallocate", "punch",         "seal", "seek",       "bind",
-    "pin",     "close",     "exit",          "nr",   "overcommit", "demote",
-    "offline", "poison",    "preserve-free", "open", "close",      "session",
-    "drop",    "preserve",  "reboot",        "take", "retrieve",   "finish",
-    "load",    "fail",      "during",        "dev",  "interleave", "corrupt",
+    "memfd",         "shmem",    "truncate",   "map",
+    "unmap",         "write",    "read",       "fallocate",
+    "punch",         "seal",     "seek",       "bind",
+    "pin",           "close",    "exit",       "nr",
+    "overcommit",    "demote",   "offline",    "poison",
+    "preserve-free", "cgroup",   "rmdir",      "move",
+    "limit",         "open",     "close",      "session",
+    "drop",          "preserve", "reboot",     "take",
+    "retrieve",      "finish",   "load",       "fail",
+    "during",        "dev",      "interleave", "corrupt",
     "power",
 };
 
@@ -49,6 +53,10 @@ constexpr std::string_view kForms[kVerbs] = {
     "admin offline F PAGE",
     "admin poison F PAGE [at=OFFSET]",
     "admin preserve-free SIZE on|off",
+    "admin cgroup C [in=C]",
+    "admin rmdir C",
+    "admin move P|agent C|root",
+    "admin limit C usage|rsvd|memory SIZE COUNT|max",
     "agent open",
     "agent close",
     "agent session S",
@@ -68,19 +76,23 @@ constexpr std::string_view kForms[kVerbs] = {
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
-    "root.address",   "root.bytes",     "root.magic",   "root.version",
-    "root.csum",      "root.nr_counts", "root.files",   "root.nr_files",
-    "root.order",     "root.nid",       "root.count",   "file.magic",
-    "file.version",   "file.csum",      "file.order",   "file.next",
-    "file.runs",      "file.late",      "file.resv",    "file.size",
-    "file.pos",       "file.nr_pages",  "file.nr_resv", "file.seals",
-    "file.mode",      "file.nr_counts", "file.flags",   "file.count_order",
-    "file.count_nid", "file.count",     "block.next",   "block.magic",
-    "block.csum",     "block.nr",       "run.index",    "run.nr",
-    "run.frame",
+    "root.address",   "root.bytes",       "root.magic",     "root.version",
+    "root.csum",      "root.nr_counts",   "root.files",     "root.nr_files",
+    "root.order",     "root.nid",         "root.count",     "file.magic",
+    "file.version",   "file.csum",        "file.order",     "file.next",
+    "file.runs",      "file.late",        "file.resv",      "file.owners",
+    "file.nr_owners", "file.size",        "file.pos",       "file.nr_pages",
+    "file.nr_resv",   "file.seals",       "file.mode",      "file.nr_counts",
+    "file.flags",     "file.count_order", "file.count_nid", "file.count",
+    "block.next",     "block.magic",      "block.csum",     "block.nr",
+    "run.index",      "run.nr",           "run.frame",      "run.owner",
+    "owner.next",     "owner.magic",      "owner.csum",     "owner.nr",
+    "owner.path",
 };
 
-constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other"};
+constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other",
+                                               "charge"};
+constexpr std::string_view kChargeNames[] = {"usage", "rsvd", "memory"};
 
 struct SealName {
   std::string_view name;
@@ -421,9 +433,52 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
   }
 }
 
+int ParseCgroup(Words* words) {
+  const int name = words->Name('c', "cgroup");
+  if (name >= kMaxCgroups)
+    words->Fail(absl::StrCat("there are cgroups c0 to c", kMaxCgroups - 1));
+  return name;
+}
+
+void ParseLimit(Words* words, Command* c) {
+  std::string_view name = words->Word("what is limited");
+  int charge = Find(kChargeNames, name);
+  if (!words->failed() && charge < 0)
+    words->Fail(
+        absl::StrCat(Quote(name), " has no limit (", List(kChargeNames), ")"));
+  c->charge = static_cast<Charge>(std::max(charge, 0));
+  c->page_size = words->Size("page size");
+  c->length = -1;
+  if (!words->Flag("max")) c->length = words->Number("count", 0, kMaxPages);
+}
+
+void ParseMove(Words* words, Command* c) {
+  if (!words->Flag("agent")) {
+    c->task = words->Name('p', "process");
+    if (c->task >= kMaxProcesses)
+      words->Fail(
+          absl::StrCat("there are processes p0 to p", kMaxProcesses - 1));
+  }
+  if (!words->Flag("root")) c->cgroup = ParseCgroup(words);
+}
+
 void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
-  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kPreserveFree, c))
+  if (!ParseVerb(words, "the admin", verb, Verb::kNr, Verb::kLimit, c)) return;
+  if (c->verb == Verb::kMove) {
+    ParseMove(words, c);
     return;
+  }
+  if (c->verb >= Verb::kCgroup) {
+    c->cgroup = ParseCgroup(words);
+    if (c->verb == Verb::kLimit) ParseLimit(words, c);
+    if (c->verb != Verb::kCgroup) return;
+    if (std::optional<std::string_view> parent = words->Option("in=")) {
+      Words in(*parent);
+      c->parent = ParseCgroup(&in);
+      if (in.failed()) words->Fail(in.error());
+    }
+    return;
+  }
   if (c->verb == Verb::kOffline || c->verb == Verb::kPoison) {
     c->file = words->Name('f', "file");
     c->page = words->Number("page", 0, kMaxPages);
@@ -669,9 +724,11 @@ std::string_view TargetName(Target target) {
 bool operator==(const Command& a, const Command& b) {
   return a.actor == b.actor && a.verb == b.verb && a.process == b.process &&
          a.file == b.file && a.mapping == b.mapping && a.session == b.session &&
-         a.node == b.node && a.token == b.token && a.page_size == b.page_size &&
-         a.page == b.page && a.length == b.length && a.at == b.at &&
-         a.value == b.value && a.position == b.position && a.seals == b.seals &&
+         a.node == b.node && a.token == b.token && a.cgroup == b.cgroup &&
+         a.parent == b.parent && a.task == b.task && a.charge == b.charge &&
+         a.page_size == b.page_size && a.page == b.page &&
+         a.length == b.length && a.at == b.at && a.value == b.value &&
+         a.position == b.position && a.seals == b.seals &&
          a.sealable == b.sealable && a.noexec == b.noexec &&
          a.read_only == b.read_only && a.is_private == b.is_private &&
          a.no_reserve == b.no_reserve && a.keep_size == b.keep_size &&
@@ -689,6 +746,17 @@ bool operator==(const History& a, const History& b) {
 
 bool IsSimulatorOnly(const Command& command) {
   return command.actor == Actor::kSim;
+}
+
+std::string PrintPath(CgroupPath path) {
+  if (path == kNobody) return "nobody";
+  if (path == kRootPath) return "/";
+  std::string out;
+  for (; path != kRootPath && path != kNobody; path = ParentPath(path)) {
+    const auto name = static_cast<int64_t>(path % (kMaxCgroups + 1)) - 1;
+    out.insert(0, absl::StrCat("/c", name));
+  }
+  return out;
 }
 
 std::string PrintSeals(uint32_t seals) {
@@ -856,6 +924,21 @@ std::string Print(const Command& c) {
       break;
     case Verb::kPreserveFree:
       absl::StrAppend(&out, " ", PrintSize(c.page_size), c.on ? " on" : " off");
+      break;
+    case Verb::kCgroup:
+    case Verb::kRmdir:
+      absl::StrAppend(&out, " c", c.cgroup);
+      if (c.parent >= 0) absl::StrAppend(&out, " in=c", c.parent);
+      break;
+    case Verb::kMove:
+      out += c.task < 0 ? " agent" : absl::StrCat(" p", c.task);
+      out += c.cgroup < 0 ? " root" : absl::StrCat(" c", c.cgroup);
+      break;
+    case Verb::kLimit:
+      absl::StrAppend(&out, " c", c.cgroup, " ",
+                      Str(kChargeNames[static_cast<int>(c.charge)]), " ",
+                      PrintSize(c.page_size), " ");
+      out += c.length < 0 ? "max" : absl::StrCat(c.length);
       break;
     case Verb::kSession:
     case Verb::kDrop:

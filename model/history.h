@@ -20,6 +20,9 @@ inline constexpr int kMaxNodes = 4;
 inline constexpr int kMaxProcesses = 8;
 // Names are a letter and a number: f0, m3, s1. The number is the identity.
 inline constexpr int kMaxNames = 256;
+// c0 to c7; with the root they are the digits of a path, see CgroupPath.
+inline constexpr int kMaxCgroups = 8;
+inline constexpr int kRootCgroup = -1;
 
 enum class Geometry : uint8_t { kSmall, kX86, kArm64 };
 
@@ -65,6 +68,10 @@ enum class Verb : uint8_t {
   kOffline,
   kPoison,
   kPreserveFree,
+  kCgroup,
+  kRmdir,
+  kMove,
+  kLimit,
   // The agent.
   kOpen,
   kCloseDevice,
@@ -98,7 +105,26 @@ inline constexpr uint32_t kSealWrite = 0x08;
 inline constexpr uint32_t kSealFutureWrite = 0x10;
 inline constexpr uint32_t kSealExec = 0x20;
 
-enum class FailKind : uint8_t { kAny, kAlloc, kKho, kOther };
+enum class FailKind : uint8_t { kAny, kAlloc, kKho, kOther, kCharge };
+
+// What a cgroup is charged for: pages in use and reservations by the hugetlb
+// controller, pages in use by the memory controller.
+enum class Charge : uint8_t { kUsage, kRsvd, kMemory };
+inline constexpr int kCharges = 3;
+
+// A path of cgroups in one number: 0 is none at all, 1 is the root, cN of P is
+// P * (kMaxCgroups + 1) + N + 1.
+using CgroupPath = uint64_t;
+inline constexpr CgroupPath kNobody = 0;
+inline constexpr CgroupPath kRootPath = 1;
+constexpr CgroupPath ChildPath(CgroupPath parent, int name) {
+  return parent * (kMaxCgroups + 1) + static_cast<CgroupPath>(name + 1);
+}
+constexpr CgroupPath ParentPath(CgroupPath path) {
+  return path / (kMaxCgroups + 1);
+}
+// "nobody", "/", "/c0/c3".
+std::string PrintPath(CgroupPath path);
 
 // Fields of the records of linux/kho/abi/hugetlb.h, and, first, what KHO's
 // device tree says about the place and length of the root.
@@ -122,6 +148,8 @@ enum class Target : uint8_t {
   kFileRuns,
   kFileLate,
   kFileResv,
+  kFileOwners,
+  kFileNrOwners,
   kFileSize,
   kFilePos,
   kFileNrPages,
@@ -140,8 +168,14 @@ enum class Target : uint8_t {
   kRunIndex,
   kRunNr,
   kRunFrame,
+  kRunOwner,
+  kOwnerNext,
+  kOwnerMagic,
+  kOwnerCsum,
+  kOwnerNr,
+  kOwnerPath,  // the last four bytes of its first path
 };
-inline constexpr int kTargets = static_cast<int>(Target::kRunFrame) + 1;
+inline constexpr int kTargets = static_cast<int>(Target::kOwnerPath) + 1;
 
 // "root.version", ...
 std::string_view TargetName(Target target);
@@ -157,6 +191,10 @@ struct Command {
   int session = -1;  // N of sN
   int node = -1;     // bind, nr, demote; -1: any node, or the global file
   uint64_t token = 0;
+  int cgroup = kRootCgroup;        // N of cN
+  int parent = kRootCgroup;        // cgroup: where it is made
+  int task = -1;                   // move: N of pN, -1: the agent
+  Charge charge = Charge::kUsage;  // limit: of what; length -1: none
 
   uint64_t page_size = 0;  // memfd, nr, overcommit, demote, preserve-free
   int64_t page = 0;        // first page, or the page; truncate: the new size

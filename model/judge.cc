@@ -31,6 +31,9 @@ void Snapshot::Clear() {
   pages.clear();
   regions.clear();
   regions_known = true;
+  cgroups.clear();
+  charges.clear();
+  charges_known = true;
   sessions.clear();
   quarantined.clear();
   unclaimed.clear();
@@ -147,6 +150,10 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
 
 void Stepper::Apply(const Command& c, const Outcome& o) {
   size_t verdicts_before = verdicts.size();
+  payer_ = kRootPath;
+  if (c.process >= 0)
+    payer_ = state_->in_cgroup[static_cast<size_t>(c.process)];
+  if (c.actor == Actor::kAgent) payer_ = state_->in_cgroup[kMaxProcesses];
   switch (c.verb) {
     case Verb::kMemfd:
     case Verb::kShmem:
@@ -204,6 +211,12 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
       break;
     case Verb::kPreserveFree:
       PreserveFree(c, o);
+      break;
+    case Verb::kCgroup:
+    case Verb::kRmdir:
+    case Verb::kMove:
+    case Verb::kLimit:
+      Cgroup(c, o);
       break;
     case Verb::kLoad:
       // The segments need memory, and as much of it again in scratch.

@@ -266,6 +266,11 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     May(ENOMEM);
   }
   override_ = o.ok() ? "" : "atomic-import";
+  if (first && !f.shmem) {
+    const Room room = RoomForFile(f);
+    if (room == Room::kNone) Must(EAGAIN);
+    if (room == Room::kUnknown) May(EAGAIN);
+  }
   if (first && !f.shmem && !state_->unsettled) RetrievePromise(&f, o);
   if (!Went(o)) {
     // LUO remembers a failure, except the one that asks to try again.
@@ -280,6 +285,7 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
     f.promised = false;  // it is the file's own now
     f.inode = 0;
     frames_changed_ = true;
+    TakeCharges(&f);
   }
   state_->names[static_cast<size_t>(c.file)] = entry->file;
   ++f.names;
@@ -336,6 +342,7 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
       for (int64_t index : file(f.file).late)
         if (const Page* page = FindPage(file(f.file).pages, index))
           if (page->poisoned && must_.empty()) May(EHWPOISON);
+      file(f.file).raced |= racing_ && !file(f.file).late.empty();
     }
   }
   // Late pages are pinned and recorded only now, which takes memory.

@@ -41,14 +41,15 @@ int64_t Share(int64_t total, int nodes, int node) {
 // it, and only the last block has room. So it takes no more the n-th time than
 // the first.
 bool IsTight(const TableView::Chain& chain, uint32_t order) {
-  constexpr uint64_t kBlockRuns = (kSmallPage - 20) / 12;
+  constexpr uint64_t kBlockRuns = (kSmallPage - 20) / 16;
   const TableView::Run* last = nullptr;
   for (size_t b = 0; b < chain.blocks.size(); ++b) {
     const TableView::Block& block = chain.blocks[b];
     if (b + 1 < chain.blocks.size() && block.runs.size() != kBlockRuns)
       return false;
     for (const TableView::Run& run : block.runs) {
-      if (last && last->index + last->pages == run.index &&
+      if (last && last->owner == run.owner &&
+          last->index + last->pages == run.index &&
           last->frame + (last->pages << order) == run.frame)
         return false;
       last = &run;
@@ -304,6 +305,9 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->names.fill(-1);
   state_->bind.fill(-1);
   state_->mappings.clear();
+  state_->cgroups.assign(1, CgroupView());
+  state_->cgroup_path.fill(kNobody);
+  state_->in_cgroup.fill(kRootPath);
   state_->orphans.clear();
   state_->device_open = false;
   state_->luo_broken = false;
@@ -382,6 +386,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
                         usable - state_->table.accepted.size()));
     MatchRegions();
   }
+  state_->removed.clear();
   if (!fault_) {
     SettleTable();
     return;
@@ -497,6 +502,7 @@ void Stepper::MatchRegions() {
                           all_there ? "" : ", some of them others"));
       }
       f.regions = regions;
+      if (snapshot_.charges_known) MatchOwners(&f, handed);
     }
   }
 }
@@ -602,7 +608,15 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
   f->seals = handed.seals;
   f->mode = handed.mode;
   f->regions = handed.free ? Regions() : HandedRegions(handed);
-  if (same) return;
+  f->charges.clear();
+  for (const HandedRange& range : handed.reserved)
+    if (range.owner != kNobody)
+      f->charges.push_back({range.from, range.to, range.owner});
+  if (same) {
+    for (size_t i = 0; i < f->pages.size(); ++i)
+      f->pages[i].owners = handed.pages[i].owners;
+    return;
+  }
   f->page_size = handed.page_size;
   f->pages.clear();
   for (const HandedPage& h : handed.pages) {
@@ -617,6 +631,7 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
       f->unknown = true;
     }
     page.index = h.index;
+    page.owners = h.owners;
     page.node = state_->request.numa ? h.node : 0;
     f->pages.push_back(std::move(page));
   }

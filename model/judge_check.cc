@@ -75,6 +75,7 @@ void Stepper::Check() {
     state_->generation = snapshot_.generation;
   }
   CheckFiles();
+  CheckCgroups();
   if (all_may_migrate_) ForgetCopies();
   CheckPools();
   if (frames_changed_) CheckDuplicates();
@@ -187,6 +188,7 @@ void Stepper::CheckFile(int id, const FileView& view) {
   if (f.shmem) return;
   if (snapshot_.regions_known) CheckRegions(id, view);
   CheckPages(id, view);
+  if (snapshot_.charges_known) CheckCharges(id, view);
 }
 
 void Stepper::CheckRegions(int id, const FileView& view) {
@@ -230,6 +232,7 @@ void Stepper::CheckPages(int id, const FileView& view) {
       page.index = seen.index;
       page.frame = seen.frame;
       page.node = seen.node;
+      page.owners = seen.owners;
       f.pages.insert(f.pages.begin() + static_cast<std::ptrdiff_t>(at), page);
       frames_changed_ = true;
     }

@@ -81,6 +81,32 @@ class Stepper {
   void Offline(const Command& c, const Outcome& o);
   void Poison(const Command& c, const Outcome& o);
   void PreserveFree(const Command& c, const Outcome& o);
+
+  // --- judge_cgroup.cc
+  void Cgroup(const Command& c, const Outcome& o);
+  void SetCgroupLimit(const Command& c, const Outcome& o);
+  void Removed(CgroupPath path);
+  // Whether a limit of the group, or of one above it, leaves room for so many
+  // pages; it cannot be said when others run at the same time.
+  enum class Room : uint8_t { kEnough, kNone, kUnknown };
+  Room RoomFor(CgroupPath path, Charge charge, uint64_t page_size,
+               int64_t pages) const;
+  // Of a new page of this command's: in hugetlb's groups, and then in those of
+  // memory.
+  Room RoomForPage(uint64_t page_size, bool reserved) const;
+  Room RoomInMemory(uint64_t page_size) const;
+  // That has been charged since the groups were seen.
+  void Charged(CgroupPath path, Charge charge, uint64_t page_size,
+               int64_t pages);
+  void ChargePage(File* f, Page* page, bool reserved);
+  // Who pays in this kernel for what `path` paid for.
+  CgroupPath PayerFor(CgroupPath path) const;
+  Room RoomForFile(const File& f) const;
+  void TakeCharges(File* f);
+  void CheckCgroups();
+  void CheckCharges(int id, const FileView& view);
+
+  // --- judge_process.cc
   void Dev(const Command& c, const Outcome& o);
 
   // A page of the snapshot, or null if the snapshot does not show it.
@@ -134,6 +160,7 @@ class Stepper {
                 const std::vector<Page>& before);
   void SettleLate(bool went);
   void MatchRegions();
+  void MatchOwners(File* f, const HandedFile& handed);
   std::vector<int> Claimants(uint64_t page_size) const;
   static int64_t Promise(std::vector<File>* files, const std::vector<int>& ids,
                          int64_t available);
@@ -174,6 +201,7 @@ class Stepper {
 
   State* state_;
   const Snapshot& snapshot_;
+  CgroupPath payer_ = kRootPath;  // whose command it is
   bool fault_;
   std::vector<int> must_;
   std::vector<int> may_;

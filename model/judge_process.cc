@@ -109,6 +109,9 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   }
 
   PoolEvent reserve;
+  // Looked at before the pool is.
+  const Room room = RoomFor(payer_, Charge::kRsvd, f.page_size, charge);
+  if (room == Room::kNone) Must(ENOMEM);
   bool can_fail = must_.empty() && charge > 0;
   if (can_fail) May(ENOMEM);
   int bind = state_->bind[static_cast<size_t>(c.process)];
@@ -116,8 +119,8 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   if (can_fail) {
     PoolEvent::Kind kind = PoolEvent::Kind::kReserve;
     if (!went)
-      kind = fault_ ? PoolEvent::Kind::kMaybeReserve
-                    : PoolEvent::Kind::kReserveFails;
+      kind = fault_ || room == Room::kUnknown ? PoolEvent::Kind::kMaybeReserve
+                                              : PoolEvent::Kind::kReserveFails;
     PoolEvent* event = Event(f.page_size, kind);
     if (event) {
       event->count = charge;
@@ -127,7 +130,8 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   if (!went) return;
 
   if (grows) f.size = end * page;
-  if (reserves && !c.is_private) f.regions.Add(c.page, end);
+  Charged(payer_, Charge::kRsvd, f.page_size, charge);
+  if (reserves && !c.is_private) f.Reserve(c.page, end, payer_);
   Mapping m;
   m.process = c.process;
   m.name = c.mapping;
@@ -181,6 +185,7 @@ void Stepper::Exit(int process) {
     }
   }
   state_->bind[static_cast<size_t>(process)] = -1;
+  state_->in_cgroup[static_cast<size_t>(process)] = kRootPath;
 }
 
 void Stepper::Access(const Command& c, const Outcome& o) {
@@ -229,6 +234,13 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   bool needs_own = !m->is_private && !own;
   bool reserved = needs_copy ? m->owner && !Contains(m->consumed, index)
                              : f.regions.Contains(index);
+  // The hugetlb controller is asked before the pool, that of memory afterwards.
+  const bool pays = !f.shmem && (needs_copy || needs_own);
+  const Room hugetlb =
+      pays ? RoomForPage(f.page_size, reserved) : Room::kEnough;
+  const Room memory = pays ? RoomInMemory(f.page_size) : Room::kEnough;
+  if (ok && (hugetlb == Room::kNone || memory == Room::kNone))
+    Fail("counters", "a limit of a control group was exceeded");
   if (!ok) {
     bool no_memory = o.kind == Outcome::Kind::kSigbus ||
                      (fault_ && (o.kind == Outcome::Kind::kKilled ||
@@ -237,10 +249,12 @@ void Stepper::Access(const Command& c, const Outcome& o) {
     if (!no_memory || !(needs_copy || needs_own) || (f.shmem && !fault_)) {
       if (!fault_ || (o.kind == Outcome::Kind::kDone && o.result >= 0))
         Fail("refusal", "the access should have gone well");
-    } else if (!f.shmem) {
+    } else if (!f.shmem && (fault_ || hugetlb != Room::kNone)) {
+      const bool maybe =
+          fault_ || hugetlb == Room::kUnknown || memory != Room::kEnough;
       PoolEvent* event =
-          Event(f.page_size, fault_ ? PoolEvent::Kind::kMaybeChurn
-                                    : PoolEvent::Kind::kTakeFails);
+          Event(f.page_size, maybe ? PoolEvent::Kind::kMaybeChurn
+                                   : PoolEvent::Kind::kTakeFails);
       if (event) {
         event->reserved = reserved;
         event->bind = bind;
@@ -266,6 +280,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
         Fail("placement", absl::StrCat("a page of node ", o.node,
                                        " for a process bound to ", bind));
     }
+    if (!f.shmem) ChargePage(&f, &added, reserved);
     if (m->owner) Insert(&m->consumed, index);
     copy = AddPage(&m->copies, index);
     *copy = added;
@@ -276,9 +291,10 @@ void Stepper::Access(const Command& c, const Outcome& o) {
         event->reserved = reserved;
         event->bind = bind;
       }
-      f.regions.Add(index, index + 1);
+      f.Reserve(index, index + 1, kNobody);
     }
     own = NewPage(id, index, bind, &o);
+    if (!f.shmem) ChargePage(&f, own, reserved);
     if (f.preserved && !f.shmem) Insert(&f.late, index);
   }
   Page* page_used = copy ? copy : own;
@@ -353,10 +369,16 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
   for (int64_t index = c.page; index < end; ++index) {
     if (FindPage(f.pages, index)) continue;
     bool reserved = f.regions.Contains(index);
+    const Room hugetlb =
+        f.shmem ? Room::kEnough : RoomForPage(f.page_size, reserved);
+    const Room memory = f.shmem ? Room::kEnough : RoomInMemory(f.page_size);
     if (stops && !SeenPage(id, index)) {
-      PoolEvent* event =
-          Event(f.page_size, fault_ ? PoolEvent::Kind::kMaybeChurn
-                                    : PoolEvent::Kind::kTakeFails);
+      const bool maybe =
+          fault_ || hugetlb == Room::kUnknown || memory != Room::kEnough;
+      PoolEvent* event = nullptr;
+      if (fault_ || hugetlb != Room::kNone)
+        event = Event(f.page_size, maybe ? PoolEvent::Kind::kMaybeChurn
+                                         : PoolEvent::Kind::kTakeFails);
       if (event) {
         event->reserved = reserved;
         event->bind = bind;
@@ -364,14 +386,17 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
       stops = false;
       break;
     }
+    if (hugetlb == Room::kNone || memory == Room::kNone)
+      Fail("counters", "a limit of a control group was exceeded");
     if (!f.shmem) {
       if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
         event->reserved = reserved;
         event->bind = bind;
       }
-      f.regions.Add(index, index + 1);
+      f.Reserve(index, index + 1, kNobody);
     }
-    NewPage(id, index, bind, nullptr);
+    Page* added = NewPage(id, index, bind, nullptr);
+    if (!f.shmem) ChargePage(&f, added, reserved);
     if (f.preserved && !f.shmem) Insert(&f.late, index);
   }
   if (stops && !fault_)
@@ -510,7 +535,12 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
     }
     if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake))
       event->reserved = true;
-    f.regions.Add(c.page, c.page + 1);
+    if (charged &&
+        RoomFor(payer_, Charge::kRsvd, f.page_size, 1) == Room::kNone)
+      Fail("counters", "a limit of a control group was exceeded");
+    // Nobody is charged for the page itself: alloc_hugetlb_folio_reserve().
+    f.Reserve(c.page, c.page + 1, payer_);
+    if (charged) Charged(payer_, Charge::kRsvd, f.page_size, 1);
     page = NewPage(id, c.page, kAnyNode, &o);
     if (f.preserved) Insert(&f.late, c.page);
   }
@@ -813,7 +843,7 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
       Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
       uncertain_resv_ = true;
     } else if (to != INT64_MAX) {
-      f.regions.Remove(index, index + 1);
+      f.Unreserve(index, index + 1);
     }
     if (!f.shmem) FreePage(f.page_size, f.pages[i]);
     Erase(&f.late, f.pages[i].index);
@@ -822,7 +852,7 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
   }
   if (f.shmem || to != INT64_MAX) return;
   int64_t unused = f.regions.CountIn(from, to) - freed;
-  f.regions.Remove(from, to);
+  f.Unreserve(from, to);
   if (unused <= 0) return;
   if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
     event->count = unused;

@@ -1259,5 +1259,136 @@ TEST_F(JudgeTest, Warnings) {
   w.Breaks("discipline", "p0 bind any");
 }
 
+// --- Control groups: metadata, counters
+
+constexpr CgroupPath kC0 = ChildPath(kRootPath, 0);
+
+class JudgeCgroupTest : public JudgeTest {
+ protected:
+  static constexpr int64_t kPage = 4;  // 4 KiB pages of a 16K page
+
+  // f0 and its page, which c0 is charged for; p0 is in c0, which is limited.
+  void Charged(int64_t limit = -1) {
+    w.KnowCharges();
+    w.Set(0, 2, 2);
+    w.Set(1, 2, 2);
+    EXPECT_TRUE(w.Boot().empty());
+    w.AddCgroup(kC0);
+    w.Holds("admin cgroup c0");
+    w.Holds("admin move p0 c0");
+    if (limit >= 0) {
+      w.o.after.cgroups[1].usage[0].max = limit * kPage;
+      w.Holds(absl::StrCat("admin limit c0 usage 16K ", limit));
+    }
+    w.files.emplace_back();
+    w.Holds("p0 memfd f0 16K sealable");
+    w.files[0].size = 2 * 16384;
+    w.Holds("p0 map f0 m0 0 2 noreserve");
+    w.owners = {kC0, kC0, kC0};
+  }
+  void ShowPage() {
+    w.files[0].pages = {{0, 100, 0, w.owners}};
+    w.files[0].regions = {{0, 1}};
+    w.Set(0, 2, 1);
+    w.o.after.cgroups[1].usage[0].used = kPage;
+    w.o.outcome.frame = 100;
+    w.o.outcome.node = 0;
+  }
+};
+
+TEST_F(JudgeCgroupTest, WhoTouchesAPageIsCharged) {
+  Charged();
+  ShowPage();
+  w.Holds("p0 write m0 0 7");
+  w.files[0].pages[0].owners[0] = kRootPath;
+  w.o.outcome.value = 7;
+  w.Breaks("metadata", "p0 read m0 0");
+}
+
+TEST_F(JudgeCgroupTest, WrongFromTheStart) {
+  Charged();
+  w.owners = {kC0, kNobody, kC0};
+  ShowPage();
+  w.Breaks("metadata", "p0 write m0 0 7");
+}
+
+TEST_F(JudgeCgroupTest, LimitsAreKept) {
+  Charged(0);
+  w.o.outcome.kind = Outcome::Kind::kSigbus;
+  w.Holds("p0 write m0 0 7");
+  ShowPage();
+  w.Breaks("counters", "p0 write m0 0 7");
+}
+
+TEST_F(JudgeCgroupTest, LimitsAreNoPretext) {
+  Charged(1);
+  w.o.outcome.kind = Outcome::Kind::kSigbus;
+  // There is a page, and room for it.
+  w.Breaks("counters", "p0 write m0 0 7");
+}
+
+TEST_F(JudgeCgroupTest, GroupsThatCannotBe) {
+  Charged();
+  w.Holds("admin cgroup c0", -EEXIST);
+  w.Holds("admin cgroup c1 in=c2", -ENOENT);
+  w.Holds("admin rmdir c0", -EBUSY);
+  w.Holds("admin rmdir c1", -ENOENT);
+  w.Holds("admin move agent c1", -ENOENT);
+  w.Holds("admin limit c1 rsvd 16K 1", -ENOENT);
+  w.Breaks("refusal", "admin limit c0 usage 16K 0", -EBUSY);
+  ShowPage();
+  w.Holds("p0 write m0 0 7");
+  w.Holds("admin limit c0 usage 16K 0", -EBUSY);
+  w.Holds("admin move p0 root");
+  // What it was charged for is its parent's.
+  w.o.after.cgroups.pop_back();
+  w.Breaks("metadata", "admin rmdir c0");
+}
+
+TEST_F(JudgeCgroupTest, RemovedGroupLeavesItsPages) {
+  Charged();
+  ShowPage();
+  w.Holds("p0 write m0 0 7");
+  w.Holds("admin move p0 root");
+  w.o.after.cgroups.pop_back();
+  w.files[0].pages[0].owners = {kRootPath, kRootPath, kRootPath};
+  w.Holds("admin rmdir c0");
+}
+
+// The next kernel has the group again, and a limit there.
+TEST_F(JudgeCgroupTest, RetrievedAtItsOwnersCharge) {
+  Charged();
+  ShowPage();
+  w.Holds("p0 write m0 0 7");
+  w.Preserve();
+  const SeenFile saved = w.files[0];
+  w.Reboot();
+  w.o.after.cgroups = {CgroupView()};
+  w.HandOver();
+  TableView::Owner owner;
+  owner.held = owner.magic = owner.checksum = owner.ended = true;
+  owner.nr = 1;
+  owner.path = w.owners;
+  w.o.handed.files[0].nr_owners = 1;
+  w.o.handed.files[0].owners = {owner};
+  w.o.handed.files[0].runs.blocks[0].runs[0].owner = 1;
+  w.Holds("agent reboot");
+  CgroupView& group = w.AddCgroup(kC0);
+  w.Holds("admin cgroup c0");
+  group.memory.max = 0;
+  w.Holds("admin limit c0 memory 16K 0");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.Breaks("refusal", "agent retrieve s0 5 f0", -ENOMEM);
+  w.Holds("agent retrieve s0 5 f0", -EAGAIN);
+  w.o.after.cgroups[1].memory.max = -1;
+  w.Holds("admin limit c0 memory 16K max");
+  w.files = {saved};
+  w.files[0].inode = 9;
+  w.files[0].pages[0].owners[0] = kRootPath;
+  w.Breaks("metadata", "agent retrieve s0 5 f0");
+}
+
 }  // namespace
 }  // namespace handover::model

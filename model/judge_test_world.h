@@ -39,6 +39,7 @@ class World {
     history.command_line = std::string(command_line);
     judge_ = std::make_unique<Judge>(history);
     o.after.nr_pools = 3;
+    o.after.charges_known = false;
     for (size_t i = 0; i < 3; ++i) {
       PoolView& pool = o.after.pool[i];
       pool.page_size = PageSizes(Geometry::kSmall)[i];
@@ -54,6 +55,19 @@ class World {
     node(n).nr = nr;
     node(n).free = free;
     node(n).surplus = surplus;
+  }
+
+  // From now on it is to be seen who is charged, at first the root.
+  void KnowCharges() {
+    o.after.charges_known = true;
+    o.after.cgroups = {CgroupView()};
+    owners = {kRootPath, kRootPath, kRootPath};
+  }
+  // A group appears.
+  CgroupView& AddCgroup(CgroupPath path) {
+    o.after.cgroups.emplace_back();
+    o.after.cgroups.back().path = path;
+    return o.after.cgroups.back();
   }
 
   std::vector<Verdict> Boot() {
@@ -113,7 +127,7 @@ class World {
     Holds("p0 memfd f0 16K sealable");
     files[0].size = 2 * 16384;
     Holds("p0 map f0 m0 0 2 noreserve");
-    files[0].pages = {{0, 100, 0}};
+    files[0].pages = {{0, 100, 0, owners}};
     files[0].regions = {{0, 1}};
     Set(0, 2, 1);
     o.outcome.frame = 100;
@@ -184,6 +198,7 @@ class World {
   std::vector<SeenFile> files;
   std::vector<SessionView> sessions;
   SeenFile handed_over;
+  Owners owners{};  // of f0's page
 
  private:
   void Fill(Snapshot* s) {

@@ -72,12 +72,33 @@ struct PageView {
   int64_t index = 0;  // in huge pages of the file
   Frame frame = kNoFrame;
   int node = -1;
+  Owners owners{};  // who is charged for it
 };
 
 // [from, to) in huge pages of the file.
 struct Region {
   int64_t from = 0;
   int64_t to = 0;
+};
+
+// A range of a reservation map that somebody is charged for.
+struct RegionCharge {
+  int64_t from = 0;
+  int64_t to = 0;
+  CgroupPath owner = kNobody;
+};
+
+// A control group. In 4 KiB pages, of memory for the last one, else by pool;
+// max -1: none. What is charged below it is in `used`.
+struct CgroupView {
+  struct Counter {
+    int64_t used = 0;
+    int64_t max = -1;
+  };
+  CgroupPath path = kRootPath;
+  std::array<Counter, kMaxPageSizes> usage;
+  std::array<Counter, kMaxPageSizes> rsvd;
+  Counter memory;
 };
 
 // A file. One view for each name; a file that lives on without a name (mapped,
@@ -96,6 +117,8 @@ struct FileView {
   uint32_t pages_end = 0;
   uint32_t regions_begin = 0;
   uint32_t regions_end = 0;
+  uint32_t charges_begin = 0;
+  uint32_t charges_end = 0;
 };
 
 struct SessionView {
@@ -131,6 +154,12 @@ struct Snapshot {
   std::vector<Region> regions;
   // Else nobody can look at reservation maps, and `regions` says nothing.
   bool regions_known = true;
+  // Those that were not removed, the root among them.
+  std::vector<CgroupView> cgroups;
+  std::vector<RegionCharge> charges;
+  // Else nobody can look at who is charged for what, and the owners of pages,
+  // `charges` and `cgroups` say nothing.
+  bool charges_known = true;
   // Sessions whose descriptor the agent holds.
   std::vector<SessionView> sessions;
   // What KHO holds, nobody claimed and no counter counts: as the machine knows

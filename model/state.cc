@@ -112,6 +112,54 @@ void Regions::Assign(const Region* begin, const Region* end) {
     Add(region->from, region->to);
 }
 
+void File::Reserve(int64_t from, int64_t to, CgroupPath owner) {
+  int64_t at = from;
+  std::vector<Region> gaps;
+  for (const Region& region : regions.list()) {
+    if (region.to <= at || region.from >= to) continue;
+    if (region.from > at) gaps.push_back({at, region.from});
+    at = region.to;
+  }
+  if (at < to) gaps.push_back({at, to});
+  regions.Add(from, to);
+  if (owner == kNobody) return;
+  for (const Region& gap : gaps) charges.push_back({gap.from, gap.to, owner});
+  std::sort(charges.begin(), charges.end(),
+            [](const RegionCharge& a, const RegionCharge& b) {
+              return a.from < b.from;
+            });
+  JoinCharges(&charges);
+}
+
+void File::Unreserve(int64_t from, int64_t to) {
+  regions.Remove(from, to);
+  std::vector<RegionCharge> rest;
+  for (const RegionCharge& c : charges) {
+    if (c.from < from) rest.push_back({c.from, std::min(c.to, from), c.owner});
+    if (c.to > to) rest.push_back({std::max(c.from, to), c.to, c.owner});
+  }
+  charges = std::move(rest);
+}
+
+void JoinCharges(std::vector<RegionCharge>* charges) {
+  size_t n = 0;
+  for (const RegionCharge& c : *charges) {
+    RegionCharge* last = n == 0 ? nullptr : &(*charges)[n - 1];
+    if (last && last->to == c.from && last->owner == c.owner) {
+      last->to = c.to;
+    } else {
+      (*charges)[n++] = c;
+    }
+  }
+  charges->resize(n);
+}
+
+CgroupView* State::FindCgroup(CgroupPath path) {
+  for (CgroupView& cgroup : cgroups)
+    if (cgroup.path == path) return &cgroup;
+  return nullptr;
+}
+
 Pool* State::FindPool(uint64_t page_size) {
   for (Pool& pool : pools)
     if (pool.page_size == page_size) return &pool;

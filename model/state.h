@@ -40,6 +40,7 @@ struct Page {
   bool poisoned = false;  // has a memory error
   // It may still be mapped somewhere, as somebody held a lock.
   bool still_mapped = false;
+  Owners owners{};  // of a file: who is charged for it
   std::vector<Word> words;
 
   const Word* Find(uint64_t at) const;
@@ -68,6 +69,9 @@ class Regions {
   std::vector<Region> list_;
 };
 
+// Ranges that touch and have the same owner become one.
+void JoinCharges(std::vector<RegionCharge>* charges);
+
 struct File {
   enum class Life : uint8_t {
     kLive,       // an inode of the running kernel
@@ -87,6 +91,9 @@ struct File {
   uint32_t mode = 0;
   std::vector<Page> pages;
   Regions regions;
+  // Who is charged for which of these, ascending; what nobody is charged for is
+  // left out. From the handover to retrieval that is who was charged.
+  std::vector<RegionCharge> charges;
 
   int names = 0;  // descriptors
   int mappings = 0;
@@ -104,6 +111,10 @@ struct File {
   bool promised = false;
   // A corrupted table gave it pages of which nobody knows what is in them.
   bool unknown = false;
+
+  // What is missing in a range becomes reserved at the owner's charge.
+  void Reserve(int64_t from, int64_t to, CgroupPath owner);
+  void Unreserve(int64_t from, int64_t to);
 
   // Reserved indices without a page.
   int64_t Reserved() const {
@@ -188,6 +199,14 @@ struct State {
   std::vector<Mapping> mappings;       // in order of creation
   std::vector<Session> sessions;       // outgoing ones in order of creation
   std::array<int, kMaxProcesses> bind{};
+  // The control groups, the root among them, as they were seen last, in order
+  // of their paths; the path of cN, or nobody's; by process and last for the
+  // agent, who is in which.
+  std::vector<CgroupView> cgroups;
+  std::array<CgroupPath, kMaxCgroups> cgroup_path{};
+  std::array<CgroupPath, kMaxProcesses + 1> in_cgroup{};
+  // Groups of this kernel that were removed.
+  std::vector<CgroupPath> removed;
   std::vector<Device> devices;
   std::vector<Orphan> orphans;
 
@@ -209,7 +228,10 @@ struct State {
   State() {
     names.fill(-1);
     bind.fill(-1);
+    in_cgroup.fill(kRootPath);
   }
+
+  CgroupView* FindCgroup(CgroupPath path);
 
   Pool* FindPool(uint64_t page_size);
   Mapping* FindMapping(int process, int name);

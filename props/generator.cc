@@ -55,6 +55,8 @@ class Scenario {
               : random_.Percent(80) ? random_.Between(30, 36)
                                     : random_.Between(37, 56);
     frees_ = random_.Percent(40);
+    // No draw: the others stay what they would be without.
+    sketch_.has_cgroups = !options.real && seed % 3 == 1;
     real_ = options.real;
     if (!real_) return;
     faults_left_ = 0;
@@ -99,9 +101,10 @@ class Scenario {
     if (faults_left_ == 0 || !random_.Percent(percent)) return false;
     --faults_left_;
     Command c = Bare(Actor::kSim, Verb::kFail);
-    c.fail_kind = random_.Pick({model::FailKind::kAny, model::FailKind::kAny,
-                                model::FailKind::kAlloc, model::FailKind::kKho,
-                                model::FailKind::kOther});
+    c.fail_kind =
+        random_.Pick({model::FailKind::kAny, model::FailKind::kAny,
+                      model::FailKind::kAlloc, model::FailKind::kKho,
+                      model::FailKind::kOther, model::FailKind::kCharge});
     c.step = random_.Small(most);
     sketch_.Add(std::move(c));
     return true;
@@ -151,7 +154,19 @@ class Scenario {
     if (fails && random_.Percent(50)) Again();
   }
 
+  // Some groups, and somebody in them before there is anything to charge.
+  void MakeGroups() {
+    if (!sketch_.has_cgroups) return;
+    sketch_.NewCgroup(0, model::kRootCgroup);
+    sketch_.NewCgroup(1, random_.Percent(50) ? 0 : model::kRootCgroup);
+    sketch_.Move(0, static_cast<int>(random_.Below(2)));
+    if (random_.Percent(70))
+      sketch_.Move(1, static_cast<int>(random_.Below(2)));
+    if (random_.Percent(40)) sketch_.CgroupStep();
+  }
+
   void MakeFiles() {
+    MakeGroups();
     int64_t most = large_ ? 2 : updates_left_ > 2 ? 2 : 3;
     for (int64_t i = random_.Between(1, most); i > 0; --i) {
       MaybeFail(10, 4);
@@ -290,6 +305,7 @@ class Scenario {
       RebootCall();
     }
     sketch_.Rebooted(next);
+    if (sketch_.has_cgroups) sketch_.CgroupsAgain();
   }
 
   void RebootCall() { sketch_.Add(Bare(Actor::kAgent, Verb::kReboot)); }
@@ -381,6 +397,12 @@ class Scenario {
       sketch_.Retrieve(session, static_cast<int>(random_.Below(
                                     static_cast<int64_t>(files().size()))));
       if (fails) Again();
+      // What did not fit does then.
+      if (sketch_.has_cgroups && random_.Percent(50) && Room(6)) {
+        const Command retrieve = history_.commands.back();
+        sketch_.LiftLimits();
+        sketch_.Add(retrieve);
+      }
       int file = static_cast<int>(sketch_.files.size()) - 1;
       if (random_.Percent(50) && Room(5)) {
         const SketchFile f = sketch_.files[static_cast<size_t>(file)];

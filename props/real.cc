@@ -80,6 +80,7 @@ History ForRealMachine(const History& history, bool gigantic) {
   out.command_line = mover.Line(history.command_line);
   for (Command c : history.commands) {
     if (model::IsSimulatorOnly(c) || c.verb == Verb::kPin) continue;
+    if (c.verb >= Verb::kCgroup && c.verb <= Verb::kLimit) continue;
     c.page_size = mover.Size(c.page_size);
     c.node = std::min(c.node, 1);
     // No x86_64 kernel runs without its default size.

@@ -130,6 +130,7 @@ std::vector<Command> SimplerCommands(const Command& command) {
   smaller(&Command::nth, 0);
   smaller(&Command::position, 0);
   smaller(&Command::process, 0);
+  with([](Command* c) { c->parent = model::kRootCgroup; });
   if (command.verb == Verb::kBind) smaller(&Command::node, 0);
   if (command.actor == model::Actor::kAdmin && command.node >= 0)
     with([](Command* c) { c->node = -1; });

@@ -279,6 +279,101 @@ Command Sketch::Poison(int file) {
   return c;
 }
 
+void Sketch::NewCgroup(int name, int parent) {
+  Command c = Of(Actor::kAdmin, Verb::kCgroup);
+  c.cgroup = name;
+  c.parent = parent;
+  Add(c);
+  cgroups.push_back({name, parent, {}});
+}
+
+// `tight`: some of what there is will not fit.
+void Sketch::Limit(int cgroup, bool tight) {
+  Command c = Of(Actor::kAdmin, Verb::kLimit);
+  c.cgroup = At(cgroups, cgroup).name;
+  c.charge = random_->Pick({model::Charge::kUsage, model::Charge::kUsage,
+                            model::Charge::kRsvd, model::Charge::kRsvd,
+                            model::Charge::kMemory});
+  c.page_size = AnySize();
+  c.length = tight ? random_->Between(0, 2) : random_->Between(2, 12);
+  Add(c);
+  At(cgroups, cgroup).limits.push_back(c);
+}
+
+void Sketch::Move(int task, int cgroup) {
+  Command c = Of(Actor::kAdmin, Verb::kMove);
+  c.task = task;
+  c.cgroup = cgroup;
+  Add(c);
+}
+
+void Sketch::MoveSomebody() {
+  const int task = random_->Percent(20) ? -1 : AnyProcess();
+  Move(task, !cgroups.empty() && random_->Percent(85)
+                 ? random_->Pick(cgroups).name
+                 : model::kRootCgroup);
+}
+
+void Sketch::CgroupStep() {
+  const auto nr = static_cast<int>(cgroups.size());
+  const int any =
+      nr == 0 ? -1 : static_cast<int>(random_->Below(static_cast<int64_t>(nr)));
+  switch (nr == 0 ? 0 : random_->Weighted({20, 40, 20, 20})) {
+    case 0: {
+      int name = 0;
+      while (
+          std::any_of(cgroups.begin(), cgroups.end(),
+                      [name](const SketchCgroup& c) { return c.name == name; }))
+        ++name;
+      if (name >= 4) {
+        MoveSomebody();
+        break;
+      }
+      NewCgroup(name, nr > 0 && random_->Percent(40) ? At(cgroups, any).name
+                                                     : model::kRootCgroup);
+      break;
+    }
+    case 1:
+      MoveSomebody();
+      break;
+    case 2:
+      Limit(any, random_->Percent(30));
+      break;
+    default: {
+      Command c = Of(Actor::kAdmin, Verb::kRmdir);
+      c.cgroup = At(cgroups, any).name;
+      // Its tasks are moved away first, mostly.
+      for (int task = 0; task < 2 && random_->Percent(90); ++task)
+        Move(task, model::kRootCgroup);
+      Add(c);
+      cgroups.erase(cgroups.begin() + any);
+      break;
+    }
+  }
+}
+
+void Sketch::CgroupsAgain() {
+  const std::vector<SketchCgroup> before = std::move(cgroups);
+  cgroups.clear();
+  for (const SketchCgroup& c : before) {
+    if (random_->Percent(25)) continue;
+    NewCgroup(c.name, random_->Percent(90) ? c.parent : model::kRootCgroup);
+    if (random_->Percent(45))
+      Limit(static_cast<int>(cgroups.size()) - 1, random_->Percent(70));
+  }
+  if (random_->Percent(30)) MoveSomebody();
+}
+
+void Sketch::LiftLimits() {
+  for (SketchCgroup& cgroup : cgroups) {
+    for (Command& c : cgroup.limits) {
+      c.length = -1;
+      Add(c);
+    }
+    cgroup.limits.clear();
+  }
+}
+
 void Sketch::Open() {
   Add(Of(Actor::kAgent, Verb::kOpen));
   device_open = true;
@@ -514,6 +609,10 @@ void Sketch::OddSeal(int file) {
 }
 
 void Sketch::AnyStep() {
+  if (has_cgroups && random_->Percent(12)) {
+    CgroupStep();
+    return;
+  }
   std::vector<int> open = LiveFiles(true);
   if (open.empty()) {
     NewFile(AnySize());
@@ -634,6 +733,20 @@ void Sketch::AnyStep() {
 }
 
 Command Sketch::Interloper() {
+  if (!cgroups.empty() && random_->Percent(20)) {
+    Command c = Of(Actor::kAdmin,
+                   random_->Pick({Verb::kMove, Verb::kRmdir, Verb::kLimit}));
+    c.cgroup = random_->Pick(cgroups).name;
+    if (c.verb == Verb::kMove) {
+      c.task = 0;
+      if (random_->Percent(60)) c.cgroup = model::kRootCgroup;
+    }
+    if (c.verb == Verb::kLimit) {
+      c.page_size = AnySize();
+      c.length = random_->Below(4);
+    }
+    return c;
+  }
   const std::vector<int> writable = Mappings(true);
   const std::vector<int> open = LiveFiles(true);
   switch (random_->Weighted({58, 10, 8, 5, 5, 3, 11})) {

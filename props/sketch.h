@@ -48,6 +48,13 @@ struct SketchSession {
   std::vector<SketchFile> files;  // incoming: not yet retrieved
 };
 
+// A control group, and what limits it.
+struct SketchCgroup {
+  int name = -1;
+  int parent = model::kRootCgroup;
+  std::vector<model::Command> limits;
+};
+
 struct SketchPin {
   int name = -1;
   int64_t page = 0;
@@ -76,6 +83,10 @@ class Sketch {
   void PreserveFree();
   void Offline(int file);
   model::Command Poison(int file);
+  void NewCgroup(int name, int parent);
+  void Limit(int cgroup, bool tight);
+  void Move(int task, int cgroup);
+  void MoveSomebody();
   void Open();
   void NewSession();
   void DropSession(int session);
@@ -92,6 +103,12 @@ class Sketch {
   void FillFile(int file);
   // Whatever a process, the administrator or a device may do now.
   void AnyStep();
+  // The administrator makes, limits, removes control groups, or moves somebody.
+  void CgroupStep();
+  // Some of those that the kernel before had are made again, or others.
+  void CgroupsAgain();
+  // No limit is left.
+  void LiftLimits();
   // A command that may run while another one does.
   model::Command Interloper();
   // Takes what the pool of `page_size` has left, perhaps, by another file.
@@ -107,6 +124,8 @@ class Sketch {
   std::vector<SketchMapping> mappings;
   std::vector<SketchSession> sessions;
   std::vector<SketchPin> pins;
+  std::vector<SketchCgroup> cgroups;
+  bool has_cgroups = false;  // they come into this history
   KernelPlan kernel;
   bool device_open = false;
 

@@ -64,6 +64,9 @@ SavedTable CollectTable() {
       while (add(block))
         block = Load<hugetlb_luo_block_ser>(table.pages[block], 0).next;
     }
+    uint64_t owner = record.owners;
+    while (add(owner))
+      owner = Load<hugetlb_luo_owner_ser>(table.pages[owner], 0).next;
     file = record.next;
   }
   return table;

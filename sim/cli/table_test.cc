@@ -21,6 +21,7 @@ constexpr uint64_t kFile = 0x2000;
 constexpr uint64_t kRuns = 0x3000;
 constexpr uint64_t kLate = 0x4000;
 constexpr uint64_t kResv = 0x5000;
+constexpr uint64_t kOwner = 0x6000;
 constexpr u32 kOrder = 4;
 constexpr uint64_t kPageSize = PAGE_SIZE << kOrder;
 
@@ -46,7 +47,8 @@ std::string Page(Record& record, const std::vector<Entry>& entries) {
 
 // Records end in flexible arrays, and so cannot be members.
 // One file of three pages of 64K, one of them late, for a test to damage. The
-// late one was reserved before, and two more are.
+// late one was reserved before, and two more are. A memory cgroup is charged
+// for the first one.
 struct Parts {
   std::unique_ptr<hugetlb_luo_root_ser> root =
       std::make_unique<hugetlb_luo_root_ser>();
@@ -61,9 +63,10 @@ struct Parts {
   std::vector<hugetlb_luo_count_ser> root_counts = {{kOrder, 0, 1},
                                                     {kOrder, 1, 2}};
   std::vector<hugetlb_luo_count_ser> file_counts = root_counts;
-  std::vector<hugetlb_luo_run_ser> run = {{0, 1, 100}, {2, 1, 200}};
-  std::vector<hugetlb_luo_run_ser> late_run = {{1, 1, 300}};
-  std::vector<hugetlb_luo_run_ser> resv_run = {{1, 1, 0}, {3, 2, 0}};
+  hugetlb_luo_owner_ser owner{};
+  std::vector<hugetlb_luo_run_ser> run = {{0, 1, 100, 1}, {2, 1, 200, 0}};
+  std::vector<hugetlb_luo_run_ser> late_run = {{1, 1, 300, 0}};
+  std::vector<hugetlb_luo_run_ser> resv_run = {{1, 1, 0, 0}, {3, 2, 0, 0}};
 
   Parts() {
     root->magic = HUGETLB_LUO_ROOT_MAGIC;
@@ -79,6 +82,11 @@ struct Parts {
     file->size = 5 * kPageSize;
     file->nr_pages = 3;
     file->nr_resv = 2;
+    file->owners = kOwner;
+    file->nr_owners = 1;
+    owner.magic = HUGETLB_LUO_OWNER_MAGIC;
+    owner.nr = 1;
+    std::strcpy(owner.path[HUGETLB_LUO_MEMCG], "/vm/1");
     file->mode = 0777;
   }
 
@@ -95,6 +103,7 @@ struct Parts {
     table.pages[kRuns] = Page(*runs, run);
     table.pages[kLate] = Page(*late, late_run);
     table.pages[kResv] = Page(*resv, resv_run);
+    table.pages[kOwner] = Page(owner, std::vector<u32>());
     return DescribeTable(table);
   }
 
@@ -116,6 +125,11 @@ TEST(TableTest, NothingIsWrong) {
             std::string::npos)
       << text.text;
   EXPECT_NE(text.text.find("    pages 3 to 4\n"), std::string::npos)
+      << text.text;
+  EXPECT_NE(text.text.find("page 0 at 0x640000 (frame 1600), owner 1\n"),
+            std::string::npos)
+      << text.text;
+  EXPECT_NE(text.text.find("    memory: /vm/1\n"), std::string::npos)
       << text.text;
 }
 
@@ -176,7 +190,7 @@ TEST(TableTest, WhatIsReserved) {
   parts.Says("TOTAL WRONG: 2 reserved without a page, the file says 3");
   parts = Parts();
   parts.resv_run[1].index = 2;
-  parts.Says("PAGE 2 IS THERE AND RESERVED");
+  parts.Says("TOTAL WRONG: 1 reserved without a page, the file says 2");
   parts = Parts();
   parts.resv_run[1].frame = 1;
   parts.Says("pages 3 to 4, HAS A FRAME");
@@ -189,6 +203,23 @@ TEST(TableTest, WhatIsReserved) {
   parts = Parts();
   parts.resv->magic = 0;
   parts.Says("MAGIC WRONG");
+}
+
+TEST(TableTest, Owners) {
+  Parts parts;
+  parts.owner.magic = 0;
+  parts.Says("MAGIC WRONG");
+  parts = Parts();
+  parts.owner.nr = 2;
+  parts.Says("HAS NUMBER 2");
+  parts = Parts();
+  std::memset(parts.owner.path[0], 'x', sizeof(parts.owner.path[0]));
+  parts.Says("PATH DOES NOT END");
+  parts = Parts();
+  parts.owner.next = kOwner;
+  parts.Says("MORE OWNERS");
+  parts.file->nr_owners = 2;
+  parts.Says("THE LIST OF OWNERS LOOPS");
 }
 
 TEST(TableTest, Fields) {
@@ -204,6 +235,9 @@ TEST(TableTest, Fields) {
   parts = Parts();
   parts.file->flags = 2;
   parts.Says("UNKNOWN FLAGS 0x2");
+  parts = Parts();
+  parts.run[0].owner = 2;
+  parts.Says("OWNER 2 IS NOT THERE");
   parts = Parts();
   parts.file->next = kFile;
   parts.Says("THE LIST OF FILES LOOPS");

@@ -84,7 +84,6 @@ class Describer {
     uint64_t index;
     uint64_t pages;
     uint64_t frame;  // of 4 KiB
-    bool late = false;
   };
   struct Memory {
     uint64_t from;
@@ -209,17 +208,17 @@ class Describer {
         file.pos, ::handover::model::PrintSeals(file.seals), file.mode));
     Fields(file);
     FileCounts(file, ReadCounts(page, sizeof(file), file.nr_counts));
+    Owners(file);
+    nr_owners_ = file.nr_owners;
     std::vector<PageRun> runs;
     Blocks(file.runs, file.order, &runs);
     if (file.late != 0) {
       Line("  pages added after the file was preserved:");
-      const size_t late = runs.size();
       Blocks(file.late, file.order, &runs);
-      for (size_t i = late; i < runs.size(); ++i) runs[i].late = true;
     }
     std::vector<PageRun> reserved;
     if (file.resv != 0) {
-      Line("  reserved when the file was preserved, without pages:");
+      Line("  reserved when the file was preserved:");
       Blocks(file.resv, kNoFrames, &reserved);
     }
     Reserved(file, runs, std::move(reserved));
@@ -250,6 +249,37 @@ class Describer {
     if (sum != file.nr_pages)
       BadLine(absl::StrCat("  TOTAL WRONG: the counts add up to ", sum,
                            ", the file says ", file.nr_pages));
+  }
+
+  void Owners(const hugetlb_luo_file_ser& file) {
+    uint64_t at = file.owners;
+    for (u32 nr = 1; nr <= file.nr_owners; ++nr) {
+      if (!seen_.insert(at).second) {
+        BadLine(absl::StrFormat("  THE LIST OF OWNERS LOOPS at %#x", at));
+        return;
+      }
+      const std::optional<std::string_view> page = Page(at, "  owner");
+      if (!page) return;
+      const auto owner = Load<hugetlb_luo_owner_ser>(*page, 0);
+      Line(absl::StrFormat(
+          "  owner %u at %#x:%s %s", nr, at,
+          Stamp(owner.magic, HUGETLB_LUO_OWNER_MAGIC, HUGETLB_LUO_VERSION),
+          Sum(*page, offsetof(hugetlb_luo_owner_ser, csum), sizeof(owner),
+              owner.csum)));
+      if (owner.nr != nr) BadLine(absl::StrCat("    HAS NUMBER ", owner.nr));
+      constexpr const char* kKinds[] = {"hugetlb", "hugetlb rsvd", "memory"};
+      for (size_t kind = 0; kind < HUGETLB_LUO_NR_CHARGES; ++kind) {
+        const std::string_view path(owner.path[kind], HUGETLB_LUO_PATH_SIZE);
+        const size_t end = path.find('\0');
+        if (end == std::string_view::npos)
+          BadLine("    PATH DOES NOT END");
+        else if (end != 0)
+          Line(absl::StrCat("    ", kKinds[kind], ": ",
+                            std::string(path.substr(0, end))));
+      }
+      at = owner.next;
+    }
+    if (at != 0) BadLine("  MORE OWNERS than the file says");
   }
 
   void Blocks(uint64_t at, uint32_t order, std::vector<PageRun>* runs) {
@@ -296,9 +326,13 @@ class Describer {
     if (run.nr == 0)
       line = Bad(absl::StrFormat("    RUN OF NO PAGES at index %u", run.index));
     if (run.index < *end) line += Bad(", OUT OF ORDER");
+    if (run.owner > nr_owners_)
+      line += Bad(absl::StrCat(", OWNER ", run.owner, " IS NOT THERE"));
+    else if (run.owner != 0)
+      line += absl::StrCat(", owner ", run.owner);
     Line(line);
     *end = std::max<uint64_t>(*end, uint64_t{run.index} + run.nr);
-    runs->push_back({run.index, run.nr, frame, false});
+    runs->push_back({run.index, run.nr, frame});
   }
 
   static uint64_t EndIndex(const hugetlb_luo_file_ser& file) {
@@ -307,8 +341,7 @@ class Describer {
                      : file.size / size + (file.size % size != 0 ? 1 : 0);
   }
 
-  // What is reserved, beside the pages: none of those is among them but late
-  // ones. Both ascend, or that has been said.
+  // What is reserved, beside the pages. Both ascend, or that has been said.
   void Reserved(const hugetlb_luo_file_ser& file,
                 const std::vector<PageRun>& runs,
                 std::vector<PageRun> reserved) {
@@ -320,10 +353,7 @@ class Describer {
         const uint64_t from = std::max(range.index, run.index);
         const uint64_t to =
             std::min(range.index + range.pages, run.index + run.pages);
-        if (from >= to) continue;
-        if (!run.late)
-          BadLine(absl::StrCat("  PAGE ", from, " IS THERE AND RESERVED"));
-        left -= to - from;
+        if (from < to) left -= to - from;
       }
     }
     if (left != file.nr_resv)
@@ -385,6 +415,7 @@ class Describer {
   Counts found_;             // of all files
   std::vector<Memory> memory_;
   std::string out_;
+  uint64_t nr_owners_ = 0;  // of the file that is looked at
   int wrong_ = 0;
 };
 

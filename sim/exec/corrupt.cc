@@ -35,6 +35,7 @@ struct Table {
     uint64_t phys;
   };
   std::vector<Run> runs;
+  std::vector<uint64_t> owners;
 };
 
 // No record is longer than the buddy allocator's largest block.
@@ -86,6 +87,13 @@ Table ReadTable() {
       }
       block = head.next;
     }
+    uint64_t owner = record.owners;
+    for (u32 i = 0; i < record.nr_owners && Readable(owner, PAGE_SIZE) &&
+                    table.owners.size() < kMaxRecords;
+         ++i) {
+      table.owners.push_back(owner);
+      owner = Load<hugetlb_luo_owner_ser>(owner).next;
+    }
     file = record.next;
   }
   return table;
@@ -115,6 +123,11 @@ void ResumBlock(uint64_t phys) {
   if (nr <= HUGETLB_LUO_BLOCK_RUNS)
     Resum(phys, offsetof(hugetlb_luo_block_ser, csum),
           sizeof(hugetlb_luo_block_ser) + nr * sizeof(hugetlb_luo_run_ser));
+}
+
+void ResumOwner(uint64_t phys) {
+  Resum(phys, offsetof(hugetlb_luo_owner_ser, csum),
+        sizeof(hugetlb_luo_owner_ser));
 }
 
 // A field of a record.
@@ -171,6 +184,8 @@ Field FileField(Target target) {
       return FIELD(hugetlb_luo_file_ser, late);
     case Target::kFileResv:
       return FIELD(hugetlb_luo_file_ser, resv);
+    case Target::kFileOwners:
+      return FIELD(hugetlb_luo_file_ser, owners);
     case Target::kFileSize:
       return FIELD(hugetlb_luo_file_ser, size);
     case Target::kFilePos:
@@ -185,6 +200,8 @@ Field FileField(Target target) {
       return FIELD(hugetlb_luo_file_ser, mode);
     case Target::kFileNrCounts:
       return FIELD(hugetlb_luo_file_ser, nr_counts);
+    case Target::kFileNrOwners:
+      return FIELD(hugetlb_luo_file_ser, nr_owners);
     case Target::kFileFlags:
       return FIELD(hugetlb_luo_file_ser, flags);
     case Target::kFileCountOrder:
@@ -215,8 +232,27 @@ Field RunField(Target target) {
       return FIELD(hugetlb_luo_run_ser, index);
     case Target::kRunNr:
       return FIELD(hugetlb_luo_run_ser, nr);
-    default:  // kRunFrame
+    case Target::kRunFrame:
       return FIELD(hugetlb_luo_run_ser, frame);
+    default:  // kRunOwner
+      return FIELD(hugetlb_luo_run_ser, owner);
+  }
+}
+
+Field OwnerField(Target target) {
+  switch (target) {
+    case Target::kOwnerNext:
+      return FIELD(hugetlb_luo_owner_ser, next);
+    case Target::kOwnerMagic:
+      return FIELD(hugetlb_luo_owner_ser, magic);
+    case Target::kOwnerCsum:
+      return FIELD(hugetlb_luo_owner_ser, csum);
+    case Target::kOwnerNr:
+      return FIELD(hugetlb_luo_owner_ser, nr);
+    default:  // kOwnerPath
+      return {offsetof(hugetlb_luo_owner_ser, path) + HUGETLB_LUO_PATH_SIZE -
+                  sizeof(u32),
+              false};
   }
 }
 #undef FIELD
@@ -278,6 +314,11 @@ void CorruptRun(const Table::Run& run, const Command& c) {
   if (c.resum) ResumBlock(run.block);
 }
 
+void CorruptOwner(uint64_t phys, const Command& c) {
+  Add(phys, OwnerField(c.target), c.delta);
+  if (c.resum) ResumOwner(phys);
+}
+
 }  // namespace
 
 uint32_t RecordChecksum(uint64_t phys, size_t offset, size_t bytes) {
@@ -324,8 +365,10 @@ void CorruptTable(const std::vector<Command>& corruptions) {
       if (nth < table.files.size()) CorruptFile(table.files[nth], c);
     } else if (c.target <= Target::kBlockNr) {
       if (nth < table.blocks.size()) CorruptBlock(table.blocks[nth], c);
-    } else {
+    } else if (c.target <= Target::kRunOwner) {
       if (nth < table.runs.size()) CorruptRun(table.runs[nth], c);
+    } else {
+      if (nth < table.owners.size()) CorruptOwner(table.owners[nth], c);
     }
   }
 }

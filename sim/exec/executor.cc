@@ -70,6 +70,12 @@ Outcome DoneWith(int64_t result) {
   return outcome;
 }
 
+int ProcessActor(int process) {
+  static constexpr std::string_view kProcesses[] = {"p0", "p1", "p2", "p3",
+                                                    "p4", "p5", "p6", "p7"};
+  return ActorByName(kProcesses[process]);
+}
+
 FailKind KindOf(model::FailKind kind) {
   switch (kind) {
     case model::FailKind::kAny:
@@ -80,6 +86,8 @@ FailKind KindOf(model::FailKind kind) {
       return FailKind::kKho;
     case model::FailKind::kOther:
       return FailKind::kOther;
+    case model::FailKind::kCharge:
+      return FailKind::kCharge;
   }
   return FailKind::kAny;
 }
@@ -166,11 +174,9 @@ const model::Observation& Executor::Run(const Command& command) {
 }
 
 int Executor::ActorOf(const Command& command) const {
-  static constexpr std::string_view kProcesses[] = {"p0", "p1", "p2", "p3",
-                                                    "p4", "p5", "p6", "p7"};
   switch (command.actor) {
     case model::Actor::kProcess:
-      return ActorByName(kProcesses[command.process]);
+      return ProcessActor(command.process);
     case model::Actor::kAdmin:
       return ActorByName("admin");
     case model::Actor::kAgent:
@@ -230,6 +236,16 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.Poison(c.file, c.page, c.at));
     case Verb::kPreserveFree:
       return OutcomeOf(user_.SetPreserveFree(c.page_size, c.on));
+    case Verb::kCgroup:
+      return OutcomeOf(user_.MakeCgroup(c.cgroup, c.parent));
+    case Verb::kRmdir:
+      return OutcomeOf(user_.RemoveCgroup(c.cgroup));
+    case Verb::kMove:
+      return OutcomeOf(user_.MoveTask(
+          c.task < 0 ? ActorByName("agent") : ProcessActor(c.task), c.cgroup));
+    case Verb::kLimit:
+      return OutcomeOf(user_.SetCgroupLimit(
+          c.cgroup, static_cast<CgroupLimit>(c.charge), c.page_size, c.length));
     case Verb::kOpen:
       return OutcomeOf(user_.OpenDevice());
     case Verb::kCloseDevice:

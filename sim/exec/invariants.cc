@@ -117,6 +117,7 @@ const std::vector<Violation>& Invariants::After(
   VerifyOneOwner();  // reports by itself
   VmemmapVerify();   // as well
   CheckPools();
+  CheckCharges();
   CheckQuarantine();
   CheckErrors();
   CheckKeys();

@@ -70,6 +70,10 @@ class Invariants {
   void CheckQuarantine();
   void CheckErrors();
 
+  // invariant_charges.cc
+  void CheckCharges();
+  void CheckNoCharges();
+
   // teardown.cc
   void CloseEverything(UserSpace* user);
   void CheckNothingLeft();

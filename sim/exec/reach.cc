@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <set>
 #include <string>
 
 #include "sim/liveupdate/luo.h"
@@ -45,6 +46,12 @@ constexpr std::string_view kNames[kReaches] = {
     "while others changed the pools",
     "three updates in a row",
     "five updates in a row",
+    "preserved while a control group is charged",
+    "preserved while several are",
+    "retrieved, its control group charged again",
+    "not retrieved for a limit",
+    "not retrieved for a limit, then retrieved",
+    "not retrieved for a limit, then finished",
 };
 
 int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -63,6 +70,20 @@ bool HasPool(const model::Snapshot& snapshot, uint64_t page_size) {
                      [page_size](const model::PoolView& pool) {
                        return pool.page_size == page_size;
                      });
+}
+
+// The control groups that are charged for a file, without the root.
+std::set<model::CgroupPath> GroupsOf(const model::FileView& view,
+                                     const model::Snapshot& snapshot) {
+  std::set<model::CgroupPath> groups;
+  for (uint32_t i = view.pages_begin; i < view.pages_end; ++i)
+    for (model::CgroupPath owner : snapshot.pages[i].owners)
+      groups.insert(owner);
+  for (uint32_t i = view.charges_begin; i < view.charges_end; ++i)
+    groups.insert(snapshot.charges[i].owner);
+  groups.erase(model::kNobody);
+  groups.erase(model::kRootPath);
+  return groups;
 }
 
 }  // namespace
@@ -85,6 +106,8 @@ void ReachCounter::Preserved(int name, const model::Observation& seen,
       Mark(Reach::kOptimizedBefore,
            folio_test_hugetlb_vmemmap_optimized(
                pfn_folio(static_cast<uint64_t>(seen.after.pages[i].frame))));
+    Mark(Reach::kOwners, !GroupsOf(view, seen.after).empty());
+    Mark(Reach::kManyOwners, GroupsOf(view, seen.after).size() > 1);
   }
   int processes = 0;
   for (int p = 0; p < UserSpace::kProcesses; ++p) {
@@ -105,6 +128,27 @@ void ReachCounter::Preserved(int name, const model::Observation& seen,
     Mark(Reach::kPinned, !device.shmem && device.inode == inode);
 }
 
+void ReachCounter::Retrieved(const model::Command& c,
+                             const model::Observation& seen) {
+  const bool before =
+      std::find(limited_.begin(), limited_.end(), c.token) != limited_.end();
+  if (!seen.outcome.ok()) {
+    bool limited = false;
+    for (const std::string& said : M().log())
+      limited |= said.find("limit of control group") != std::string::npos;
+    if (!limited || seen.outcome.result != -EAGAIN) return;
+    limited_.push_back(c.token);
+    Mark(Reach::kLimited);
+    return;
+  }
+  Mark(Reach::kLimitedThenRetrieved, before);
+  limited_.erase(std::remove(limited_.begin(), limited_.end(), c.token),
+                 limited_.end());
+  for (const model::FileView& view : seen.after.files)
+    if (view.name == c.file)
+      Mark(Reach::kOwnerCharged, !GroupsOf(view, seen.after).empty());
+}
+
 void ReachCounter::Booted(const model::Observation& seen,
                           const Executor& executor) {
   // Free pages are claimed by now.
@@ -115,6 +159,7 @@ void ReachCounter::Booted(const model::Observation& seen,
     Mark(Reach::kErrorLate, bad.late && bad.generation == M().generation - 1);
   }
   updates_ = handed ? updates_ + 1 : 0;
+  limited_.clear();
   Mark(Reach::kThreeUpdates, updates_ >= 3);
   Mark(Reach::kFiveUpdates, updates_ >= 5);
   if (!handed) return;
@@ -170,6 +215,10 @@ void ReachCounter::After(const model::Command& c,
     Mark(Reach::kErrorAfterPreserve, ok && CountLuo().outgoing_files > 0);
   } else if (c.verb == Verb::kFinish || c.verb == Verb::kDrop) {
     Mark(Reach::kNeverAsked, ok && unclaimed < unclaimed_);
+    // Pages that an attempt had got from KHO are claimed already.
+    Mark(Reach::kLimitedThenFinished, ok && !limited_.empty());
+  } else if (c.verb == Verb::kRetrieve) {
+    Retrieved(c, seen);
   }
   unclaimed_ = unclaimed;
   outgoing_ = CountLuo().outgoing_sessions;

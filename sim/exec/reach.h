@@ -8,6 +8,7 @@
 #include <array>
 #include <cstdint>
 #include <string_view>
+#include <vector>
 
 #include "model/history.h"
 #include "model/observation.h"
@@ -44,8 +45,15 @@ enum class Reach : uint8_t {
   kFreeLeft,
   kThreeUpdates,
   kFiveUpdates,
+  kOwners,
+  kManyOwners,
+  kOwnerCharged,
+  kLimited,
+  kLimitedThenRetrieved,
+  kLimitedThenFinished,
 };
-inline constexpr int kReaches = static_cast<int>(Reach::kFiveUpdates) + 1;
+inline constexpr int kReaches =
+    static_cast<int>(Reach::kLimitedThenFinished) + 1;
 
 std::string_view ReachName(Reach reach);
 
@@ -64,12 +72,15 @@ class ReachCounter {
   }
   void Preserved(int name, const model::Observation& seen,
                  const Executor& executor);
+  void Retrieved(const model::Command& command, const model::Observation& seen);
   void Booted(const model::Observation& seen, const Executor& executor);
 
   std::array<bool, kReaches> reached_{};
   int64_t outgoing_ = 0;  // sessions, likewise
   size_t unclaimed_ = 0;  // huge pages, after the command before
   int updates_ = 0;       // in a row that handed pages over
+  // Tokens of this kernel's retrievals that failed on a limit.
+  std::vector<uint64_t> limited_;
 };
 
 }  // namespace sim

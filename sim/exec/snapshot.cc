@@ -11,6 +11,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/buddy.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memmap.h"
@@ -59,6 +60,56 @@ int64_t FreeContigRanges(int nid, unsigned order) {
     if (at >= pfn + nr) ++found;
   }
   return found;
+}
+
+model::Owners OwnersOf(const struct folio* folio) {
+  model::Owners owners;
+  const struct hugetlb_cgroup* usage = folio->_hugetlb_cgroup;
+  const struct hugetlb_cgroup* rsvd = folio->_hugetlb_cgroup_rsvd;
+  const struct obj_cgroup* objcg = folio->objcg;
+  owners[static_cast<size_t>(model::Charge::kUsage)] =
+      CgroupNumber(usage ? &usage->css : nullptr);
+  owners[static_cast<size_t>(model::Charge::kRsvd)] =
+      CgroupNumber(rsvd ? &rsvd->css : nullptr);
+  owners[static_cast<size_t>(model::Charge::kMemory)] =
+      CgroupNumber(objcg ? &objcg->memcg->css : nullptr);
+  return owners;
+}
+
+// Ranges that touch and have the same owner are one.
+void AddCharge(const struct file_region& region, size_t begin,
+               model::Snapshot* out) {
+  const model::CgroupPath owner = CgroupNumber(region.css);
+  if (owner == model::kNobody) return;
+  if (out->charges.size() > begin && out->charges.back().to == region.from &&
+      out->charges.back().owner == owner) {
+    out->charges.back().to = region.to;
+  } else {
+    out->charges.push_back({region.from, region.to, owner});
+  }
+}
+
+model::CgroupView::Counter CounterOf(const struct page_counter& counter) {
+  return {
+      static_cast<int64_t>(counter.usage),
+      counter.max >= PAGE_COUNTER_MAX ? -1 : static_cast<int64_t>(counter.max)};
+}
+
+void FillCgroups(model::Snapshot* out) {
+  int sorted[HUGE_MAX_HSTATE];
+  const int nr = SortedHstates(sorted);
+  ForEachCgroup([&](const CgroupSlot& slot) {
+    if (!(slot.cgrp.self.flags & CSS_ONLINE)) return;
+    model::CgroupView view;
+    view.path = CgroupNumber(&slot.cgrp.self);
+    for (int i = 0; i < nr; ++i) {
+      const auto at = static_cast<size_t>(i);
+      view.usage[at] = CounterOf(slot.hugetlb.hugepage[sorted[i]]);
+      view.rsvd[at] = CounterOf(slot.hugetlb.rsvd_hugepage[sorted[i]]);
+    }
+    view.memory = CounterOf(slot.memory.memory);
+    out->cgroups.push_back(view);
+  });
 }
 
 }  // namespace
@@ -177,6 +228,8 @@ void Snapshooter::AddFile(model::Snapshot* out, int name,
     view.pages_end = other.pages_end;
     view.regions_begin = other.regions_begin;
     view.regions_end = other.regions_end;
+    view.charges_begin = other.charges_begin;
+    view.charges_end = other.charges_end;
     out->files.push_back(view);
     return;
   }
@@ -189,10 +242,11 @@ void Snapshooter::AddFile(model::Snapshot* out, int name,
     const auto* folio = static_cast<const struct folio*>(entry);
     out->pages.push_back({static_cast<int64_t>(index >> order),
                           static_cast<int64_t>(folio_pfn(folio)),
-                          folio_nid(folio)});
+                          folio_nid(folio), OwnersOf(folio)});
   }
   view.pages_end = static_cast<uint32_t>(out->pages.size());
   view.regions_begin = static_cast<uint32_t>(out->regions.size());
+  view.charges_begin = static_cast<uint32_t>(out->charges.size());
   const struct list_head* head = &HUGETLBFS_I(inode)->resv_map->regions;
   for (const struct list_head* at = head->next; at != head; at = at->next) {
     const auto* region = list_entry(at, struct file_region, link);
@@ -203,8 +257,10 @@ void Snapshooter::AddFile(model::Snapshot* out, int name,
     } else {
       out->regions.push_back({region->from, region->to});
     }
+    AddCharge(*region, view.charges_begin, out);
   }
   view.regions_end = static_cast<uint32_t>(out->regions.size());
+  view.charges_end = static_cast<uint32_t>(out->charges.size());
   out->files.push_back(view);
 }
 
@@ -306,6 +362,7 @@ void Snapshooter::Fill(model::Snapshot* out) {
   out->Clear();
   out->generation = M().generation;
   FillPools(out);
+  FillCgroups(out);
   FillFiles(out);
   for (int name = 0; name < user_.sessions_end(); ++name) {
     if (user_.SessionFile(name) != nullptr) {

@@ -8,6 +8,7 @@
 #include <cstddef>
 #include <cstring>
 #include <set>
+#include <string_view>
 
 #include "sim/exec/corrupt.h"
 #include "sim/liveupdate/kho_internal.h"
@@ -20,6 +21,7 @@ extern "C" {
 namespace sim {
 namespace {
 
+using ::handover::model::CgroupPath;
 using ::handover::model::TableView;
 
 constexpr uint32_t kOrders = 64 - PAGE_SHIFT;
@@ -141,7 +143,47 @@ class Reader {
     out.runs = Chain(file.runs, file.order);
     out.late = Chain(file.late, file.order);
     out.resv = Chain(file.resv, kNoFrames);
+    out.nr_owners = file.nr_owners;
+    out.owners_end = file.owners;
+    std::set<uint64_t> seen;
+    while (out.owners.size() < out.nr_owners &&
+           seen.insert(out.owners_end).second) {
+      out.owners.push_back(Owner(&out.owners_end));
+      if (!out.owners.back().held) break;
+    }
     return out;
+  }
+
+  // The one at `*at`, which becomes the next one's place.
+  TableView::Owner Owner(uint64_t* at) const {
+    TableView::Owner out;
+    out.held = HeldPage(*at);
+    if (!out.held) return out;
+    const auto owner = Load<hugetlb_luo_owner_ser>(*at);
+    out.magic = owner.magic == HUGETLB_LUO_OWNER_MAGIC;
+    out.nr = owner.nr;
+    out.checksum = ChecksumRight(*at, offsetof(hugetlb_luo_owner_ser, csum),
+                                 sizeof(owner), owner.csum);
+    out.ended = true;
+    for (size_t kind = 0; kind < HUGETLB_LUO_NR_CHARGES; ++kind) {
+      const char* path = owner.path[kind];
+      out.ended &= path[HUGETLB_LUO_PATH_SIZE - 1] == '\0';
+      out.path[kind] = PathNumber(
+          std::string_view(path, strnlen(path, HUGETLB_LUO_PATH_SIZE)));
+    }
+    *at = owner.next;
+    return out;
+  }
+
+  // "/c0/c1". Others are not made here; they are the root's.
+  static CgroupPath PathNumber(std::string_view path) {
+    if (path.empty()) return ::handover::model::kNobody;
+    CgroupPath number = ::handover::model::kRootPath;
+    while (path.size() >= 3 && path[0] == '/' && path[1] == 'c') {
+      number = ::handover::model::ChildPath(number, path[2] - '0');
+      path.remove_prefix(3);
+    }
+    return number;
   }
 
   TableView::Chain Chain(uint64_t at, uint32_t order) const {
@@ -182,6 +224,7 @@ class Reader {
     TableView::Run out;
     out.index = run.index;
     out.pages = run.nr;
+    out.owner = run.owner;
     if (order == kNoFrames) out.frame = run.frame;
     if (order >= kOrders) return out;
     const uint64_t last = view_.end_frame >> order;

@@ -17,6 +17,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/owners.h"
@@ -64,6 +65,11 @@ void Invariants::CloseEverything(UserSpace* user) {
   for (int p = 0; p < UserSpace::kProcesses; ++p) {
     if (user->Runs(p)) run(kProcesses[p], [user, p] { user->Exit(p); });
   }
+  run("admin", [] {
+    for (int p = 0; p < UserSpace::kProcesses; ++p)
+      CgroupJoin(ActorByName(kProcesses[p]), kRootCgroup);
+    CgroupJoin(ActorByName("agent"), kRootCgroup);
+  });
   run("agent", [user] {
     for (int i = 0; i < user->files_end(); ++i) {
       if (user->FileOf(i)) user->Close(i);
@@ -87,6 +93,7 @@ const std::vector<Violation>& Invariants::Teardown(Executor* executor) {
   executor->Look();
   VerifyOneOwner();
   CheckPools();
+  CheckCharges();
   CheckQuarantine();
   CheckErrors();
   CheckKeys();
@@ -104,6 +111,7 @@ void Invariants::CheckNothingLeft() {
     }
   };
   const LuoCounts luo = CountLuo();
+  CheckNoCharges();
   none("files", LiveFiles());
   none("inodes", LiveInodes());
   none("outgoing sessions", luo.outgoing_sessions);

@@ -21,6 +21,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/hugetlb_sysfs.h"
@@ -105,11 +106,15 @@ class HugetlbLuoTest : public KernelTest {
     return HUGETLBFS_I(file_inode(file))->resv_map;
   }
   using Ranges = std::vector<std::pair<loff_t, loff_t>>;
-  static Ranges RegionsOf(struct file* file) {
+  // `joined`: also those that different groups are charged for.
+  static Ranges RegionsOf(struct file* file, bool joined = true) {
     Ranges ranges;
     const struct file_region* region;
     list_for_each_entry(region, &Regions(file)->regions, link) {
-      ranges.emplace_back(region->from, region->to);
+      if (joined && !ranges.empty() && ranges.back().second == region->from)
+        ranges.back().second = region->to;
+      else
+        ranges.emplace_back(region->from, region->to);
     }
     return ranges;
   }
@@ -281,57 +286,6 @@ TEST_F(HugetlbLuoTest, SecondDescriptorIsTheSameFile) {
   EXPECT_EQ(SessionRelease(out), 0);
   EXPECT_EQ(SessionRelease(session), 0);
   fput(second);
-  fput(file);
-  ExpectNothingLeft();
-}
-
-// Charges of control groups, each where it is noted down.
-TEST_F(HugetlbLuoTest, ChargedPagesAreRefused) {
-  Up();
-  struct file* session = Session();
-  struct file* file = MakeFile(4, {0, 1, 3});
-  struct folio* folio = PageAt(file, 1);
-  const KhoKeySet keys = KhoOutgoing();
-  struct hugetlb_cgroup root = {}, group = {};
-  group.css.parent = &root.css;
-  struct mem_cgroup memory_root = {0}, memory_group = {1};
-  uint64_t token = 0;
-  auto expect = [&](int err) {
-    struct file* session = nullptr;
-    ASSERT_EQ(SessionCreate("try", &session), 0);
-    EXPECT_EQ(PreserveFd(session, ++token, file), err);
-    EXPECT_EQ(SessionRelease(session), 0);
-    EXPECT_EQ(KhoOutgoing(), keys);
-    EXPECT_FALSE(folio_maybe_dma_pinned(PageAt(file, 0)));
-  };
-
-  set_hugetlb_cgroup(folio, &group);
-  expect(-EOPNOTSUPP);
-  set_hugetlb_cgroup(folio, &root);
-  expect(0);
-  set_hugetlb_cgroup(folio, nullptr);
-
-  set_hugetlb_cgroup_rsvd(folio, &group);
-  expect(-EOPNOTSUPP);
-  set_hugetlb_cgroup_rsvd(folio, &root);
-  expect(0);
-  set_hugetlb_cgroup_rsvd(folio, nullptr);
-
-  folio->memcg = &memory_group;
-  expect(-EOPNOTSUPP);
-  folio->memcg = &memory_root;
-  expect(0);
-  folio->memcg = nullptr;
-
-  struct file_region* region =
-      list_last_entry(&Regions(file)->regions, struct file_region, link);
-  region->css = &group.css;
-  expect(-EOPNOTSUPP);
-  region->css = &root.css;
-  expect(0);
-  region->css = nullptr;
-
-  EXPECT_EQ(SessionRelease(session), 0);
   fput(file);
   ExpectNothingLeft();
 }
@@ -1003,20 +957,14 @@ TEST_F(HugetlbLuoTest, RegionsComeBack) {
 TEST_F(HugetlbLuoTest, RegionsThatTouch) {
   Up();
   struct file* file = MakeFile(9, {8});
-  ASSERT_EQ(Fill(file, 2, 4), 0);
-  struct file_region* region =
-      list_first_entry(&Regions(file)->regions, struct file_region, link);
-  ASSERT_EQ(region->to, 6);
-  auto* second = static_cast<struct file_region*>(
-      kmalloc(sizeof(struct file_region), GFP_KERNEL));
-  struct hugetlb_cgroup root = {};
-  *second = *region;
-  second->from = region->to = 3;
-  second->css = &root.css;
-  list_add(&second->link, &region->link);
+  ASSERT_EQ(Fill(file, 2, 2), 0);
   Reserve(file, 0, 2);
+  ASSERT_EQ(CgroupMake(0, kRootCgroup), 0);
+  ASSERT_EQ(CgroupJoin(ActorByName("p0"), 0), 0);
+  Call("p0", [file] { return Reserve(file, 4, 6), 0; });
   Reserve(file, 6, 7);
-  ASSERT_EQ(RegionsOf(file), (Ranges{{0, 3}, {3, 7}, {8, 9}}));
+  ASSERT_EQ(RegionsOf(file, /*joined=*/false),
+            (Ranges{{0, 2}, {2, 4}, {4, 6}, {6, 7}, {8, 9}}));
 
   Args args = ArgsOf(file);
   ASSERT_EQ(Preserve(&args), 0);
@@ -1025,8 +973,8 @@ TEST_F(HugetlbLuoTest, RegionsThatTouch) {
   ASSERT_EQ(view.files.size(), 1u);
   ASSERT_EQ(view.files[0].runs.blocks.size(), 1u);
   EXPECT_EQ(view.files[0].runs.blocks[0].runs[0].pages, 2u) << "one piece";
-  EXPECT_EQ(PagesHanded(), 5);
-  EXPECT_EQ(ReservedHanded(), 3u);
+  EXPECT_EQ(PagesHanded(), 3);
+  EXPECT_EQ(ReservedHanded(), 5u);
   Unfreeze(&args);
   Unpreserve(&args);
   fput(file);
@@ -2241,6 +2189,337 @@ TEST_F(LargeFileTest, BlocksAreFreed) {
   EXPECT_EQ(KhoOutgoing(), keys);
   fput(file);
   ExpectNothingLeft();
+}
+
+// --- Control groups
+
+class CgroupTest : public HugetlbLuoTest {
+ protected:
+  static constexpr unsigned long kPage = k16K / 4096;
+  static constexpr CgroupLimit kLimits[] = {
+      CgroupLimit::kUsage, CgroupLimit::kRsvd, CgroupLimit::kMemory};
+
+  // c0, c1 in it, and c2; p0 is in c1, p1 in c2.
+  void Groups() {
+    ASSERT_EQ(CgroupMake(0, kRootCgroup), 0);
+    ASSERT_EQ(CgroupMake(1, 0), 0);
+    ASSERT_EQ(CgroupMake(2, kRootCgroup), 0);
+    ASSERT_EQ(CgroupJoin(ActorByName("p0"), 1), 0);
+    ASSERT_EQ(CgroupJoin(ActorByName("p1"), 2), 0);
+  }
+  // Pages 0 and 1, and 4 and 5 reserved, by p0; page 2 by p1.
+  struct file* ChargedFile() {
+    struct file* file = nullptr;
+    Call("p0", [&file] {
+      file = MakeFile(6, {0, 1});
+      Reserve(file, 4, 6);
+      return 0;
+    });
+    EXPECT_EQ(Call("p1", [file] { return Fill(file, 2); }), 0);
+    return file;
+  }
+  // A page of a group's counter, in huge pages.
+  static unsigned long Charged(int name, CgroupLimit what) {
+    struct cgroup* cgrp = CgroupNamed(name);
+    const int idx = hstate_index(size_to_hstate(k16K));
+    const struct hugetlb_cgroup* h_cg = HugetlbCgroupOf(cgrp);
+    const unsigned long usage =
+        what == CgroupLimit::kUsage  ? h_cg->hugepage[idx].usage
+        : what == CgroupLimit::kRsvd ? h_cg->rsvd_hugepage[idx].usage
+                                     : MemCgroupOf(cgrp)->memory.usage;
+    EXPECT_EQ(usage % kPage, 0u);
+    return usage / kPage;
+  }
+  static void ExpectCharged(int name, unsigned long usage, unsigned long rsvd,
+                            unsigned long memory) {
+    EXPECT_EQ(Charged(name, CgroupLimit::kUsage), usage) << "c" << name;
+    EXPECT_EQ(Charged(name, CgroupLimit::kRsvd), rsvd) << "c" << name;
+    EXPECT_EQ(Charged(name, CgroupLimit::kMemory), memory) << "c" << name;
+  }
+  static void Limit(int name, CgroupLimit what, unsigned long pages) {
+    ASSERT_EQ(CgroupSetLimit(name, what, size_to_hstate(k16K), pages * kPage),
+              0);
+  }
+  static void NoLimit(int name, CgroupLimit what) {
+    ASSERT_EQ(
+        CgroupSetLimit(name, what, size_to_hstate(k16K), PAGE_COUNTER_MAX), 0);
+  }
+  int Retrieve(struct file* session, struct file** file) {
+    return Call("agent", [&] { return RetrieveFd(session, 1, file); });
+  }
+  // The file is preserved, and another kernel runs.
+  void HandOver(struct file* file) {
+    struct file* session = Session();
+    ASSERT_EQ(Call("agent", [&] { return PreserveFd(session, 1, file); }), 0);
+    NextKernel();
+  }
+  void Finished(struct file* session, struct file* file) {
+    EXPECT_EQ(Finish(session), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    if (file != nullptr) fput(file);
+    for (const char* task : {"p0", "p1", "agent"})
+      CgroupJoin(ActorByName(task), kRootCgroup);
+    // Those without children first.
+    for (int name : {1, 0, 2, 3}) {
+      if (CgroupNamed(name) == nullptr) continue;
+      ExpectCharged(name, 0, 0, 0);
+      EXPECT_EQ(CgroupRemove(name), 0);
+    }
+    int left = 0;
+    ForEachCgroup([&left](const CgroupSlot&) { ++left; });
+    EXPECT_EQ(left, 1) << "only the root";
+    ExpectNothingLeft();
+  }
+};
+
+TEST_F(CgroupTest, OwnersAreChargedAgain) {
+  Up();
+  Groups();
+  struct file* file = ChargedFile();
+  ExpectCharged(1, 2, 4, 2);
+  ExpectCharged(0, 2, 4, 2);
+  ExpectCharged(2, 1, 1, 1);
+  HandOver(file);
+  Groups();
+  struct file* session = Incoming();
+  ExpectCharged(1, 0, 0, 0);
+  ASSERT_EQ(Retrieve(session, &file), 0);
+  ExpectCharged(1, 2, 4, 2);
+  ExpectCharged(0, 2, 4, 2);
+  ExpectCharged(2, 1, 1, 1);
+  EXPECT_EQ(Charged(kRootCgroup, CgroupLimit::kUsage), 3u);
+  // They let go of it page by page, and of what is reserved.
+  EXPECT_EQ(VfsTruncate(file, 5 * k16K), 0);
+  ExpectCharged(1, 2, 3, 2);
+  EXPECT_EQ(VfsTruncate(file, 1 * k16K), 0);
+  ExpectCharged(1, 1, 1, 1);
+  ExpectCharged(2, 0, 0, 0);
+  Finished(session, file);
+}
+
+TEST_F(CgroupTest, WhoAsksIsChargedIfTheOwnerIsGone) {
+  Up();
+  Groups();
+  HandOver(ChargedFile());
+  // c1 is elsewhere, and so it is another one.
+  ASSERT_EQ(CgroupMake(1, kRootCgroup), 0);
+  ASSERT_EQ(CgroupMake(2, kRootCgroup), 0);
+  ASSERT_EQ(CgroupMake(3, kRootCgroup), 0);
+  ASSERT_EQ(CgroupJoin(ActorByName("agent"), 3), 0);
+  struct file* session = Incoming();
+  struct file* file = nullptr;
+  ASSERT_EQ(Retrieve(session, &file), 0);
+  ExpectCharged(1, 0, 0, 0);
+  ExpectCharged(2, 1, 1, 1);
+  ExpectCharged(3, 2, 4, 2);
+  Finished(session, file);
+}
+
+// Whom nobody was charged for nobody is; and who cannot be charged is not.
+TEST_F(CgroupTest, ControllersAreDisabled) {
+  for (bool before : {false, true}) {
+    config_.cmdline =
+        std::string(kCmdline) +
+        (before ? " cgroup_disable=hugetlb,memory" : " cgroup_disable=cpu");
+    Up();
+    Groups();
+    struct file* file = ChargedFile();
+    Args args = ArgsOf(file);
+    ASSERT_EQ(Preserve(&args), 0);
+    ASSERT_EQ(Freeze(&args), 0);
+    // All of c1's pages with one owner, their reservation with another.
+    EXPECT_EQ(ReadTableView().files[0].owners.size(), before ? 0u : 3u);
+    EXPECT_EQ(ReservedHanded(), 2u);
+    EXPECT_EQ(PagesHanded(), 3);
+    Unfreeze(&args);
+    Unpreserve(&args);
+    config_.cmdline = std::string(kCmdline) +
+                      (before ? "" : " cgroup_disable=memory,hugetlb");
+    HandOver(file);
+    Groups();
+    struct file* session = Incoming();
+    ASSERT_EQ(Retrieve(session, &file), 0);
+    for (int name : {0, 1, 2, kRootCgroup}) ExpectCharged(name, 0, 0, 0);
+    EXPECT_EQ(RegionsOf(file), (Ranges{{0, 3}, {4, 6}}));
+    Finished(session, file);
+    ASSERT_FALSE(HasFailure()) << before;
+  }
+}
+
+TEST_F(CgroupTest, LimitsThatAreTooLow) {
+  for (CgroupLimit limit : kLimits) {
+    for (int name : {0, 1, 2}) {
+      Up();
+      Groups();
+      HandOver(ChargedFile());
+      Groups();
+      Limit(name, limit, name == 2 ? 0 : 1);
+      struct file* session = Incoming();
+      struct file* file = nullptr;
+      const uint64_t free = Pool().free;
+      for (int i = 0; i < 2; ++i) {
+        EXPECT_EQ(Retrieve(session, &file), -EAGAIN);
+        for (int group : {0, 1, 2, kRootCgroup}) ExpectCharged(group, 0, 0, 0);
+        EXPECT_EQ(Pool().free, free);
+        EXPECT_EQ(LiveFiles(), 0);
+      }
+      EXPECT_TRUE(LogHas("limit of control group /c"));
+      NoLimit(name, limit);
+      ASSERT_EQ(Retrieve(session, &file), 0);
+      ExpectCharged(0, 2, 4, 2);
+      Finished(session, file);
+      ASSERT_FALSE(HasFailure()) << name << " " << static_cast<int>(limit);
+    }
+  }
+}
+
+TEST_F(CgroupTest, FinishedAfterALimit) {
+  Up();
+  Groups();
+  HandOver(ChargedFile());
+  Groups();
+  Limit(1, CgroupLimit::kUsage, 1);
+  struct file* session = Incoming();
+  struct file* file = nullptr;
+  EXPECT_EQ(Retrieve(session, &file), -EAGAIN);
+  Finished(session, nullptr);
+}
+
+// What was charged to a group that is removed afterwards is its parent's: the
+// next kernel may have another one of that name.
+TEST_F(CgroupTest, RemovedAfterPreserve) {
+  Up();
+  Groups();
+  struct file* file = ChargedFile();
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(CgroupJoin(ActorByName("p0"), kRootCgroup), 0);
+  ASSERT_EQ(CgroupRemove(1), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const uint64_t c0 = CgroupNumber(&CgroupNamed(0)->self);
+  const std::vector<HandedFile> files = Handed();
+  ASSERT_EQ(files.size(), 1u);
+  EXPECT_EQ(files[0].pages[0].owners, (handover::model::Owners{c0, c0, c0}));
+  ASSERT_EQ(files[0].reserved.size(), 1u);
+  EXPECT_EQ(files[0].reserved[0].owner, c0);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ASSERT_EQ(CgroupJoin(ActorByName("p1"), kRootCgroup), 0);
+  EXPECT_EQ(CgroupRemove(0), 0);
+  EXPECT_EQ(CgroupRemove(2), 0);
+  ExpectNothingLeft();
+}
+
+// Their owners come and go with them.
+TEST_F(CgroupTest, OwnersOfLatePages) {
+  Up();
+  Groups();
+  struct file* file = MakeFile(3, {0});
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  EXPECT_EQ(Call("p0", [file] { return Fill(file, 1); }), 0);
+  EXPECT_EQ(Call("p1", [file] { return Fill(file, 2); }), 0);
+  const KhoKeySet keys = KhoOutgoing();
+  for (int i = 0; i < 2; ++i) {
+    ASSERT_EQ(Freeze(&args), 0);
+    EXPECT_EQ(ReadTableView().files[0].owners.size(), 3u);
+    EXPECT_EQ(PagesHanded(), 3);
+    Unfreeze(&args);
+    EXPECT_EQ(KhoOutgoing(), keys);
+  }
+  for (int nth = 1; nth <= 3; ++nth) {
+    machine_.set_fault_plan({FailKind::kRace, nth});
+    EXPECT_EQ(Freeze(&args), -ENAMETOOLONG);
+    machine_.set_fault_plan({});
+    EXPECT_EQ(KhoOutgoing(), keys);
+  }
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(PagesHanded(), 3);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+TEST_F(CgroupTest, PathsThatAreTooLong) {
+  Up();
+  Groups();
+  struct file* file = ChargedFile();
+  struct file* session = Session();
+  const KhoKeySet keys = KhoOutgoing();
+  for (int nth = 1; nth <= 3; ++nth) {
+    machine_.set_fault_plan({FailKind::kRace, nth});
+    EXPECT_EQ(PreserveFd(session, 1, file), -ENAMETOOLONG);
+    machine_.set_fault_plan({});
+    EXPECT_EQ(KhoOutgoing(), keys);
+  }
+  EXPECT_EQ(PreserveFd(session, 1, file), 0);
+  EXPECT_EQ(SessionRelease(session), 0);
+  fput(file);
+  ExpectNothingLeft();
+}
+
+// Whoever is removed while the file comes back: somebody is charged, and only
+// for as long as the file is there.
+TEST_F(CgroupTest, RemovedWhileRetrieved) {
+  Up();
+  Groups();
+  HandOver(ChargedFile());
+  Groups();
+  uint64_t steps = 1;
+  for (uint64_t step = 1; step <= steps; ++step) {
+    struct file* session = Incoming();
+    struct file* file = nullptr;
+    ASSERT_EQ(CgroupJoin(ActorByName("p0"), kRootCgroup), 0);
+    int removed = 1;
+    PlanDuring(step, ActorByName("admin"),
+               [&removed] { removed = CgroupRemove(1); });
+    int ret = 1;
+    ASSERT_TRUE(Run("agent", [&] { ret = RetrieveFd(session, 1, &file); }));
+    steps = std::max(steps, StepsOfLastRun());
+    EXPECT_EQ(removed, 0);
+    if (ret == -EAGAIN) ret = Retrieve(session, &file);
+    ASSERT_EQ(ret, 0);
+    EXPECT_EQ(Charged(kRootCgroup, CgroupLimit::kUsage), 3u);
+    EXPECT_EQ(Charged(kRootCgroup, CgroupLimit::kRsvd), 5u);
+    ASSERT_EQ(CgroupMake(1, 0), 0);
+    ExpectCharged(1, 0, 0, 0);
+    Finished(session, file);
+    ASSERT_FALSE(HasFailure()) << "step " << step;
+    Groups();
+    HandOver(ChargedFile());
+    Groups();
+  }
+  EXPECT_GT(steps, 20u);
+  struct file* session = Incoming();
+  Finished(session, nullptr);
+}
+
+TEST_F(CgroupTest, RemovedWhilePreserved) {
+  Up();
+  uint64_t steps = 1;
+  for (uint64_t step = 1; step <= steps; ++step) {
+    Groups();
+    struct file* file = ChargedFile();
+    struct file* session = Session();
+    ASSERT_EQ(CgroupJoin(ActorByName("p0"), kRootCgroup), 0);
+    PlanDuring(step, ActorByName("admin"),
+               [] { EXPECT_EQ(CgroupRemove(1), 0); });
+    int ret = 1;
+    ASSERT_TRUE(Run("agent", [&] { ret = PreserveFd(session, 1, file); }));
+    steps = std::max(steps, StepsOfLastRun());
+    EXPECT_EQ(ret, 0);
+    NextKernel();
+    Groups();
+    session = Incoming();
+    ASSERT_EQ(Retrieve(session, &file), 0);
+    ExpectCharged(0, 2, 4, 2);
+    ExpectCharged(1, 0, 0, 0);
+    Finished(session, file);
+    ASSERT_FALSE(HasFailure()) << "step " << step;
+  }
+  EXPECT_GT(steps, 10u);
 }
 
 }  // namespace

@@ -420,11 +420,12 @@ TEST_F(LocksTest, SrcuWaitsForReaders) {
 }
 
 TEST_F(LocksTest, RcuReadSections) {
-  struct mem_cgroup group = {};
+  struct mem_cgroup memory = {};
+  struct obj_cgroup group = {&memory, 1};
   struct folio folio = {};
   EXPECT_EQ(Reports([&] {
               folio_memcg(&folio);  // not charged: nothing that could go
-              folio.memcg = &group;
+              folio.objcg = &group;
               rcu_read_lock();
               rcu_read_lock();
               rcu_read_unlock();

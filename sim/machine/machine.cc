@@ -142,7 +142,8 @@ void Machine::set_fault_plan(FaultPlan plan) {
 
 // With the numbers that a fault plan would have to have to hit this call.
 void Machine::NoteCall(FailKind kind, const char* what) {
-  static constexpr const char* kNames[] = {"any", "alloc", "kho", "other"};
+  static constexpr const char* kNames[] = {"any", "alloc", "kho", "other",
+                                           "charge"};
   const auto k = static_cast<size_t>(kind);
   const uint64_t number = ++calls_[0];
   std::string line = "call " + std::to_string(number);

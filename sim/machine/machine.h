@@ -26,7 +26,7 @@ struct Violation {
 
 // Kinds of fallible calls, for fault plans. kRace: calls that in the kernel
 // fail only after a race that cannot happen here; not part of kAny.
-enum class FailKind { kAny, kAlloc, kKho, kOther, kRace };
+enum class FailKind { kAny, kAlloc, kKho, kOther, kCharge, kRace };
 
 // Makes the nth (1-based) fallible call of a kind fail, once.
 struct FaultPlan {
@@ -163,7 +163,7 @@ class Machine {
   bool shortage_ = false;
   uint64_t fallible_calls_ = 0;
   // Since set_fault_plan(), while tracing is on: all of them, and by kind.
-  std::array<uint64_t, 4> calls_{};
+  std::array<uint64_t, 5> calls_{};
 };
 
 // The current machine. The constructor of Machine makes it current.

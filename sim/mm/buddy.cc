@@ -83,7 +83,7 @@ bool FreePrepare(struct page* page, unsigned order) {
   if (page->_refcount.counter != 0) bad = "reference count is not zero";
   if (page->_mapcount.counter != 0) bad = "still mapped";
   if (page->mapping != nullptr) bad = "still in a page cache";
-  if (page->memcg != nullptr) bad = "still charged";
+  if (page->objcg != nullptr) bad = "still charged";
   if ((page->flags & kMayNotBeSet) != 0) bad = "flags set that may not be";
   if (compound && folio->_pincount.counter != 0) bad = "still pinned";
   if (bad != nullptr) {

@@ -5,28 +5,26 @@
 
 namespace sim {
 
-namespace {
-
-// What filemap_get_entry() does about a page that leaves the file, and perhaps
-// this world, before the reference is there. Null: there is no page any more.
-struct folio* GetEntry(struct address_space* mapping, pgoff_t index) {
-  for (;;) {
-    auto* folio = static_cast<struct folio*>(xa_load(&mapping->i_pages, index));
-    if (!folio) return nullptr;
-    if (!folio_try_get(folio)) continue;
-    if (xa_load(&mapping->i_pages, index) == folio) return folio;
-    folio_put(folio);
-  }
-}
-
-}  // namespace
-
 unsigned MappingOrder(const struct address_space* mapping) {
   const struct super_block* sb = mapping->host->i_sb;
   return sb->s_fs_info ? huge_page_order(hstate_inode(mapping->host)) : 0;
 }
 
+namespace {
+
+// The end of filemap_get_entry() and find_get_entry(): takes a reference unless
+// the folio goes, or has gone, from there; then the caller looks again.
+bool Got(struct address_space* mapping, pgoff_t index, struct folio* folio) {
+  if (!folio_try_get(folio)) return false;
+  if (xa_load(&mapping->i_pages, index) == folio) return true;
+  folio_put(folio);
+  return false;
+}
+
+}  // namespace
 }  // namespace sim
+
+using sim::Got;
 
 extern "C" {
 
@@ -34,8 +32,11 @@ extern "C" {
 // stands at its first index only.
 struct folio* filemap_get_folio(struct address_space* mapping, pgoff_t index) {
   index &= ~((1UL << sim::MappingOrder(mapping)) - 1);
-  struct folio* folio = sim::GetEntry(mapping, index);
-  return folio ? folio : static_cast<struct folio*>(ERR_PTR(-ENOENT));
+  for (;;) {
+    auto* folio = static_cast<struct folio*>(xa_load(&mapping->i_pages, index));
+    if (!folio) return static_cast<struct folio*>(ERR_PTR(-ENOENT));
+    if (Got(mapping, index, folio)) return folio;
+  }
 }
 
 // Follows filemap_lock_folio(): looks again when the page went while it
@@ -60,9 +61,9 @@ unsigned int filemap_get_folios(struct address_space* mapping, pgoff_t* start,
   if (*start > end) return 0;
   void* entry = xa_find(&mapping->i_pages, &index, end, XA_PRESENT);
   while (entry) {
-    struct folio* folio = sim::GetEntry(mapping, index);
-    if (!folio) {
-      entry = xa_find_after(&mapping->i_pages, &index, end, XA_PRESENT);
+    auto* folio = static_cast<struct folio*>(entry);
+    if (!Got(mapping, index, folio)) {
+      entry = xa_find(&mapping->i_pages, &index, end, XA_PRESENT);
       continue;
     }
     fbatch->folios[fbatch->nr++] = folio;

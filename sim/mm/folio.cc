@@ -7,7 +7,7 @@
 #include "sim/mm/memmap.h"
 
 // References, locks and flags of folios: mm/swap.c, mm/filemap.c. Left out:
-// LRU lists, memory cgroup charges, device memory.
+// LRU lists, device memory.
 
 namespace sim {
 namespace {
@@ -118,11 +118,6 @@ void lruvec_stat_mod_folio(struct folio* folio, enum node_stat_item idx,
     sim::M().Report("counters", absl::StrCat("NR_HUGETLB of node ",
                                              folio_nid(folio), " is ", stat));
   }
-}
-
-// The root cgroup has id 0.
-bool mem_cgroup_is_root(struct mem_cgroup* memcg) {
-  return memcg != nullptr && memcg->id == 0;
 }
 
 }  // extern "C"

@@ -344,10 +344,12 @@ void free_huge_folio(struct folio* folio) {
 
   const unsigned long flags = sim_spin_lock_irqsave(&hugetlb_lock);
   folio_clear_hugetlb_migratable(folio);
-  set_hugetlb_cgroup(folio, nullptr);
-  set_hugetlb_cgroup_rsvd(folio, nullptr);
+  hugetlb_cgroup_uncharge_folio(hstate_index(h), pages_per_huge_page(h), folio);
+  hugetlb_cgroup_uncharge_folio_rsvd(hstate_index(h), pages_per_huge_page(h),
+                                     folio);
   lruvec_stat_mod_folio(folio, NR_HUGETLB,
                         -static_cast<int>(pages_per_huge_page(h)));
+  mem_cgroup_uncharge(folio);
   if (restore) h->resv_huge_pages++;
 
   const bool temporary = folio_test_hugetlb_temporary(folio);
@@ -483,6 +485,7 @@ void move_hugetlb_state(struct folio* old_folio, struct folio* new_folio,
                         int reason) {
   (void)reason;
   struct hstate* h = folio_hstate(old_folio);
+  hugetlb_cgroup_migrate(old_folio, new_folio);
   const int old_nid = folio_nid(old_folio);
   const int new_nid = folio_nid(new_folio);
   if (folio_test_hugetlb_temporary(new_folio)) {

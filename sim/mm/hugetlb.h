@@ -4,8 +4,8 @@
 
 // What the rooms of sim/ share of HugeTLB beyond the kernel's own headers.
 //
-// Left out of this HugeTLB throughout: cgroups and memory cgroups (no charge
-// is ever made), userfaultfd, sharing of page tables, hugetlb_cma.
+// Left out of this HugeTLB throughout: userfaultfd, sharing of page tables,
+// hugetlb_cma.
 
 #include <sim/kernel_api.h>
 

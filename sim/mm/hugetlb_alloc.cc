@@ -120,12 +120,25 @@ struct folio* AllocMigrateHugetlbFolio(struct hstate* h, gfp_t gfp, int nid,
   return folio;
 }
 
-// hugetlb_alloc_folio() without its charges: from the pool, else as surplus.
-struct folio* AllocFolio(struct hstate* h, bool use_reservation) {
+// hugetlb_alloc_folio(): from the pool, else as surplus.
+struct folio* AllocFolio(struct hstate* h, struct mm_struct* mm,
+                         bool charge_rsvd, bool use_reservation) {
   const gfp_t gfp = htlb_alloc_mask(h);
   const nodemask_t* nodes = PolicyMbindNodemask();
   const int nid = NumaNodeId();
+  const int idx = hstate_index(h);
+  const unsigned long nr_pages = pages_per_huge_page(h);
+  struct hugetlb_cgroup* h_cg = nullptr;
+  struct hugetlb_cgroup* h_cg_rsvd = nullptr;
   struct folio* folio = nullptr;
+
+  if (charge_rsvd &&
+      hugetlb_cgroup_charge_cgroup_rsvd(idx, nr_pages, &h_cg_rsvd))
+    return static_cast<struct folio*>(ERR_PTR(-ENOSPC));
+  if (hugetlb_cgroup_charge_cgroup(idx, nr_pages, &h_cg)) {
+    hugetlb_cgroup_uncharge_cgroup_rsvd(idx, nr_pages, h_cg_rsvd);
+    return static_cast<struct folio*>(ERR_PTR(-ENOSPC));
+  }
 
   spin_lock_irq(&hugetlb_lock);
   if (use_reservation || AvailableHugePages(h))
@@ -133,7 +146,11 @@ struct folio* AllocFolio(struct hstate* h, bool use_reservation) {
   if (!folio) {
     spin_unlock_irq(&hugetlb_lock);
     folio = AllocSurplusHugetlbFolio(h, gfp, nid, nodes);
-    if (!folio) return static_cast<struct folio*>(ERR_PTR(-ENOSPC));
+    if (!folio) {
+      hugetlb_cgroup_uncharge_cgroup(idx, nr_pages, h_cg);
+      hugetlb_cgroup_uncharge_cgroup_rsvd(idx, nr_pages, h_cg_rsvd);
+      return static_cast<struct folio*>(ERR_PTR(-ENOSPC));
+    }
     spin_lock_irq(&hugetlb_lock);
     list_add(&folio->lru, &h->hugepage_activelist);
     atomic_set(&folio->_refcount, 1);
@@ -142,10 +159,16 @@ struct folio* AllocFolio(struct hstate* h, bool use_reservation) {
     folio_set_hugetlb_restore_reserve(folio);
     h->resv_huge_pages--;
   }
+  hugetlb_cgroup_commit_charge(idx, nr_pages, h_cg, folio);
+  hugetlb_cgroup_commit_charge_rsvd(idx, nr_pages, h_cg_rsvd, folio);
   spin_unlock_irq(&hugetlb_lock);
+  const int ret =
+      mem_cgroup_charge_hugetlb(folio, mm, gfp | __GFP_RETRY_MAYFAIL);
   lruvec_stat_mod_folio(folio, NR_HUGETLB,
                         static_cast<int>(pages_per_huge_page(h)));
-  return folio;
+  if (!ret) return folio;
+  folio_put(folio);
+  return static_cast<struct folio*>(ERR_PTR(-ENOSPC));
 }
 
 enum class ResvMode { kNeeds, kCommit, kEnd, kAdd, kDel };
@@ -337,8 +360,7 @@ struct folio* alloc_hugetlb_folio_nodemask(struct hstate* h, int preferred_nid,
   return folio;
 }
 
-// Follows alloc_hugetlb_folio(). MPOL_PREFERRED_MANY and cgroup charges are
-// left out.
+// Follows alloc_hugetlb_folio(). MPOL_PREFERRED_MANY is left out.
 struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
                                   unsigned long addr, bool cow_from_owner) {
   struct hugepage_subpool* spool = subpool_inode(file_inode(vma->vm_file));
@@ -360,7 +382,8 @@ struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
     }
   }
 
-  struct folio* folio = sim::AllocFolio(h, global_chg == 0);
+  struct folio* folio =
+      sim::AllocFolio(h, vma->vm_mm, map_chg != kReuse, global_chg == 0);
   if (IS_ERR(folio)) {
     if (map_chg != kReuse && !global_chg)
       hugetlb_acct_memory(h, -sim::SubpoolPutPages(spool, 1));
@@ -372,8 +395,13 @@ struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
   if (map_chg != kEnforced) {
     const long chg = VmaReservation(h, vma, addr, ResvMode::kCommit);
     // hugetlb_reserve_pages() came in between and reserved the same page.
-    if (map_chg == kNeeded && chg == 0)
+    if (map_chg == kNeeded && chg == 0) {
       hugetlb_acct_memory(h, -sim::SubpoolPutPages(spool, 1));
+      spin_lock_irq(&hugetlb_lock);
+      hugetlb_cgroup_uncharge_folio_rsvd(hstate_index(h),
+                                         pages_per_huge_page(h), folio);
+      spin_unlock_irq(&hugetlb_lock);
+    }
   }
   return folio;
 }

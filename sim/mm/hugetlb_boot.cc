@@ -6,6 +6,7 @@
 
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_cmdline.h"
 #include "sim/mm/hugetlb_hooks.h"
@@ -241,6 +242,7 @@ void HugetlbReset() {
   HugetlbAllocReset();
   HugetlbfsReset();
   VmemmapReset();
+  CgroupReset();
   HugetlbParams() = HugetlbCmdline();
   nodes_clear(bootmem_nodes);
   hugetlb_fault_mutex_table = nullptr;

@@ -120,6 +120,7 @@ void HugetlbVmOpClose(struct vm_area_struct* vma) {
   const long start = VmaHugecacheOffset(h, vma, vma->vm_start);
   const long end = VmaHugecacheOffset(h, vma, vma->vm_end);
   const long unused = (end - start) - region_count(resv, start, end);
+  hugetlb_cgroup_uncharge_counter(resv, start, end);
   if (unused) {
     struct hugepage_subpool* spool = subpool_inode(file_inode(vma->vm_file));
     hugetlb_acct_memory(h, -SubpoolPutPages(spool, unused));
@@ -139,7 +140,7 @@ void hugetlb_vma_lock_release(struct kref* ref) {
   kfree(container_of(ref, struct hugetlb_vma_lock, refs));
 }
 
-// Follows hugetlb_reserve_pages(). Charges are left out.
+// Follows hugetlb_reserve_pages().
 long hugetlb_reserve_pages(struct inode* inode, long from, long to,
                            struct vm_area_struct* vma, vma_flags_t vma_flags) {
   struct hstate* h = hstate_inode(inode);
@@ -148,6 +149,7 @@ long hugetlb_reserve_pages(struct inode* inode, long from, long to,
   long chg;
   long regions = 0;
   bool chg_open = false;  // region_chg() waits for its add or abort
+  struct hugetlb_cgroup* h_cg = nullptr;
   int err;
 
   if (WARN_ON(from > to)) return -EINVAL;
@@ -173,23 +175,41 @@ long hugetlb_reserve_pages(struct inode* inode, long from, long to,
     sim::SetPrivateData(vma, resv, sim::kResvOwner);
   }
 
+  err = hugetlb_cgroup_charge_cgroup_rsvd(
+      hstate_index(h), static_cast<unsigned long>(chg) * pages_per_huge_page(h),
+      &h_cg);
+  if (err < 0) goto out_err;
+  if (!Shared(vma) && h_cg) {
+    // resv_map_set_hugetlb_cgroup_uncharge_info()
+    resv->reservation_counter = &h_cg->rsvd_hugepage[hstate_index(h)];
+    resv->pages_per_hpage = pages_per_huge_page(h);
+    resv->css = &h_cg->css;
+  }
+
   {
     const long global = sim::SubpoolGetPages(spool, chg);
     if (global < 0) {
       err = static_cast<int>(global);
-      goto out_err;
+      goto out_uncharge;
     }
     err = hugetlb_acct_memory(h, global);
     if (!err && Shared(vma)) {
-      const long add = region_add(resv, from, to, regions, h, nullptr);
+      const long add = region_add(resv, from, to, regions, h, h_cg);
       if (add < 0) {
         hugetlb_acct_memory(h, -global);
         err = static_cast<int>(add);
       } else {
         chg_open = false;
-        // alloc_hugetlb_folio() added pages of the range meanwhile.
-        if (chg > add)
+        if (chg > add) {
+          // alloc_hugetlb_folio() added pages of the range meanwhile.
+          hugetlb_cgroup_uncharge_cgroup_rsvd(
+              hstate_index(h),
+              static_cast<unsigned long>(chg - add) * pages_per_huge_page(h),
+              h_cg);
           hugetlb_acct_memory(h, -SubpoolPutPages(spool, chg - add));
+        } else if (h_cg) {
+          hugetlb_cgroup_put_rsvd_cgroup(h_cg);
+        }
       }
     }
     if (!err) return chg;
@@ -197,6 +217,10 @@ long hugetlb_reserve_pages(struct inode* inode, long from, long to,
     if (chg - global)
       hugetlb_acct_memory(h, -SubpoolPutPages(spool, chg - global));
   }
+out_uncharge:
+  hugetlb_cgroup_uncharge_cgroup_rsvd(
+      hstate_index(h), static_cast<unsigned long>(chg) * pages_per_huge_page(h),
+      h_cg);
 out_err:
   sim::HugetlbVmaLockFree(vma);
   if (chg_open) region_abort(resv, from, to, regions);

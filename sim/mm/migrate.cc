@@ -72,8 +72,7 @@ int MoveFolio(struct folio* to, struct folio* from) {
       1UL << PG_uptodate | 1UL << PG_dirty | 1UL << PG_swapbacked;
   to->flags |= from->flags & kFlags;
   from->flags &= ~(1UL << PG_dirty | 1UL << PG_swapbacked);
-  to->memcg = from->memcg;
-  from->memcg = nullptr;
+  mem_cgroup_migrate(from, to);
   if (folio_test_hugetlb(from) && from->_hugetlb_subpool != nullptr) {
     to->_hugetlb_subpool = from->_hugetlb_subpool;
     from->_hugetlb_subpool = nullptr;

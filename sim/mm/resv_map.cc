@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // Reservation maps of mm/hugetlb.c: which huge pages of a file have a
-// reservation (shared), or have used up theirs (private). Charge information
-// of cgroups in regions is left out.
+// reservation (shared), or have used up theirs (private), and who is charged
+// for it (shared).
 
 #include <climits>
 
@@ -25,36 +25,58 @@ struct file_region* TakeFromCache(struct resv_map* resv) {
   return entry;
 }
 
-// coalesce_file_region(): joins a new region with its neighbours. All regions
-// carry the same (no) charge here, so touching is enough.
+// put_uncharge_info() and the end of the region.
+void FreeRegion(struct file_region* region) {
+  list_del(&region->link);
+  if (region->css) css_put(region->css);
+  kfree(region);
+}
+
+// has_same_uncharge_info()
+bool SamePayer(const struct file_region* a, const struct file_region* b) {
+  return a->reservation_counter == b->reservation_counter && a->css == b->css;
+}
+
+// coalesce_file_region(): joins a new region with its neighbours.
 void Coalesce(struct resv_map* resv, struct file_region* region) {
   struct file_region* before = list_prev_entry(region, link);
   if (!list_entry_is_head(before, &resv->regions, link) &&
-      before->to == region->from) {
+      before->to == region->from && SamePayer(before, region)) {
     before->to = region->to;
-    list_del(&region->link);
-    kfree(region);
+    FreeRegion(region);
     region = before;
   }
   struct file_region* after = list_next_entry(region, link);
   if (!list_entry_is_head(after, &resv->regions, link) &&
-      after->from == region->to) {
+      after->from == region->to && SamePayer(after, region)) {
     after->from = region->from;
-    list_del(&region->link);
-    kfree(region);
+    FreeRegion(region);
   }
+}
+
+// record_hugetlb_cgroup_uncharge_info(): one reference for each region.
+void Record(struct hugetlb_cgroup* h_cg, struct hstate* h,
+            struct resv_map* resv, struct file_region* region) {
+  region->reservation_counter = nullptr;
+  region->css = nullptr;
+  if (!h_cg) return;
+  region->reservation_counter = &h_cg->rsvd_hugepage[hstate_index(h)];
+  region->css = &h_cg->css;
+  css_get(&h_cg->css);
+  if (!resv->pages_per_hpage) resv->pages_per_hpage = pages_per_huge_page(h);
+  VM_BUG_ON(resv->pages_per_hpage != pages_per_huge_page(h));
 }
 
 // hugetlb_resv_map_add(): one gap of the range; counted or filled.
 long AddGap(struct resv_map* resv, struct list_head* after, long from, long to,
-            long* needed) {
+            struct hstate* h, struct hugetlb_cgroup* h_cg, long* needed) {
   if (needed) {
     ++*needed;
   } else {
     struct file_region* region = TakeFromCache(resv);
     region->from = from;
     region->to = to;
-    region->css = nullptr;
+    Record(h_cg, h, resv, region);
     list_add(&region->link, after);
     Coalesce(resv, region);
   }
@@ -63,7 +85,8 @@ long AddGap(struct resv_map* resv, struct list_head* after, long from, long to,
 
 // add_reservation_in_range(): how many pages of [f, t) the map lacks. With
 // `needed` it counts the regions to be added, without it adds them.
-long AddRange(struct resv_map* resv, long f, long t, long* needed) {
+long AddRange(struct resv_map* resv, long f, long t, struct hstate* h,
+              struct hugetlb_cgroup* h_cg, long* needed) {
   long missing = 0;
   long covered_to = f;
   struct list_head* last = nullptr;
@@ -82,14 +105,21 @@ long AddRange(struct resv_map* resv, long f, long t, long* needed) {
     // The region's end first: joining may free the region.
     const long end = region->to;
     if (region->from > covered_to) {
-      missing +=
-          AddGap(resv, region->link.prev, covered_to, region->from, needed);
+      missing += AddGap(resv, region->link.prev, covered_to, region->from, h,
+                        h_cg, needed);
     }
     covered_to = end;
   }
   if (!last) last = resv->regions.prev;
-  if (covered_to < t) missing += AddGap(resv, last, covered_to, t, needed);
+  if (covered_to < t)
+    missing += AddGap(resv, last, covered_to, t, h, h_cg, needed);
   return missing;
+}
+
+void Uncharge(struct resv_map* resv, struct file_region* region, long nr,
+              bool whole) {
+  hugetlb_cgroup_uncharge_file_region(resv, region,
+                                      static_cast<unsigned long>(nr), whole);
 }
 
 // allocate_file_region_entries(): fills the cache up for the additions under
@@ -133,6 +163,7 @@ using sim::FillCache;
 using sim::FirstOf;
 using sim::M;
 using sim::TakeFromCache;
+using sim::Uncharge;
 
 extern "C" {
 
@@ -141,7 +172,7 @@ extern "C" {
 long region_chg(struct resv_map* resv, long f, long t,
                 long* out_regions_needed) {
   spin_lock(&resv->lock);
-  const long chg = AddRange(resv, f, t, out_regions_needed);
+  const long chg = AddRange(resv, f, t, nullptr, nullptr, out_regions_needed);
   if (*out_regions_needed == 0) *out_regions_needed = 1;
   if (FillCache(resv, *out_regions_needed)) return -ENOMEM;
   resv->adds_in_progress += *out_regions_needed;
@@ -153,13 +184,11 @@ long region_chg(struct resv_map* resv, long f, long t,
 // more entries are needed (never for one page).
 long region_add(struct resv_map* resv, long f, long t, long in_regions_needed,
                 struct hstate* h, struct hugetlb_cgroup* h_cg) {
-  (void)h;
-  (void)h_cg;
   if (t - f > 1 && M().Fails(FailKind::kRace, "region_add")) return -ENOMEM;
   spin_lock(&resv->lock);
   for (;;) {
     long actual;
-    AddRange(resv, f, t, &actual);
+    AddRange(resv, f, t, nullptr, nullptr, &actual);
     const long extra = actual - in_regions_needed;
     if (extra <= 0 ||
         resv->region_cache_count >= resv->adds_in_progress + extra) {
@@ -168,7 +197,7 @@ long region_add(struct resv_map* resv, long f, long t, long in_regions_needed,
     VM_BUG_ON(t - f <= 1);
     if (FillCache(resv, extra)) return -ENOMEM;
   }
-  const long add = AddRange(resv, f, t, nullptr);
+  const long add = AddRange(resv, f, t, h, h_cg, nullptr);
   resv->adds_in_progress -= in_regions_needed;
   spin_unlock(&resv->lock);
   return add;
@@ -209,9 +238,13 @@ retry:
         goto retry;
       }
       del += t - f;
+      Uncharge(resv, region, t - f, false);
       spare->from = t;
-      spare->css = region->css;
       spare->to = region->to;
+      // copy_hugetlb_cgroup_uncharge_info()
+      spare->reservation_counter = region->reservation_counter;
+      spare->css = region->css;
+      if (spare->css) css_get(spare->css);
       region->to = f;
       list_add(&spare->link, &region->link);
       spare = nullptr;
@@ -219,13 +252,16 @@ retry:
     }
     if (region->from >= f && region->to <= t) {
       del += region->to - region->from;
+      Uncharge(resv, region, region->to - region->from, true);
       list_del(&region->link);
       kfree(region);
     } else if (region->from >= f) {
       del += t - region->from;
+      Uncharge(resv, region, t - region->from, false);
       region->from = t;
     } else {
       del += region->to - f;
+      Uncharge(resv, region, region->to - f, false);
       region->to = f;
     }
   }
@@ -267,6 +303,9 @@ struct resv_map* resv_map_alloc(void) {
   INIT_LIST_HEAD(&resv->regions);
   INIT_LIST_HEAD(&resv->region_cache);
   resv->adds_in_progress = 0;
+  resv->reservation_counter = nullptr;
+  resv->pages_per_hpage = 0;
+  resv->css = nullptr;
   list_add(&entry->link, &resv->region_cache);
   resv->region_cache_count = 1;
   return resv;

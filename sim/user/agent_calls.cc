@@ -11,6 +11,7 @@
 #include "sim/liveupdate/luo.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/owners.h"
@@ -50,6 +51,28 @@ CallResult UserSpace::Demote(uint64_t page_size, int64_t count, int node) {
 
 CallResult UserSpace::SetPreserveFree(uint64_t page_size, bool on) {
   return Done(PreserveFreeStore(page_size, on));
+}
+
+CallResult UserSpace::MakeCgroup(int name, int parent) {
+  return Done(CgroupMake(name, parent));
+}
+
+CallResult UserSpace::RemoveCgroup(int name) {
+  return Done(CgroupRemove(name));
+}
+
+CallResult UserSpace::MoveTask(int actor, int cgroup) {
+  return Done(CgroupJoin(actor, cgroup));
+}
+
+CallResult UserSpace::SetCgroupLimit(int name, CgroupLimit limit,
+                                     uint64_t page_size, int64_t count) {
+  struct hstate* h = size_to_hstate(page_size);
+  if (h == nullptr) return Done(-ENOENT);
+  const unsigned long nr_pages =
+      count < 0 ? PAGE_COUNTER_MAX
+                : static_cast<unsigned long>(count) * pages_per_huge_page(h);
+  return Done(CgroupSetLimit(name, limit, h, nr_pages));
 }
 
 CallResult UserSpace::Offline(int name, int64_t page) {

@@ -9,6 +9,7 @@
 
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
@@ -274,6 +275,7 @@ CallResult UserSpace::Exit(int process) {
   p.mappings_end = 0;
   if (mm != nullptr) MmExit(mm);
   SetTaskBind(CurrentActor(), -1);
+  CgroupJoin(CurrentActor(), kRootCgroup);
   return Done(0);
 }
 

@@ -22,6 +22,7 @@ namespace sim {
 
 struct KhoKey;
 struct Mapping;
+enum class CgroupLimit;
 
 // How a call ended.
 struct CallResult {
@@ -103,6 +104,13 @@ class UserSpace {
   CallResult SetOvercommit(uint64_t page_size, int64_t count);
   CallResult Demote(uint64_t page_size, int64_t count, int node);
   CallResult SetPreserveFree(uint64_t page_size, bool on);
+  // Control groups. `parent` and `cgroup`: -1 is the root.
+  CallResult MakeCgroup(int name, int parent);
+  CallResult RemoveCgroup(int name);
+  CallResult MoveTask(int actor, int cgroup);
+  // Of a group in pages of a size; -1: none.
+  CallResult SetCgroupLimit(int name, CgroupLimit limit, uint64_t page_size,
+                            int64_t count);
   // The memory block of a file's huge page; -ENOENT: there is no such page.
   CallResult Offline(int name, int64_t page);
   // What machine checks lead to. As madvise(MADV_HWPOISON) does it; -ENOENT:

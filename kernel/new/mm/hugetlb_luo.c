@@ -32,6 +32,9 @@
  *
  * Memory Errors
  *   Which base pages have them, see below.
+ * Charges to Control Groups
+ *   Of pages in use and of reservations to hugetlb cgroups, of pages to memory
+ *   cgroups. See below.
  *
  * Non-Preserved Properties
  * ========================
@@ -39,8 +42,7 @@
  * Everything else is set to its default in the next kernel: the name of the
  * memfd, its owner, status flags of the descriptor, and whether the page
  * structures of its pages were optimized away (HVO). A file with properties
- * whose loss would be felt is refused: pages and reservations charged to a
- * control group other than the root, pages and reservations beyond the end of
+ * whose loss would be felt is refused: pages and reservations beyond the end of
  * the file. So are descriptors that are not writable, since what comes back is.
  *
  * Files Being Preserved
@@ -146,10 +148,26 @@
  * If one is too small for a file, a message says how many pages are missing.
  * Nothing of that file is lost: retrieving it fails with %EAGAIN until there are
  * enough free pages.
+ *
+ * Control Groups
+ * ==============
+ *
+ * Who is charged is handed over as the path of a control group in its hierarchy,
+ * not as seen from a cgroup namespace. If that was removed, its charges are
+ * those of the nearest ancestor which was not, as Linux has it.
+ *
+ * Nobody is charged in the next kernel until the file is retrieved. Then what has
+ * an owner is charged to the control group that has this path now, or, if there
+ * is none, to the task that retrieves the file. If it lacks the controller, an
+ * ancestor is charged, as for a page that one of its tasks touches. What had no
+ * owner has none. A limit that is too low makes the retrieval fail with %EAGAIN:
+ * nobody is charged then, and the file can be retrieved once there is room. If it
+ * is finished instead, its pages go to the pool, without any charge.
  */
 
 #define pr_fmt(fmt) "hugetlb_luo: " fmt
 
+#include <linux/cgroup.h>
 #include <linux/cleanup.h>
 #include <linux/err.h>
 #include <linux/folio_batch.h>
@@ -173,10 +191,12 @@
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
 #include <linux/rcupdate.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/sort.h>
 #include <linux/spinlock.h>
 #include <linux/srcu.h>
+#include <linux/string.h>
 #include <linux/wait.h>
 #include <linux/xarray.h>
 #include <uapi/linux/memfd.h>
@@ -204,6 +224,22 @@ struct hugetlb_luo_table {
 };
 
 /*
+ * struct hugetlb_luo_owner - who is charged for some pages or reservations
+ * @list:  In hugetlb_luo_file.owners.
+ * @nr:    Its number in there, from 1 on.
+ * @css:   By kind of charge, referenced, or NULL.
+ * @ser:   Its record.
+ * @stale: The record's checksum is not what it should be.
+ */
+struct hugetlb_luo_owner {
+	struct list_head list;
+	u32 nr;
+	struct cgroup_subsys_state *css[HUGETLB_LUO_NR_CHARGES];
+	struct hugetlb_luo_owner_ser *ser;
+	bool stale;
+};
+
+/*
  * struct hugetlb_luo_file - a file that is being preserved
  * @list:       In hugetlb_luo_out.files while published.
  * @file:       The file. NULL stands for the free pages of a size, whose only
@@ -212,9 +248,11 @@ struct hugetlb_luo_table {
  * @ser:        Its record.
  * @table:      The pages that preserve() found. All of them are pinned, and
  *              preserved by KHO.
- * @resv:       The indices that preserve() found reserved, but for those of
- *              @table.
- * @nr_resv:    How many these are.
+ * @resv:       The indices that preserve() found reserved. Those of @table are
+ *              left out unless somebody is charged for the reservation.
+ * @nr_resv:    How many of these are not in @table.
+ * @owners:     Who is charged, ascending by number.
+ * @nr_owners:  How many there were when preserve() was done.
  * @lock:       Protects all below, and @table against pages being added.
  * @next_index: preserve() takes care of the pages from this index on by itself.
  * @late:       Indices of pages that were added below @next_index.
@@ -232,6 +270,8 @@ struct hugetlb_luo_file {
 	struct hugetlb_luo_table table;
 	struct hugetlb_luo_table resv;
 	u64 nr_resv;
+	struct list_head owners;
+	u32 nr_owners;
 	/* Nests within the fault mutex of an index, and in the inode lock. */
 	struct mutex lock;
 	unsigned long next_index;
@@ -271,6 +311,18 @@ static struct {
 DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
 
 /*
+ * struct hugetlb_luo_payer - who is charged for what an owner was charged for
+ * @css:     By kind of charge, referenced, or NULL.
+ * @nr:      Number of pages.
+ * @charged: These kinds of charges were made for the pages.
+ */
+struct hugetlb_luo_payer {
+	struct cgroup_subsys_state *css[HUGETLB_LUO_NR_CHARGES];
+	u64 nr;
+	bool charged[HUGETLB_LUO_NR_CHARGES];
+};
+
+/*
  * struct hugetlb_luo_in_file - a file that comes from the previous kernel
  * @ser:        Its record.
  * @h:          Its page size.
@@ -280,6 +332,8 @@ DEFINE_STATIC_SRCU(hugetlb_luo_srcu);
  *              back and that are on @folios. More than zero only after a
  *              retrieval that failed half-way.
  * @folios:     These pages.
+ * @payers:     By number of the owner, while the file is retrieved. The first
+ *              one, of what has no owner, pays nothing.
  * @node_pages: Where its pages lie. The record has the previous kernel's nodes,
  *              which may be others.
  */
@@ -290,6 +344,7 @@ struct hugetlb_luo_in_file {
 	bool promised;
 	u64 restored;
 	struct list_head folios;
+	struct hugetlb_luo_payer *payers;
 	u64 node_pages[];
 };
 
@@ -362,6 +417,12 @@ static struct hugetlb_luo_error_ser *
 hugetlb_luo_errors(struct hugetlb_luo_root_ser *root)
 {
 	return (void *)&root->counts[root->nr_counts];
+}
+
+static u32 hugetlb_luo_owner_csum(const struct hugetlb_luo_owner_ser *owner)
+{
+	return hugetlb_luo_csum(owner, offsetof(typeof(*owner), csum),
+				sizeof(*owner));
 }
 
 static unsigned long hugetlb_luo_pfn(struct hstate *h, unsigned long frame)
@@ -504,7 +565,7 @@ static int hugetlb_luo_table_add_block(struct hugetlb_luo_table *table)
 
 /* Append a run of @nr pages. */
 static int hugetlb_luo_table_add_run(struct hugetlb_luo_table *table,
-				     u32 index, u32 nr, u32 frame)
+				     u32 index, u32 nr, u32 frame, u32 owner)
 {
 	struct hugetlb_luo_block_ser *block = table->last;
 	struct hugetlb_luo_run_ser *run;
@@ -525,13 +586,14 @@ static int hugetlb_luo_table_add_run(struct hugetlb_luo_table *table,
 	run->index = index;
 	run->nr = nr;
 	run->frame = frame;
+	run->owner = owner;
 
 	return 0;
 }
 
 /* Append a page. It goes into the last run if it continues that. */
 static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
-				 u32 frame)
+				 u32 frame, u32 owner)
 {
 	struct hugetlb_luo_block_ser *block = table->last;
 	struct hugetlb_luo_run_ser *run;
@@ -539,13 +601,13 @@ static int hugetlb_luo_table_add(struct hugetlb_luo_table *table, u32 index,
 	if (block && block->nr_runs) {
 		run = &block->runs[block->nr_runs - 1];
 		if ((u64)run->index + run->nr == index &&
-		    (u64)run->frame + run->nr == frame) {
+		    (u64)run->frame + run->nr == frame && run->owner == owner) {
 			run->nr++;
 			return 0;
 		}
 	}
 
-	return hugetlb_luo_table_add_run(table, index, 1, frame);
+	return hugetlb_luo_table_add_run(table, index, 1, frame, owner);
 }
 
 static void hugetlb_luo_table_seal(struct hugetlb_luo_table *table)
@@ -603,45 +665,253 @@ static void hugetlb_luo_table_trim(struct hugetlb_luo_table *table)
 }
 
 /*
- * Outgoing files: pages
+ * Outgoing files: who is charged
  */
 
-#ifdef CONFIG_CGROUP_HUGETLB
-static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
+/* The charges of a page. They last for as long as the RCU read-side section. */
+static void hugetlb_luo_folio_css(struct folio *folio,
+				  struct cgroup_subsys_state **css)
 {
-	return h_cg && h_cg->css.parent;
+#ifdef CONFIG_CGROUP_HUGETLB
+	struct hugetlb_cgroup *h_cg = hugetlb_cgroup_from_folio(folio);
+	struct hugetlb_cgroup *rsvd = hugetlb_cgroup_from_folio_rsvd(folio);
+
+	css[HUGETLB_LUO_USAGE] = h_cg ? &h_cg->css : NULL;
+	css[HUGETLB_LUO_RSVD] = rsvd ? &rsvd->css : NULL;
+#endif
+#ifdef CONFIG_MEMCG
+	struct mem_cgroup *memcg = folio_memcg(folio);
+
+	css[HUGETLB_LUO_MEMCG] = memcg ? &memcg->css : NULL;
+#endif
 }
 
-static bool hugetlb_luo_region_charged(const struct file_region *region)
+static struct cgroup_subsys_state *
+hugetlb_luo_region_css(const struct file_region *region)
 {
-	return region->css && region->css->parent;
+#ifdef CONFIG_CGROUP_HUGETLB
+	return region->css;
+#else
+	return NULL;
+#endif
+}
+
+static void hugetlb_luo_put_css(struct cgroup_subsys_state **css)
+{
+	unsigned int kind;
+
+	for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++)
+		if (css[kind])
+			css_put(css[kind]);
+}
+
+#ifdef CONFIG_CGROUPS
+static bool hugetlb_luo_get_css(struct cgroup_subsys_state **css)
+{
+	unsigned int kind;
+
+	for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++) {
+		if (css[kind] && !css_tryget(css[kind])) {
+			while (kind--)
+				if (css[kind])
+					css_put(css[kind]);
+			return false;
+		}
+	}
+
+	return true;
+}
+
+/* Write down the paths of those who are charged now, mostly the same as before. */
+static int hugetlb_luo_seal_owner(struct hugetlb_luo_owner *owner)
+{
+	char path[HUGETLB_LUO_PATH_SIZE];
+	unsigned int kind;
+	int err = 0;
+
+	for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++) {
+		struct cgroup_subsys_state *css = owner->css[kind];
+
+		if (!css)
+			continue;
+		/* One that was removed may be followed by another of its name. */
+		while (css->parent && (css_is_dying(css) || !css_is_online(css)))
+			css = css->parent;
+		memset(path, 0, sizeof(path));
+		if (cgroup_path(css->cgroup, path, sizeof(path)) < 0) {
+			err = -ENAMETOOLONG;
+			break;
+		}
+		if (!memcmp(owner->ser->path[kind], path, sizeof(path)))
+			continue;
+		memcpy(owner->ser->path[kind], path, sizeof(path));
+		owner->stale = true;
+	}
+	if (owner->stale)
+		owner->ser->csum = hugetlb_luo_owner_csum(owner->ser);
+	owner->stale = false;
+
+	return err;
 }
 #else
-static bool hugetlb_luo_charged(struct hugetlb_cgroup *h_cg)
+static bool hugetlb_luo_get_css(struct cgroup_subsys_state **css)
 {
+	return true;
+}
+
+static int hugetlb_luo_seal_owner(struct hugetlb_luo_owner *owner)
+{
+	return 0;
+}
+#endif
+
+static int hugetlb_luo_seal_owners(struct hugetlb_luo_file *f)
+{
+	struct hugetlb_luo_owner *owner;
+	int err;
+
+	list_for_each_entry(owner, &f->owners, list) {
+		err = hugetlb_luo_seal_owner(owner);
+		if (err)
+			return err;
+	}
+
+	return 0;
+}
+
+static u32 hugetlb_luo_last_owner(struct hugetlb_luo_file *f)
+{
+	if (list_empty(&f->owners))
+		return 0;
+
+	return list_last_entry(&f->owners, struct hugetlb_luo_owner, list)->nr;
+}
+
+static u64 hugetlb_luo_owners_phys(struct hugetlb_luo_file *f)
+{
+	if (list_empty(&f->owners))
+		return 0;
+
+	return virt_to_phys(list_first_entry(&f->owners, struct hugetlb_luo_owner,
+					     list)->ser);
+}
+
+/* Forget all owners but the first @nr ones. */
+static void hugetlb_luo_trim_owners(struct hugetlb_luo_file *f, u32 nr)
+{
+	struct hugetlb_luo_owner *owner;
+
+	while (!list_empty(&f->owners)) {
+		owner = list_last_entry(&f->owners, struct hugetlb_luo_owner, list);
+		if (owner->nr <= nr) {
+			owner->ser->next = 0;
+			owner->stale = true;
+			break;
+		}
+		list_del(&owner->list);
+		hugetlb_luo_put_css(owner->css);
+		kho_unpreserve_free(owner->ser);
+		kfree(owner);
+	}
+}
+
+/* Append one who has the references to @css from here on, also if that fails. */
+static int hugetlb_luo_add_owner(struct hugetlb_luo_file *f,
+				 struct cgroup_subsys_state **css, u32 *nr)
+{
+	struct hugetlb_luo_owner *owner, *last;
+	int err = -ENOMEM;
+
+	owner = kzalloc_obj(*owner);
+	if (!owner)
+		goto err_put;
+	owner->ser = kho_alloc_preserve(sizeof(*owner->ser));
+	if (IS_ERR(owner->ser)) {
+		err = PTR_ERR(owner->ser);
+		goto err_free;
+	}
+
+	memcpy(owner->css, css, sizeof(owner->css));
+	owner->nr = hugetlb_luo_last_owner(f) + 1;
+	owner->ser->magic = HUGETLB_LUO_OWNER_MAGIC;
+	owner->ser->nr = owner->nr;
+	if (!list_empty(&f->owners)) {
+		last = list_last_entry(&f->owners, struct hugetlb_luo_owner, list);
+		last->ser->next = virt_to_phys(owner->ser);
+		last->stale = true;
+	}
+	list_add_tail(&owner->list, &f->owners);
+	*nr = owner->nr;
+
+	return 0;
+
+err_free:
+	kfree(owner);
+err_put:
+	hugetlb_luo_put_css(css);
+	return err;
+}
+
+/* Is there an owner with these charges? What has none has number 0. */
+static bool hugetlb_luo_find_owner(struct hugetlb_luo_file *f,
+				   struct cgroup_subsys_state **css, u32 *nr)
+{
+	struct hugetlb_luo_owner *owner;
+
+	*nr = 0;
+	if (!memchr_inv(css, 0, HUGETLB_LUO_NR_CHARGES * sizeof(*css)))
+		return true;
+
+	/* The references that they have keep others from having the addresses. */
+	list_for_each_entry(owner, &f->owners, list) {
+		if (!memcmp(owner->css, css, sizeof(owner->css))) {
+			*nr = owner->nr;
+			return true;
+		}
+	}
+
 	return false;
 }
 
-static bool hugetlb_luo_region_charged(const struct file_region *region)
+static int hugetlb_luo_folio_owner(struct hugetlb_luo_file *f,
+				   struct folio *folio, u32 *nr)
 {
-	return false;
+	struct cgroup_subsys_state *css[HUGETLB_LUO_NR_CHARGES] = {};
+	bool found, got;
+
+	/* One that goes away leaves its charges to its parent first. */
+	do {
+		guard(rcu)();
+		hugetlb_luo_folio_css(folio, css);
+		found = hugetlb_luo_find_owner(f, css, nr);
+		got = found || hugetlb_luo_get_css(css);
+	} while (!got);
+
+	return found ? 0 : hugetlb_luo_add_owner(f, css, nr);
 }
-#endif
+
+/* The same for a reservation that is charged to @rsvd, or to nobody. */
+static int hugetlb_luo_region_owner(struct hugetlb_luo_file *f,
+				    struct cgroup_subsys_state *rsvd, u32 *nr)
+{
+	struct cgroup_subsys_state *css[HUGETLB_LUO_NR_CHARGES] = {
+		[HUGETLB_LUO_RSVD] = rsvd,
+	};
+
+	if (hugetlb_luo_find_owner(f, css, nr))
+		return 0;
+	css_get(rsvd);
+
+	return hugetlb_luo_add_owner(f, css, nr);
+}
+
+/*
+ * Outgoing files: pages
+ */
 
 /* Refuse what the next kernel could not restore. */
 static int hugetlb_luo_check_folio(struct folio *folio)
 {
-	struct mem_cgroup *memcg;
-
-	/* For the control groups, none of which is charged for good. */
-	guard(rcu)();
-	memcg = folio_memcg(folio);
-
-	if (hugetlb_luo_charged(hugetlb_cgroup_from_folio(folio)) ||
-	    hugetlb_luo_charged(hugetlb_cgroup_from_folio_rsvd(folio)) ||
-	    (memcg && !mem_cgroup_is_root(memcg)))
-		return -EOPNOTSUPP;
-
 	/*
 	 * Pinning has moved the page out of CMA areas, and scratch is one, but
 	 * the next kernel will overwrite what is there: better to ask.
@@ -736,6 +1006,7 @@ static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f,
 {
 	struct folio *folios[FOLIO_BATCH_SIZE];
 	unsigned int i;
+	u32 owner;
 	int err;
 
 	err = hugetlb_luo_pin(f, index, nr, folios);
@@ -745,13 +1016,17 @@ static int hugetlb_luo_preserve_range(struct hugetlb_luo_file *f,
 	for (i = 0; i < nr; i++) {
 		struct folio *folio = folios[i];
 
+		err = hugetlb_luo_folio_owner(f, folio, &owner);
+		if (err)
+			goto err_unpin;
+
 		err = hugetlb_luo_preserve_folio(folio);
 		if (err)
 			goto err_unpin;
 
 		err = hugetlb_luo_table_add(table, index + i,
 					    folio_pfn(folio) >>
-					    huge_page_order(f->h));
+					    huge_page_order(f->h), owner);
 		if (err) {
 			kho_unpreserve_folio(folio);
 			goto err_unpin;
@@ -838,17 +1113,21 @@ static void hugetlb_luo_unpreserve_table(struct hugetlb_luo_file *f,
  * Outgoing files: reservations
  */
 
-/* Some of a reservation map: from @from up to and without @to. */
+/*
+ * Some of a reservation map: from @from up to and without @to. The hugetlb cgroup
+ * that is charged for it is referenced.
+ */
 struct hugetlb_luo_range {
 	long from;
 	long to;
+	struct cgroup_subsys_state *css;
 };
 
 /*
  * Copy up to @nr regions of @resv_map to @ranges, without what is in front of
  * @from, or only count them if @ranges is NULL.
  *
- * Return: their number, or -EOPNOTSUPP if one is charged to a control group.
+ * Return: their number.
  */
 static long hugetlb_luo_get_regions(struct resv_map *resv_map, long from,
 				    struct hugetlb_luo_range *ranges, long nr)
@@ -862,11 +1141,12 @@ static long hugetlb_luo_get_regions(struct resv_map *resv_map, long from,
 			continue;
 		if (n == nr)
 			break;
-		if (hugetlb_luo_region_charged(region))
-			return -EOPNOTSUPP;
 		if (ranges) {
 			ranges[n].from = max(region->from, from);
 			ranges[n].to = region->to;
+			ranges[n].css = hugetlb_luo_region_css(region);
+			if (ranges[n].css)
+				css_get(ranges[n].css);
 		}
 		n++;
 	}
@@ -874,7 +1154,8 @@ static long hugetlb_luo_get_regions(struct resv_map *resv_map, long from,
 	return n;
 }
 
-static int hugetlb_luo_reserve_run(struct hugetlb_luo_file *f, u64 from, u64 to)
+static int hugetlb_luo_reserve_run(struct hugetlb_luo_file *f, u64 from, u64 to,
+				   u32 owner)
 {
 	u64 size = i_size_read(file_inode(f->file));
 	int err;
@@ -886,29 +1167,39 @@ static int hugetlb_luo_reserve_run(struct hugetlb_luo_file *f, u64 from, u64 to)
 	if (to > hugetlb_luo_end_index(f->h, size))
 		return -EOPNOTSUPP;
 
-	err = hugetlb_luo_table_add_run(&f->resv, from, to - from, 0);
+	err = hugetlb_luo_table_add_run(&f->resv, from, to - from, 0, owner);
 	if (!err)
 		f->nr_resv += to - from;
 
 	return err;
 }
 
-/* Take down what of @range is not in the table of pages. @cursor follows it. */
+/*
+ * Take down all of @range if somebody is charged for it, else what is not in the
+ * table of pages. @cursor follows that.
+ */
 static int hugetlb_luo_reserve_range(struct hugetlb_luo_file *f,
 				     struct hugetlb_luo_cursor *cursor,
 				     const struct hugetlb_luo_range *range)
 {
 	u64 from = range->from, to = range->to, end;
 	struct hugetlb_luo_run_ser *run;
+	u32 owner;
 	int err;
+
+	if (range->css) {
+		err = hugetlb_luo_region_owner(f, range->css, &owner);
+
+		return err ? err : hugetlb_luo_reserve_run(f, from, to, owner);
+	}
 
 	while (from < to) {
 		run = hugetlb_luo_peek_run(cursor, 0);
 		if (!run || run->index >= to)
-			return hugetlb_luo_reserve_run(f, from, to);
+			return hugetlb_luo_reserve_run(f, from, to, 0);
 
 		if (run->index > from) {
-			err = hugetlb_luo_reserve_run(f, from, run->index);
+			err = hugetlb_luo_reserve_run(f, from, run->index, 0);
 			if (err)
 				return err;
 		}
@@ -924,9 +1215,10 @@ static int hugetlb_luo_reserve_range(struct hugetlb_luo_file *f,
 }
 
 /*
- * Take down what is reserved and not in the table of pages. Of those who change
- * the reservation map only such are left that are about to add a page. Should
- * that one be taken down here, freeze() finds it among the late pages.
+ * Take down what is reserved and not in the table of pages, and who is charged
+ * for reservations. Of those who change the reservation map only such are left
+ * that are about to add a page. Should that one be taken down here, freeze()
+ * finds it among the late pages.
  */
 static int hugetlb_luo_preserve_regions(struct hugetlb_luo_file *f)
 {
@@ -939,16 +1231,18 @@ static int hugetlb_luo_preserve_regions(struct hugetlb_luo_file *f)
 	for (;;) {
 		/* Memory cannot be allocated under the lock of the map. */
 		nr = hugetlb_luo_get_regions(resv_map, from, NULL, LONG_MAX);
-		if (nr <= 0)
-			return nr;
+		if (!nr)
+			break;
 		ranges = kvmalloc_objs(*ranges, nr);
 		if (!ranges)
 			return -ENOMEM;
 
 		nr = hugetlb_luo_get_regions(resv_map, from, ranges, nr);
-		err = min(nr, 0);
-		for (n = 0; n < nr && !err; n++) {
-			err = hugetlb_luo_reserve_range(f, &cursor, &ranges[n]);
+		for (n = 0, err = 0; n < nr; n++) {
+			if (!err)
+				err = hugetlb_luo_reserve_range(f, &cursor, &ranges[n]);
+			if (ranges[n].css)
+				css_put(ranges[n].css);
 			from = ranges[n].to;
 			cond_resched();
 		}
@@ -956,6 +1250,11 @@ static int hugetlb_luo_preserve_regions(struct hugetlb_luo_file *f)
 		if (err)
 			return err;
 	}
+
+	f->nr_resv -= hugetlb_luo_common(hugetlb_luo_table_phys(&f->resv),
+					 hugetlb_luo_table_phys(&f->table));
+
+	return 0;
 }
 
 /*
@@ -989,6 +1288,13 @@ static void hugetlb_luo_move_late(struct hugetlb_luo_file *f)
 	}
 }
 
+/* Let go of the late pages, and of the owners that came with them. */
+static void hugetlb_luo_drop_late(struct hugetlb_luo_file *f)
+{
+	hugetlb_luo_unpreserve_table(f, &f->late_table);
+	hugetlb_luo_trim_owners(f, f->nr_owners);
+}
+
 /*
  * Preserve the late pages as well. This, and finding out which of them were
  * reserved, is the one part of freezing that is not done in constant time for a
@@ -1004,7 +1310,7 @@ static int hugetlb_luo_preserve_late(struct hugetlb_luo_file *f)
 	xa_for_each(&f->late, index, entry) {
 		err = hugetlb_luo_preserve_range(f, &f->late_table, index, 1);
 		if (err) {
-			hugetlb_luo_unpreserve_table(f, &f->late_table);
+			hugetlb_luo_drop_late(f);
 			return err;
 		}
 	}
@@ -1243,6 +1549,7 @@ static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file,
 	f->file = file;
 	f->h = h;
 	f->ser = ser;
+	INIT_LIST_HEAD(&f->owners);
 	mutex_init(&f->lock);
 	xa_init(&f->late);
 	init_waitqueue_head(&f->thaw);
@@ -1265,6 +1572,7 @@ static void hugetlb_luo_file_release(struct hugetlb_luo_file *f)
 
 	hugetlb_luo_unpreserve_table(f, &f->table);
 	hugetlb_luo_table_free(&f->resv);
+	hugetlb_luo_trim_owners(f, 0);
 	xa_destroy(&f->late);
 	kho_unpreserve_free(f->ser);
 	mutex_destroy(&f->lock);
@@ -1304,6 +1612,12 @@ static int hugetlb_luo_preserve(struct liveupdate_file_op_args *args)
 	if (err)
 		goto err_release;
 
+	/* This is to find out now whether the paths fit. */
+	err = hugetlb_luo_seal_owners(f);
+	if (err)
+		goto err_release;
+
+	f->nr_owners = hugetlb_luo_last_owner(f);
 	hugetlb_luo_table_seal(&f->table);
 	hugetlb_luo_table_seal(&f->resv);
 	inode_unlock(inode);
@@ -1427,15 +1741,19 @@ static int hugetlb_luo_freeze(struct liveupdate_file_op_args *args)
 	if (err)
 		goto out_unlock;
 
-	err = hugetlb_luo_fill_counts(f);
+	err = hugetlb_luo_seal_owners(f);
+	if (!err)
+		err = hugetlb_luo_fill_counts(f);
 	if (err) {
-		hugetlb_luo_unpreserve_table(f, &f->late_table);
+		hugetlb_luo_drop_late(f);
 		goto out_unlock;
 	}
 
 	ser->runs = hugetlb_luo_table_phys(&f->table);
 	ser->late = hugetlb_luo_table_phys(&f->late_table);
 	ser->resv = hugetlb_luo_table_phys(&f->resv);
+	ser->owners = hugetlb_luo_owners_phys(f);
+	ser->nr_owners = hugetlb_luo_last_owner(f);
 	/* Late pages have used up what was reserved for them. */
 	ser->nr_resv = f->nr_resv - hugetlb_luo_common(ser->resv, ser->late);
 	ser->size = i_size_read(inode);
@@ -1459,7 +1777,7 @@ static void hugetlb_luo_unfreeze(struct liveupdate_file_op_args *args)
 
 	/* No inode lock: fallocate() may wait for us under it. */
 	mutex_lock(&f->lock);
-	hugetlb_luo_unpreserve_table(f, &f->late_table);
+	hugetlb_luo_drop_late(f);
 	WRITE_ONCE(f->frozen, false);
 	mutex_unlock(&f->lock);
 	wake_up_all(&f->thaw);
@@ -1701,7 +2019,7 @@ static int hugetlb_luo_publish_free(struct hstate *h, struct hugetlb_luo_free *f
 		}
 		free->pfns[free->nr++] = pfn;
 		WARN_ON_ONCE(hugetlb_luo_table_add(&f->table, f->nr_pages,
-						   pfn >> huge_page_order(h)));
+						   pfn >> huge_page_order(h), 0));
 		f->nr_pages++;
 		f->node_pages[page_to_nid(pfn_to_page(pfn))]++;
 	}
@@ -1901,12 +2219,47 @@ static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
 	return 0;
 }
 
-/*
- * Check the blocks of one list, whose runs have to ascend and to end by
- * @end_index, and add the number of indices in it to @nr.
- */
-static int hugetlb_luo_check_blocks(u64 phys, u64 end_index, u64 *nr)
+/* Check those who are charged. Their numbers keep from going round in circles. */
+static int hugetlb_luo_check_owners(const struct hugetlb_luo_file_ser *ser)
 {
+	u64 phys = ser->owners, n;
+	unsigned int kind;
+
+	for (n = 0; n < ser->nr_owners; n++) {
+		const struct hugetlb_luo_owner_ser *owner;
+
+		if (!hugetlb_luo_page_held(phys))
+			return -ENXIO;
+
+		owner = phys_to_virt(phys);
+		if (owner->magic != HUGETLB_LUO_OWNER_MAGIC ||
+		    owner->nr != n + 1 ||
+		    owner->csum != hugetlb_luo_owner_csum(owner))
+			return -EINVAL;
+		for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++)
+			if (owner->path[kind][HUGETLB_LUO_PATH_SIZE - 1])
+				return -EINVAL;
+		phys = owner->next;
+		cond_resched();
+	}
+
+	return phys ? -EINVAL : 0;
+}
+
+static bool hugetlb_luo_is_free(const struct hugetlb_luo_in_file *in)
+{
+	return in->ser->flags & HUGETLB_LUO_FILE_FREE;
+}
+
+/*
+ * Check the blocks of one list, whose runs have to ascend and to end by the end
+ * of the file, and add the number of indices in it to @nr.
+ */
+static int hugetlb_luo_check_blocks(struct hugetlb_luo_in_file *in, u64 phys,
+				    u64 *nr)
+{
+	u64 end_index = hugetlb_luo_is_free(in) ? in->ser->nr_pages :
+			hugetlb_luo_end_index(in->h, in->ser->size);
 	u64 next_index = 0;
 	u32 i;
 
@@ -1926,7 +2279,8 @@ static int hugetlb_luo_check_blocks(u64 phys, u64 end_index, u64 *nr)
 		for (i = 0; i < block->nr_runs; i++) {
 			const struct hugetlb_luo_run_ser *run = &block->runs[i];
 
-			if (!run->nr || run->index < next_index)
+			if (!run->nr || run->index < next_index ||
+			    run->owner > in->ser->nr_owners)
 				return -EINVAL;
 			next_index = (u64)run->index + run->nr;
 			if (next_index > end_index)
@@ -1941,15 +2295,15 @@ static int hugetlb_luo_check_blocks(u64 phys, u64 end_index, u64 *nr)
 }
 
 /* Check what is reserved. The lists of pages were checked for themselves. */
-static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
-				  u64 end_index)
+static int hugetlb_luo_check_resv(struct hugetlb_luo_in_file *in)
 {
+	const struct hugetlb_luo_file_ser *ser = in->ser;
 	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_run_ser *run;
 	u64 nr = 0;
 	int err;
 
-	err = hugetlb_luo_check_blocks(ser->resv, end_index, &nr);
+	err = hugetlb_luo_check_blocks(in, ser->resv, &nr);
 	if (err)
 		return err;
 
@@ -1960,37 +2314,29 @@ static int hugetlb_luo_check_resv(const struct hugetlb_luo_file_ser *ser,
 		cond_resched();
 	}
 
-	if (hugetlb_luo_common(ser->resv, ser->runs) ||
-	    nr - hugetlb_luo_common(ser->resv, ser->late) != ser->nr_resv)
-		return -EINVAL;
+	nr -= hugetlb_luo_common(ser->resv, ser->runs);
+	nr -= hugetlb_luo_common(ser->resv, ser->late);
 
-	return 0;
-}
-
-static bool hugetlb_luo_is_free(const struct hugetlb_luo_in_file *in)
-{
-	return in->ser->flags & HUGETLB_LUO_FILE_FREE;
+	return nr == ser->nr_resv ? 0 : -EINVAL;
 }
 
 static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
-	u64 end_index = hugetlb_luo_is_free(in) ? ser->nr_pages :
-			hugetlb_luo_end_index(in->h, ser->size);
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_cursor cursor;
 	u64 nr_pages = 0, next_index = 0;
 	int err;
 
-	err = hugetlb_luo_check_blocks(ser->runs, end_index, &nr_pages);
+	err = hugetlb_luo_check_blocks(in, ser->runs, &nr_pages);
 	if (err)
 		return err;
-	err = hugetlb_luo_check_blocks(ser->late, end_index, &nr_pages);
+	err = hugetlb_luo_check_blocks(in, ser->late, &nr_pages);
 	if (err)
 		return err;
 	if (nr_pages != ser->nr_pages)
 		return -EINVAL;
-	err = hugetlb_luo_check_resv(ser, end_index);
+	err = hugetlb_luo_check_resv(in);
 	if (err)
 		return err;
 
@@ -2036,6 +2382,7 @@ static bool hugetlb_luo_counts_add_up(const struct hugetlb_luo_file_ser *ser)
 static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
+	int err;
 
 	if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS ||
 	    ser->csum != hugetlb_luo_file_csum(ser))
@@ -2047,8 +2394,8 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 		return -EINVAL;
 
 	if (hugetlb_luo_is_free(in) &&
-	    (ser->late || ser->resv || ser->nr_resv || ser->size || ser->pos ||
-	     ser->seals || ser->mode))
+	    (ser->late || ser->resv || ser->nr_resv || ser->owners ||
+	     ser->nr_owners || ser->size || ser->pos || ser->seals || ser->mode))
 		return -EINVAL;
 
 	in->h = NULL;
@@ -2063,6 +2410,10 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 
 	if (!hugetlb_luo_counts_add_up(ser))
 		return -EINVAL;
+
+	err = hugetlb_luo_check_owners(ser);
+	if (err)
+		return err;
 
 	return hugetlb_luo_check_runs(in);
 }
@@ -2714,6 +3065,16 @@ static void hugetlb_luo_free_blocks(u64 phys)
 	}
 }
 
+static void hugetlb_luo_free_owners(u64 phys)
+{
+	while (phys) {
+		struct hugetlb_luo_owner_ser *owner = phys_to_virt(phys);
+
+		phys = owner->next;
+		kho_restore_free(owner);
+	}
+}
+
 /* Forget a file whose pages all belong to somebody else. */
 static void hugetlb_luo_in_forget(struct hugetlb_luo_in_file *in)
 {
@@ -2723,6 +3084,7 @@ static void hugetlb_luo_in_forget(struct hugetlb_luo_in_file *in)
 	hugetlb_luo_free_blocks(ser->runs);
 	hugetlb_luo_free_blocks(ser->late);
 	hugetlb_luo_free_blocks(ser->resv);
+	hugetlb_luo_free_owners(ser->owners);
 	kho_restore_free(ser);
 	kfree(in);
 }
@@ -3007,7 +3369,6 @@ static struct folio *hugetlb_luo_restore(struct hugetlb_luo_in_file *in, u64 n,
 	/* Nobody has access to it before that. */
 	folio_set_hugetlb_hwpoison(folio);
 	list_add_tail(&folio->lru, &in->folios);
-	lruvec_stat_mod_folio(folio, NR_HUGETLB, folio_nr_pages(folio));
 	in->restored = n + 1;
 
 	return folio;
@@ -3049,6 +3410,8 @@ static u64 hugetlb_luo_release(struct hugetlb_luo_in_file *in)
 	}
 
 	list_for_each_entry_safe(folio, next, &in->folios, lru) {
+		/* Freeing takes it off again. */
+		lruvec_stat_mod_folio(folio, NR_HUGETLB, folio_nr_pages(folio));
 		hugetlb_luo_let_go(in->h, folio);
 		cond_resched();
 	}
@@ -3122,6 +3485,280 @@ static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
 	mutex_unlock(&hugetlb_luo_in.lock);
 }
 
+/*
+ * Incoming files: who is charged
+ */
+
+#ifdef CONFIG_CGROUPS
+/* The controller of a kind of charge, NULL if there is none in this kernel. */
+static struct cgroup_subsys *hugetlb_luo_subsys(unsigned int kind)
+{
+#ifdef CONFIG_CGROUP_HUGETLB
+	if (kind != HUGETLB_LUO_MEMCG && !hugetlb_cgroup_disabled())
+		return &hugetlb_cgrp_subsys;
+#endif
+#ifdef CONFIG_MEMCG
+	if (kind == HUGETLB_LUO_MEMCG && !mem_cgroup_disabled())
+		return &memory_cgrp_subsys;
+#endif
+	return NULL;
+}
+
+/*
+ * The control group at @path, or else that of the task that retrieves the file.
+ * The path is one in the hierarchy of the controller, whichever that is now.
+ */
+static struct cgroup_subsys_state *hugetlb_luo_find_css(unsigned int kind,
+							const char *path)
+{
+	struct cgroup_subsys *ss = hugetlb_luo_subsys(kind);
+	struct cgroup_subsys_state *css, *found;
+	struct cgroup *cgrp;
+
+	if (!ss || !*path)
+		return NULL;
+
+	css = task_get_css(current, ss->id);
+	cgrp = cgroup_get_from_path_in(&css->cgroup->root->cgrp, path);
+	if (IS_ERR(cgrp))
+		return css;
+
+	found = cgroup_get_e_css(cgrp, ss);
+	cgroup_put(cgrp);
+	css_put(css);
+
+	return found;
+}
+
+static bool hugetlb_luo_css_online(struct cgroup_subsys_state *css)
+{
+	if (!css)
+		return true;
+	if (!css_tryget_online(css))
+		return false;
+	css_put(css);
+
+	return true;
+}
+
+static void hugetlb_luo_report_limit(struct cgroup_subsys_state *css,
+				     const char *limit)
+{
+	char *path = kmalloc(HUGETLB_LUO_PATH_SIZE, GFP_KERNEL);
+	bool known = path &&
+		     cgroup_path(css->cgroup, path, HUGETLB_LUO_PATH_SIZE) >= 0;
+
+	pr_warn("no room for a preserved file, %s limit of control group %s\n",
+		limit, known ? path : "(unknown)");
+	kfree(path);
+}
+#else
+static struct cgroup_subsys_state *hugetlb_luo_find_css(unsigned int kind,
+							const char *path)
+{
+	return NULL;
+}
+
+static bool hugetlb_luo_css_online(struct cgroup_subsys_state *css)
+{
+	return true;
+}
+
+static void hugetlb_luo_report_limit(struct cgroup_subsys_state *css,
+				     const char *limit)
+{
+}
+#endif
+
+/* Find out who is to be charged. */
+static int hugetlb_luo_find_payers(struct hugetlb_luo_in_file *in)
+{
+	struct hugetlb_luo_cursor cursor;
+	struct hugetlb_luo_run_ser *run;
+	u64 phys = in->ser->owners;
+	unsigned int kind;
+
+	in->payers = kvzalloc_objs(*in->payers, (size_t)in->ser->nr_owners + 1);
+	if (!in->payers)
+		return -ENOMEM;
+
+	while (phys) {
+		const struct hugetlb_luo_owner_ser *owner = phys_to_virt(phys);
+		struct hugetlb_luo_payer *payer = &in->payers[owner->nr];
+
+		for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++)
+			payer->css[kind] =
+				hugetlb_luo_find_css(kind, owner->path[kind]);
+		phys = owner->next;
+		cond_resched();
+	}
+
+	hugetlb_luo_walk(&cursor, in->ser);
+	while ((run = hugetlb_luo_next_run(&cursor)))
+		in->payers[run->owner].nr += run->nr;
+
+	return 0;
+}
+
+static void hugetlb_luo_put_payers(struct hugetlb_luo_in_file *in)
+{
+	u32 nr;
+
+	if (!in->payers)
+		return;
+
+	for (nr = 0; nr <= in->ser->nr_owners; nr++)
+		hugetlb_luo_put_css(in->payers[nr].css);
+	kvfree(in->payers);
+	in->payers = NULL;
+}
+
+static struct hugetlb_cgroup *hugetlb_luo_h_cg(struct cgroup_subsys_state *css)
+{
+#ifdef CONFIG_CGROUP_HUGETLB
+	return css ? container_of(css, struct hugetlb_cgroup, css) : NULL;
+#else
+	return NULL;
+#endif
+}
+
+/* Charge for @nr pages in use, or for as many reservations. */
+static int hugetlb_luo_charge(struct hugetlb_luo_in_file *in,
+			      struct cgroup_subsys_state *css, u64 nr, bool rsvd)
+{
+	int err;
+
+	err = hugetlb_cgroup_try_charge(hstate_index(in->h),
+					nr * pages_per_huge_page(in->h),
+					hugetlb_luo_h_cg(css), rsvd);
+	if (err)
+		hugetlb_luo_report_limit(css, rsvd ? "hugetlb rsvd" : "hugetlb");
+
+	return err;
+}
+
+/* Take back what hugetlb_luo_charge_pages() charged for. */
+static void hugetlb_luo_uncharge_pages(struct hugetlb_luo_in_file *in)
+{
+	int idx = hstate_index(in->h);
+	u32 n;
+
+	for (n = 0; n <= in->ser->nr_owners; n++) {
+		struct hugetlb_luo_payer *payer = &in->payers[n];
+		unsigned long nr = payer->nr * pages_per_huge_page(in->h);
+		struct hugetlb_cgroup *h_cg;
+
+		h_cg = hugetlb_luo_h_cg(payer->css[HUGETLB_LUO_USAGE]);
+		if (payer->charged[HUGETLB_LUO_USAGE])
+			hugetlb_cgroup_uncharge_cgroup(idx, nr, h_cg);
+		h_cg = hugetlb_luo_h_cg(payer->css[HUGETLB_LUO_RSVD]);
+		if (payer->charged[HUGETLB_LUO_RSVD])
+			hugetlb_cgroup_uncharge_cgroup_rsvd(idx, nr, h_cg);
+	}
+}
+
+/*
+ * Charge hugetlb cgroups for all pages at once, before any page knows of it. Only
+ * pages on the active list leave a hugetlb cgroup that is removed, which waits
+ * for them meanwhile: hugetlb_luo_commit() should come next.
+ */
+static int hugetlb_luo_charge_pages(struct hugetlb_luo_in_file *in)
+{
+	unsigned int kind;
+	int err;
+	u32 n;
+
+	for (n = 0; n <= in->ser->nr_owners; n++) {
+		struct hugetlb_luo_payer *payer = &in->payers[n];
+
+		for (kind = HUGETLB_LUO_USAGE; kind <= HUGETLB_LUO_RSVD; kind++) {
+			if (!payer->nr || !payer->css[kind])
+				continue;
+			err = hugetlb_luo_charge(in, payer->css[kind], payer->nr,
+						 kind == HUGETLB_LUO_RSVD);
+			if (err)
+				goto err_uncharge;
+			payer->charged[kind] = true;
+		}
+
+		/* If it is gone already, nobody would take its pages over. */
+		err = -ENODEV;
+		if (!hugetlb_luo_css_online(payer->css[HUGETLB_LUO_USAGE]))
+			goto err_uncharge;
+	}
+
+	return 0;
+
+err_uncharge:
+	hugetlb_luo_uncharge_pages(in);
+	return err;
+}
+
+/* Each page has a reference to who is charged for its reservation now. */
+static void hugetlb_luo_put_charges(struct hugetlb_luo_in_file *in)
+{
+	u32 n;
+
+	for (n = 0; n <= in->ser->nr_owners; n++)
+		if (in->payers[n].charged[HUGETLB_LUO_RSVD])
+			css_put(in->payers[n].css[HUGETLB_LUO_RSVD]);
+}
+
+/* A page that is in the file now belongs to its payer. hugetlb_lock is held. */
+static void hugetlb_luo_commit_charge(struct hugetlb_luo_in_file *in,
+				      const struct hugetlb_luo_payer *payer,
+				      struct folio *folio)
+{
+	struct cgroup_subsys_state *rsvd = payer->css[HUGETLB_LUO_RSVD];
+	unsigned int nr = pages_per_huge_page(in->h);
+	int idx = hstate_index(in->h);
+
+	hugetlb_cgroup_commit_charge(idx, nr,
+				     hugetlb_luo_h_cg(payer->css[HUGETLB_LUO_USAGE]),
+				     folio);
+	if (rsvd) {
+		css_get(rsvd);
+		hugetlb_cgroup_commit_charge_rsvd(idx, nr, hugetlb_luo_h_cg(rsvd),
+						  folio);
+	}
+}
+
+/*
+ * Charge a memory cgroup for a page that is on its way into the file. Its share
+ * in NR_HUGETLB goes along.
+ */
+static int hugetlb_luo_charge_memcg(struct hugetlb_luo_in_file *in,
+				    struct folio *folio, u32 owner)
+{
+	struct cgroup_subsys_state *css = in->payers[owner].css[HUGETLB_LUO_MEMCG];
+	struct mem_cgroup *old;
+	int err = 0;
+
+	if (css) {
+		old = set_active_memcg(mem_cgroup_from_css(css));
+		err = mem_cgroup_charge_hugetlb(folio, NULL,
+						htlb_alloc_mask(in->h) |
+						__GFP_RETRY_MAYFAIL);
+		set_active_memcg(old);
+	}
+	if (err)
+		hugetlb_luo_report_limit(css, "memory");
+	else
+		lruvec_stat_mod_folio(folio, NR_HUGETLB, folio_nr_pages(folio));
+
+	return err;
+}
+
+static void hugetlb_luo_uncharge_memcg(struct folio *folio)
+{
+	lruvec_stat_mod_folio(folio, NR_HUGETLB, -(long)folio_nr_pages(folio));
+	mem_cgroup_uncharge(folio);
+}
+
+/*
+ * Incoming files: retrieval
+ */
+
 static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
 {
 	struct hugetlb_luo_file_ser *ser = in->ser;
@@ -3150,31 +3787,50 @@ static struct file *hugetlb_luo_make_file(struct hugetlb_luo_in_file *in)
 	return file;
 }
 
+/* Add what is missing of a range, which @css is charged for if there is one. */
 static int hugetlb_luo_add_region(struct hugetlb_luo_in_file *in,
-				  struct file *file, u64 from, u64 to)
+				  struct file *file, u64 from, u64 to,
+				  struct cgroup_subsys_state *css)
 {
 	struct resv_map *resv_map = HUGETLBFS_I(file_inode(file))->resv_map;
-	long needed, ret;
+	struct hugetlb_cgroup *h_cg = hugetlb_luo_h_cg(css);
+	long chg, needed, ret;
 
 	if (from == to)
 		return 0;
 
-	ret = region_chg(resv_map, from, to, &needed);
-	if (ret < 0)
-		return ret;
-	ret = region_add(resv_map, from, to, needed, in->h, NULL);
-	if (ret < 0) {
-		region_abort(resv_map, from, to, needed);
-		return ret;
+	chg = region_chg(resv_map, from, to, &needed);
+	if (chg < 0)
+		return chg;
+	if (h_cg) {
+		ret = hugetlb_luo_charge(in, css, chg, true);
+		if (ret)
+			goto err_abort;
 	}
 
+	ret = region_add(resv_map, from, to, needed, in->h, h_cg);
+	if (ret < 0)
+		goto err_uncharge;
+
+	/* The regions have references of their own. */
+	if (h_cg)
+		hugetlb_cgroup_put_rsvd_cgroup(h_cg);
+
 	return 0;
+
+err_uncharge:
+	hugetlb_cgroup_uncharge_cgroup_rsvd(hstate_index(in->h),
+					    chg * pages_per_huge_page(in->h), h_cg);
+err_abort:
+	region_abort(resv_map, from, to, needed);
+	return ret;
 }
 
 /*
  * Make the reservation map what it was. Everything that is reserved has its
  * region there. So has each page, which would be taken for reserved when it is
- * freed if it had none.
+ * freed if it had none. If it was reserved before at somebody's charge, then that
+ * is in the list of what is reserved.
  */
 static int hugetlb_luo_fill_regions(struct hugetlb_luo_in_file *in,
 				    struct file *file)
@@ -3185,19 +3841,29 @@ static int hugetlb_luo_fill_regions(struct hugetlb_luo_in_file *in,
 	u64 from = 0, to = 0;
 	int err;
 
-	hugetlb_luo_walk_lists(&cursor, ser->runs, ser->late, ser->resv);
+	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
+	while ((run = hugetlb_luo_next_run(&cursor))) {
+		err = hugetlb_luo_add_region(in, file, run->index,
+					     (u64)run->index + run->nr,
+					     in->payers[run->owner].css[HUGETLB_LUO_RSVD]);
+		if (err)
+			return err;
+		cond_resched();
+	}
+
+	hugetlb_luo_walk(&cursor, ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		if (run->index > to) {
-			err = hugetlb_luo_add_region(in, file, from, to);
+			err = hugetlb_luo_add_region(in, file, from, to, NULL);
 			if (err)
 				return err;
 			from = run->index;
 		}
-		to = max(to, (u64)run->index + run->nr);
+		to = (u64)run->index + run->nr;
 		cond_resched();
 	}
 
-	return hugetlb_luo_add_region(in, file, from, to);
+	return hugetlb_luo_add_region(in, file, from, to, NULL);
 }
 
 /* Add one run. @filled counts the pages of the file. */
@@ -3215,11 +3881,17 @@ static int hugetlb_luo_fill_run(struct hugetlb_luo_in_file *in,
 		if (!folio)
 			return -EIO;
 
+		err = hugetlb_luo_charge_memcg(in, folio, run->owner);
+		if (err)
+			return err;
+
 		__folio_mark_uptodate(folio);
 		err = hugetlb_add_to_page_cache(folio, file->f_mapping,
 						run->index + n);
-		if (err)
+		if (err) {
+			hugetlb_luo_uncharge_memcg(folio);
 			return err;
+		}
 		folio_unlock(folio);
 		(*filled)++;
 		cond_resched();
@@ -3242,6 +3914,7 @@ static void hugetlb_luo_drain(struct hugetlb_luo_in_file *in,
 		folio_clear_uptodate(folio);
 		filemap_remove_folio(folio);
 		folio_unlock(folio);
+		hugetlb_luo_uncharge_memcg(folio);
 		cond_resched();
 	}
 
@@ -3251,11 +3924,20 @@ static void hugetlb_luo_drain(struct hugetlb_luo_in_file *in,
 /* The pages belong to the file now. */
 static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
 {
+	struct hugetlb_luo_run_ser *run = NULL;
+	struct hugetlb_luo_cursor cursor;
 	struct folio *folio, *next;
 	unsigned int n = 0;
+	u32 left = 0;
 
+	hugetlb_luo_walk(&cursor, in->ser);
 	spin_lock_irq(&hugetlb_lock);
 	list_for_each_entry_safe(folio, next, &in->folios, lru) {
+		if (!left--) {
+			run = hugetlb_luo_next_run(&cursor);
+			left = run->nr - 1;
+		}
+		hugetlb_luo_commit_charge(in, &in->payers[run->owner], folio);
 		list_move_tail(&folio->lru, &in->h->hugepage_activelist);
 		/* May be migrated, and gone for good, from here on. */
 		if (!folio_test_hwpoison(folio))
@@ -3268,6 +3950,7 @@ static void hugetlb_luo_commit(struct hugetlb_luo_in_file *in)
 		}
 	}
 	spin_unlock_irq(&hugetlb_lock);
+	hugetlb_luo_put_charges(in);
 }
 
 static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
@@ -3292,10 +3975,14 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 		goto err_again;
 	}
 
+	err = hugetlb_luo_find_payers(in);
+	if (err)
+		goto err_again;
+
 	file = hugetlb_luo_make_file(in);
 	if (IS_ERR(file)) {
 		err = PTR_ERR(file);
-		goto err_again;
+		goto err_put_payers;
 	}
 
 	err = hugetlb_luo_fill_regions(in, file);
@@ -3309,7 +3996,12 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 			goto err_drain;
 	}
 
+	err = hugetlb_luo_charge_pages(in);
+	if (err)
+		goto err_drain;
+
 	hugetlb_luo_commit(in);
+	hugetlb_luo_put_payers(in);
 	hugetlb_luo_in_done(in);
 	args->file = file;
 
@@ -3318,6 +4010,8 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 err_drain:
 	hugetlb_luo_drain(in, file, filled);
 	fput(file);
+err_put_payers:
+	hugetlb_luo_put_payers(in);
 err_again:
 	/* All is as it was, but for the promise: LUO may ask again. */
 	pr_warn("preserved file could not be restored: %pe\n", ERR_PTR(err));

@@ -6,6 +6,7 @@
 #include <linux/kref.h>
 #include <linux/pagemap.h>
 #include <linux/cgroup.h>
+#include <linux/page_counter.h>
 #include <linux/vmstat.h>
 #include <linux/bits.h>
 
@@ -21,8 +22,6 @@ struct hugepage_subpool {
 	long rsv_hpages;
 };
 
-struct page_counter { long usage; };
-
 struct resv_map {
 	struct kref refs;
 	spinlock_t lock;
@@ -31,6 +30,12 @@ struct resv_map {
 	struct list_head region_cache;
 	long region_cache_count;
 	struct rw_semaphore rw_sema;
+#ifdef CONFIG_CGROUP_HUGETLB
+	/* Of a private mapping, which has one charge for all. */
+	struct page_counter *reservation_counter;
+	unsigned long pages_per_hpage;
+	struct cgroup_subsys_state *css;
+#endif
 };
 
 /* [from, to) in huge pages of the file. */

@@ -138,13 +138,6 @@ static inline int folio_expected_ref_count(const struct folio *folio)
 	return refs;
 }
 
-static inline struct mem_cgroup *folio_memcg(struct folio *folio)
-{
-	/* As obj_cgroup_memcg(): a group may be replaced by its parent. */
-	WARN_ON(folio->memcg && !rcu_read_lock_held());
-	return folio->memcg;
-}
-
 static inline int get_order(unsigned long size)
 {
 	return size <= PAGE_SIZE ? 0 :

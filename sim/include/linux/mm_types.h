@@ -12,7 +12,7 @@
 struct address_space;
 struct hugepage_subpool;
 struct hugetlb_cgroup;
-struct mem_cgroup;
+struct obj_cgroup;
 struct mm_struct;
 struct file;
 struct inode;
@@ -35,7 +35,7 @@ struct page {
 	unsigned long private;
 	atomic_t _mapcount;		/* number of mappings, starts at 0 */
 	atomic_t _refcount;
-	struct mem_cgroup *memcg;
+	struct obj_cgroup *objcg;
 };
 
 struct folio {
@@ -46,7 +46,7 @@ struct folio {
 	void *private;
 	atomic_t _mapcount;
 	atomic_t _refcount;
-	struct mem_cgroup *memcg;
+	struct obj_cgroup *objcg;
 
 	/* the first tail page */
 	unsigned long _flags_1;

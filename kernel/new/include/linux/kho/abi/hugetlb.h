@@ -11,7 +11,7 @@
  * DOC: HugeTLB Live Update ABI
  *
  * The state of preserved hugetlb memfds, and the free pages of the pools if the
- * administrator wants it, are handed to the next kernel in three kinds of
+ * administrator wants it, are handed to the next kernel in four kinds of
  * records. All of them lie in memory preserved by KHO and refer to each other by
  * physical address::
  *
@@ -26,18 +26,26 @@
  *     |  .runs, .late, .resv
  *     v
  *   struct hugetlb_luo_block_ser     which page backs which index, and which
- *                                    index is reserved, linked by .next
+ *     |  .runs[].owner               index is reserved, linked by .next
+ *     v
+ *   struct hugetlb_luo_owner_ser     who is charged, linked by .next from the
+ *                                    file's .owners
  *
  * The root is a KHO subtree and not the data of a LUO file or of a FLB since
  * the next kernel allocates gigantic pages long before LUO has started: by
  * then it has to know how many are on their way.
  *
  * A file's page table is a list of runs. Pages of one run are contiguous both
- * in the file and in memory, so a file that was allocated in one piece takes
- * one entry, and never does a page take more than the 12 bytes of a run of its
- * own. Frames and indices count in units of the file's page size. Indices that
- * are reserved and have no page are a list of runs, too, without frames: what lies
- * between two pages takes one entry, however large it is.
+ * in the file and in memory and have the same owner, so a file that was allocated
+ * in one piece takes one entry, and never does a page take more than the 16 bytes
+ * of a run of its own. Frames and indices count in units of the file's page size.
+ * What is reserved is a list of runs, too, without frames: a region of the
+ * reservation map takes one entry, or one for each part between two pages,
+ * however large it is.
+ *
+ * An owner stands for the control groups that are charged, together, for some
+ * pages or reservations. A file mostly has one for its pages and another one for
+ * what is reserved in it.
  *
  * The free pages of one size have a record like that of a file, which no LUO file
  * refers to. They are its pages in the order of their addresses, from index 0 on
@@ -76,6 +84,7 @@
 #define HUGETLB_LUO_ROOT_MAGIC		0x48544c52U	/* "HTLR" */
 #define HUGETLB_LUO_FILE_MAGIC		0x48544c46U	/* "HTLF" */
 #define HUGETLB_LUO_BLOCK_MAGIC		0x48544c42U	/* "HTLB" */
+#define HUGETLB_LUO_OWNER_MAGIC		0x48544c4fU	/* "HTLO" */
 
 /**
  * struct hugetlb_luo_count_ser - number of pages of one size on one node
@@ -138,14 +147,16 @@ struct hugetlb_luo_error_ser {
  *             if the file had no pages when it was preserved.
  * @late:      The same of pages that were added between preserving the file and
  *             freezing it.
- * @resv:      The same of indices that were reserved and had no page when the
- *             file was preserved. Frames are zero. An index of @late may be
- *             among them, one of @runs is not.
+ * @resv:      The same of what was reserved when the file was preserved, without
+ *             frames. What nobody is charged for is there only if it had no page
+ *             then; but an index of @late may be among it.
+ * @owners:    Physical address of the first &struct hugetlb_luo_owner_ser, or 0.
+ * @nr_owners: Number of these.
  * @size:      Size of the file in bytes.
  * @pos:       File position.
  * @nr_pages:  Number of pages.
  * @nr_resv:   Number of indices that are reserved and have no page when the file
- *             is frozen: those of @resv that are not in @late.
+ *             is frozen: those of @resv that are neither in @runs nor in @late.
  * @seals:     Seals, as of F_GET_SEALS.
  * @mode:      Permission bits of the inode.
  * @nr_counts: Number of entries in @counts.
@@ -161,6 +172,8 @@ struct hugetlb_luo_file_ser {
 	u64 runs;
 	u64 late;
 	u64 resv;
+	u64 owners;
+	u64 nr_owners;
 	u64 size;
 	u64 pos;
 	u64 nr_pages;
@@ -174,7 +187,7 @@ struct hugetlb_luo_file_ser {
 
 /*
  * The pages are free. All that has to do with a file is zero: its late pages,
- * what is reserved, size, position, seals, and mode.
+ * what is reserved, owners, size, position, seals, and mode.
  */
 #define HUGETLB_LUO_FILE_FREE		0x1U
 
@@ -188,12 +201,15 @@ struct hugetlb_luo_file_ser {
  * @index: Index of the first page in the file, in units of its page size.
  * @nr:    Number of pages.
  * @frame: Physical address of the first page, in units of the page size. Zero
- *         in a list of indices that have no page.
+ *         in the list of what is reserved.
+ * @owner: Number of the &struct hugetlb_luo_owner_ser that says who is charged
+ *         for these pages, or for these reservations. Zero if nobody is.
  */
 struct hugetlb_luo_run_ser {
 	u32 index;
 	u32 nr;
 	u32 frame;
+	u32 owner;
 } __packed;
 
 /**
@@ -216,11 +232,46 @@ struct hugetlb_luo_block_ser {
 	((PAGE_SIZE - sizeof(struct hugetlb_luo_block_ser)) /		\
 	 sizeof(struct hugetlb_luo_run_ser))
 
+/**
+ * enum hugetlb_luo_charge - what a control group is charged for
+ * @HUGETLB_LUO_USAGE:      Hugetlb controller: a page that is in use.
+ * @HUGETLB_LUO_RSVD:       Hugetlb controller: a reservation.
+ * @HUGETLB_LUO_MEMCG:      Memory controller: a page that is in use.
+ * @HUGETLB_LUO_NR_CHARGES: How many there are.
+ */
+enum hugetlb_luo_charge {
+	HUGETLB_LUO_USAGE,
+	HUGETLB_LUO_RSVD,
+	HUGETLB_LUO_MEMCG,
+	HUGETLB_LUO_NR_CHARGES
+};
+
+/* For a path and the byte that ends it: all of them fit into a page. */
+#define HUGETLB_LUO_PATH_SIZE		1356
+
+/**
+ * struct hugetlb_luo_owner_ser - who is charged for some pages or reservations
+ * @next:  Physical address of the next owner, or 0.
+ * @magic: %HUGETLB_LUO_OWNER_MAGIC
+ * @csum:  Checksum of the record, without this field.
+ * @nr:    Its number: 1 for the first owner of a file, 2 for the next.
+ * @path:  By &enum hugetlb_luo_charge the path of the control group in its
+ *         hierarchy, "/" for the root. Empty if nobody is charged.
+ */
+struct hugetlb_luo_owner_ser {
+	u64 next;
+	u32 magic;
+	u32 csum;
+	u32 nr;
+	char path[HUGETLB_LUO_NR_CHARGES][HUGETLB_LUO_PATH_SIZE];
+} __packed;
+
 static_assert(sizeof(struct hugetlb_luo_count_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_root_ser) == 32);
 static_assert(sizeof(struct hugetlb_luo_error_ser) == 16);
-static_assert(sizeof(struct hugetlb_luo_file_ser) == 96);
-static_assert(sizeof(struct hugetlb_luo_run_ser) == 12);
+static_assert(sizeof(struct hugetlb_luo_file_ser) == 112);
+static_assert(sizeof(struct hugetlb_luo_run_ser) == 16);
 static_assert(sizeof(struct hugetlb_luo_block_ser) == 20);
+static_assert(sizeof(struct hugetlb_luo_owner_ser) == 4088);
 
 #endif /* _LINUX_KHO_ABI_HUGETLB_H */

@@ -29,7 +29,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -1261,33 +1260,16 @@ static void get_ready(void)
 	save_chain_state(&next, sizeof(next));
 }
 
-#define CGROUP		"/cgroup"
-#define CHILD_CGROUP	CGROUP "/child"
-
-static void write_text(const char *path, const char *text)
-{
-	int fd = open(path, O_WRONLY);
-
-	if (fd < 0 || write(fd, text, strlen(text)) != (ssize_t)strlen(text))
-		fail_exit("%s", path);
-	close(fd);
-}
-
-/* Write the first page of a file on behalf of a control group. */
+/* Write the first page of a file on behalf of a control group of a long name. */
 static void fill_charged(int fd, __u64 seed)
 {
-	static bool mounted;
+	static char group[4096];
 	int status;
 	pid_t pid;
 
-	if (!mounted) {
-		mkdir(CGROUP, 0755);
-		if (mount("cgroup2", CGROUP, "cgroup2", 0, NULL))
-			fail_exit("mounting cgroup2");
-		write_text(CGROUP "/cgroup.subtree_control", "+hugetlb");
-		if (mkdir(CHILD_CGROUP, 0755))
-			fail_exit(CHILD_CGROUP);
-		mounted = true;
+	if (!group[0]) {
+		mount_cgroups("+hugetlb", NULL);
+		make_long_cgroup(group, sizeof(group));
 	}
 	pid = fork();
 	if (pid < 0)
@@ -1295,8 +1277,7 @@ static void fill_charged(int fd, __u64 seed)
 	if (!pid) {
 		void *addr = map_any_page(fd, SZ_2M, 0);
 
-		write_text(CHILD_CGROUP "/cgroup.procs", "0");
-		if (!addr)
+		if (!addr || write_cgroup(group, "cgroup.procs", "0"))
 			_exit(1);
 		write_pattern(addr, SZ_2M, seed);
 		_exit(0);
@@ -1306,8 +1287,9 @@ static void fill_charged(int fd, __u64 seed)
 }
 
 /*
- * A late page that is charged to a control group cannot be handed on. What was
- * frozen before that shows depends on the session that it is in.
+ * A late page that is charged to a control group whose path does not fit cannot be
+ * handed on. What was frozen before that shows depends on the session that it is
+ * in.
  */
 static void fail_reboot(void)
 {
@@ -1334,7 +1316,7 @@ static void fail_reboot(void)
 	step("file %llu of session %llu has a page that is charged", token,
 	     number);
 	check_eq("reboot with a page that is charged", try_reboot(),
-		 -EOPNOTSUPP);
+		 -ENAMETOOLONG);
 	drop_chain_state();
 
 	/* All is as it was, and these sessions go on. But not this one. */

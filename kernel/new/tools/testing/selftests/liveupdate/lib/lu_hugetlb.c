@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -570,6 +571,117 @@ int compare_files(const int *fds)
 	record_files(RECORD_NOW, fds);
 
 	return run_hugeverify(argv);
+}
+
+/*
+ * Control groups, named by their path in the one hierarchy of version 2
+ */
+
+#define CGROUPS		"/cgroup"
+
+/* As long as a name of a directory can be. */
+#define CGROUP_NAME	255
+
+static void cgroup_file(char *path, size_t len, const char *group,
+			const char *name)
+{
+	if ((size_t)snprintf(path, len, CGROUPS "%s/%s", group, name) >= len)
+		ksft_exit_fail_msg("the path of a control group is too long\n");
+}
+
+/* Return: 0 or -errno. */
+int write_cgroup(const char *group, const char *name, const char *text)
+{
+	char path[4096];
+	int fd, err;
+
+	cgroup_file(path, sizeof(path), group, name);
+	fd = open(path, O_WRONLY);
+	if (fd < 0)
+		return -errno;
+	err = write(fd, text, strlen(text)) < 0 ? -errno : 0;
+	close(fd);
+
+	return err;
+}
+
+void read_cgroup_text(const char *group, const char *name, char *text, size_t len)
+{
+	char path[4096];
+	ssize_t nr;
+	int fd;
+
+	cgroup_file(path, sizeof(path), group, name);
+	fd = open(path, O_RDONLY);
+	nr = fd < 0 ? -1 : read(fd, text, len - 1);
+	if (nr < 0)
+		fail_exit("reading %s", path);
+	close(fd);
+	text[nr] = 0;
+}
+
+long read_cgroup(const char *group, const char *name)
+{
+	char text[64];
+
+	read_cgroup_text(group, name, text, sizeof(text));
+
+	return strtol(text, NULL, 10);
+}
+
+/* Have @controllers in the groups below @group. */
+static void enable_controllers(const char *group, const char *controllers)
+{
+	int err = write_cgroup(group, "cgroup.subtree_control", controllers);
+
+	if (err)
+		ksft_exit_fail_msg("enabling %s in %s: %s\n", controllers, group,
+				   strerror(-err));
+}
+
+void mount_cgroups(const char *controllers, const char *options)
+{
+	mkdir(CGROUPS, 0755);
+	if (mount("cgroup2", CGROUPS, "cgroup2", 0, options))
+		fail_exit("mounting cgroup2");
+	enable_controllers("", controllers);
+}
+
+void make_cgroup(const char *group, const char *controllers)
+{
+	char path[4096];
+
+	cgroup_file(path, sizeof(path), group, "");
+	if (mkdir(path, 0755))
+		fail_exit("making %s", path);
+	if (controllers)
+		enable_controllers(group, controllers);
+}
+
+/* One with a path that is longer than what can be handed over. */
+void make_long_cgroup(char *group, size_t len)
+{
+	size_t used = 0;
+	int i;
+
+	for (i = 0; i < 6; i++) {
+		if (used + CGROUP_NAME + 2 > len)
+			ksft_exit_fail_msg("no room for a path\n");
+		group[used++] = '/';
+		memset(group + used, 'x', CGROUP_NAME);
+		used += CGROUP_NAME;
+		group[used] = 0;
+		make_cgroup(group, i < 5 ? "+hugetlb" : NULL);
+	}
+}
+
+void remove_cgroup(const char *group)
+{
+	char path[4096];
+
+	cgroup_file(path, sizeof(path), group, "");
+	if (rmdir(path))
+		fail_exit("removing %s", path);
 }
 
 /*

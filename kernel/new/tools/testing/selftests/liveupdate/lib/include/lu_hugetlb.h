@@ -106,6 +106,15 @@ void live_update(const char *args);
 void record_files(const char *path, const int *fds);
 int compare_files(const int *fds);
 
+void mount_cgroups(const char *controllers, const char *options);
+void make_cgroup(const char *group, const char *controllers);
+void make_long_cgroup(char *group, size_t len);
+void remove_cgroup(const char *group);
+int write_cgroup(const char *group, const char *name, const char *text);
+void read_cgroup_text(const char *group, const char *name, char *text,
+		      size_t len);
+long read_cgroup(const char *group, const char *name);
+
 int preserve_full(int session, __u64 token, __u64 page_size, __u64 nr, int nid);
 int preserve_sparse(int session, __u64 token, __u64 page_size, __u64 nr);
 int preserve_last(int session, __u64 token, __u64 page_size, __u64 nr, int nid);
