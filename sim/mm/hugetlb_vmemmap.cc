@@ -26,7 +26,7 @@ void Fill(struct page* tail, unsigned long value) {
   tail->mapping = reinterpret_cast<struct address_space*>(value);
   tail->index = value;
   tail->private_ = value;
-  tail->memcg = reinterpret_cast<struct mem_cgroup*>(value);
+  tail->objcg = reinterpret_cast<struct obj_cgroup*>(value);
 }
 
 bool Holds(const struct page* head, const struct page* tail,
@@ -36,7 +36,7 @@ bool Holds(const struct page* head, const struct page* tail,
          tail->mapping == reinterpret_cast<struct address_space*>(value) &&
          tail->index == value && tail->private_ == value &&
          tail->_refcount.counter == 0 && tail->_mapcount.counter == 0 &&
-         tail->memcg == reinterpret_cast<struct mem_cgroup*>(value);
+         tail->objcg == reinterpret_cast<struct obj_cgroup*>(value);
 }
 
 // Struct pages that the memory map never writes anyway are as at rest.
