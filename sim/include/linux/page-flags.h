@@ -45,7 +45,7 @@ __SIM_FOLIO_FLAG(hugetlb, PG_hugetlb)
 __SIM_FOLIO_FLAG(swapbacked, PG_swapbacked)
 
 /* Of a base page, see sim/mm/memory_failure.cc. */
-static inline bool PageHWPoison(const struct page *page)
+static inline int PageHWPoison(const struct page *page)
 {
 	return (page->flags >> PG_hwpoison) & 1;
 }
