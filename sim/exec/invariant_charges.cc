@@ -105,6 +105,8 @@ bool IsBelow(const CgroupSlot& slot, const CgroupSlot& top) {
 }  // namespace
 
 void Invariants::CheckCharges() {
+  if (AnyActiveMemcg())
+    Fail("discipline", "a task goes on charging another's memory cgroup");
   Adder adder;
   adder.AddPages();
   const UserSpace& user = executor_.user();

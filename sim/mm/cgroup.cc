@@ -146,6 +146,12 @@ void CgroupReset() {
   HugetlbCgroupReset();
 }
 
+bool AnyActiveMemcg() {
+  for (const struct task_struct& task : tasks)
+    if (task.active_memcg != nullptr) return true;
+  return false;
+}
+
 struct cgroup* CgroupNamed(int name) {
   if (name == kRootCgroup) return &slots[0].cgrp;
   for (int i = 1; i < slots_end; ++i) {

@@ -19,6 +19,8 @@ constexpr int kRootCgroup = -1;
 enum class CgroupLimit { kUsage, kRsvd, kMemory };
 
 void CgroupReset();
+// A task that has left set_active_memcg() set.
+bool AnyActiveMemcg();
 
 // mkdir and rmdir below the root or another group.
 int CgroupMake(int name, int parent);
