@@ -436,6 +436,23 @@ TEST_F(ErrorTest, AfterFreeze) {
   Finish(file, 1);
 }
 
+// The list is full to its end, and names the same base pages again and again.
+TEST_F(ErrorTest, FullList) {
+  Up();
+  struct file* file = MakeFile(2, {0, 1});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  struct folio* folio = PageAt(file, 1);
+  ASSERT_EQ(RebootCall(), 0);
+  for (unsigned long i = 0; i < 2 * HUGETLB_LUO_ERRORS; ++i)
+    hugetlb_luo_error(folio_page(folio, 1 + i % 2), 1);
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  file = Retrieved();
+  EXPECT_EQ(ErrorsOf(file, 0), Errors{});
+  EXPECT_EQ(ErrorsOf(file, 1), (Errors{1, 2}));
+  Finish(file, 1);
+}
+
 TEST_F(ErrorTest, NotKnownWhich) {
   Up();
   struct file* file = MakeFile(3, {0, 1, 2});
@@ -982,6 +999,35 @@ TEST_F(HugetlbLuoTest, RegionsThatTouch) {
 }
 
 // Pages that come later use up what was reserved for them, each time anew.
+// Regions of nobody: each call that fails while their holes are written down.
+TEST_F(HugetlbLuoTest, FailuresOfRegionsOfNobody) {
+  config_.cmdline = std::string(kCmdline) + " cgroup_disable=hugetlb,memory";
+  Up();
+  bool fired = true;
+  int nth = 0;
+  while (fired) {
+    struct file* file = MakeFile(6, {2, 4});
+    Reserve(file, 0, 6);
+    Args args = ArgsOf(file);
+    machine_.set_fault_plan({FailKind::kAny, ++nth});
+    const int err = Preserve(&args);
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    EXPECT_EQ(err == 0, !fired) << nth;
+    if (err == 0) {
+      ASSERT_EQ(Freeze(&args), 0);
+      EXPECT_EQ(PagesHanded(), 2);
+      EXPECT_EQ(ReservedHanded(), 4u);
+      Unfreeze(&args);
+      Unpreserve(&args);
+    }
+    fput(file);
+    ASSERT_LT(nth, 100);
+  }
+  EXPECT_GT(nth, 5);
+  ExpectNothingLeft();
+}
+
 TEST_F(HugetlbLuoTest, LatePagesWereReserved) {
   Up();
   struct file* file = MakeFile(9, {0});
