@@ -358,6 +358,14 @@ static void cgroup_path_1(void)
 	close(fd);
 	close(session);
 	check_pools_free(SZ_2M, 16, 16);
+	/* Nothing is in the way of an update without it. */
+	live_update(CGROUPS_ARGS);
+}
+
+static void cgroup_path_2(void)
+{
+	load_state();
+	check_pools_free(SZ_2M, 16, 16);
 }
 
 static const struct chain_test tests[] = {
@@ -367,9 +375,9 @@ static const struct chain_test tests[] = {
 	{ "cgroup_limit", 1024, 2,
 	  LIMIT_ARGS,
 	  { cgroup_limit_1, cgroup_limit_2 } },
-	{ "cgroup_path", 1024, 1,
+	{ "cgroup_path", 1024, 2,
 	  CGROUPS_ARGS,
-	  { cgroup_path_1 } },
+	  { cgroup_path_1, cgroup_path_2 } },
 };
 
 int main(int argc, char *argv[])
