@@ -727,7 +727,7 @@ static int hugetlb_luo_seal_owner(struct hugetlb_luo_owner *owner)
 {
 	char path[HUGETLB_LUO_PATH_SIZE];
 	unsigned int kind;
-	int err = 0;
+	int len, err = 0;
 
 	for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++) {
 		struct cgroup_subsys_state *css = owner->css[kind];
@@ -738,7 +738,9 @@ static int hugetlb_luo_seal_owner(struct hugetlb_luo_owner *owner)
 		while (css->parent && (css_is_dying(css) || !css_is_online(css)))
 			css = css->parent;
 		memset(path, 0, sizeof(path));
-		if (cgroup_path(css->cgroup, path, sizeof(path)) < 0) {
+		/* One that fills the buffer has been cut, for all that is known. */
+		len = cgroup_path(css->cgroup, path, sizeof(path));
+		if (len < 0 || len >= (int)sizeof(path) - 1) {
 			err = -ENAMETOOLONG;
 			break;
 		}
