@@ -34,6 +34,9 @@ class Adder {
     return sums_[static_cast<size_t>(&slot - CgroupSlots())];
   }
 
+  // Pages that a removed group has. A reservation may stay with one.
+  int strays() const { return strays_; }
+
   void AddPages() {
     struct hstate* h;
     for_each_hstate(h) {
@@ -81,8 +84,10 @@ class Adder {
   void AddFolio(struct folio* folio, int h) {
     const auto idx = static_cast<size_t>(h);
     const auto pages = static_cast<uint64_t>(folio_nr_pages(folio));
-    if (const struct hugetlb_cgroup* usage = hugetlb_cgroup_from_folio(folio))
+    if (const struct hugetlb_cgroup* usage = hugetlb_cgroup_from_folio(folio)) {
       At(&usage->css).usage[idx] += pages;
+      if (!(usage->css.flags & CSS_ONLINE)) ++strays_;
+    }
     if (const auto* rsvd = hugetlb_cgroup_from_folio_rsvd(folio))
       At(&rsvd->css).rsvd[idx] += pages;
     // What the root's own tasks have is not counted.
@@ -93,6 +98,7 @@ class Adder {
 
   std::vector<Sums> sums_;
   std::vector<const struct inode*> inodes_;
+  int strays_ = 0;
 };
 
 bool IsBelow(const CgroupSlot& slot, const CgroupSlot& top) {
@@ -109,6 +115,10 @@ void Invariants::CheckCharges() {
     Fail("discipline", "a task goes on charging another's memory cgroup");
   Adder adder;
   adder.AddPages();
+  if (adder.strays() > 0)
+    Fail("counters", absl::StrCat(adder.strays(),
+                                  " pages are a removed control group's, from "
+                                  "which nobody takes them"));
   const UserSpace& user = executor_.user();
   for (int i = 0; i < user.files_end(); ++i) adder.AddFile(user.FileOf(i));
   for (int p = 0; p < UserSpace::kProcesses; ++p)

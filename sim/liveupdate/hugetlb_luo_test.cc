@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <set>
 #include <string>
 #include <vector>
@@ -2390,6 +2391,64 @@ TEST_F(CgroupTest, ControllersAreDisabled) {
     Finished(session, file);
     ASSERT_FALSE(HasFailure()) << before;
   }
+}
+
+// Regions of nobody, whom the kernel did not charge that made them, next to one
+// of somebody, and one run of pages in all of them: what nobody is charged for
+// is not listed where there is a page.
+TEST_F(CgroupTest, OneRunInRegionsOfSeveral) {
+  config_.cmdline = std::string(kCmdline) + " cgroup_disable=memory,hugetlb";
+  Up();
+  struct file* file = MakeFile(4, {});
+  Reserve(file, 0, 2);
+  Reserve(file, 3, 4);
+  config_.cmdline = kCmdline;
+  HandOver(file);
+  Groups();
+  struct file* session = Incoming();
+  ASSERT_EQ(Retrieve(session, &file), 0);
+
+  // Pages side by side are what is free next.
+  struct file* rest = MakeFile(static_cast<loff_t>(Pool().nr), {});
+  loff_t nr = 0;
+  while (Pool().free > Pool().resv) ASSERT_EQ(Fill(rest, nr++), 0);
+  constexpr uint64_t kFrames = k16K / 4096;
+  std::map<uint64_t, loff_t> index_of;
+  for (loff_t i = 0; i < nr; ++i) index_of[folio_pfn(PageAt(rest, i))] = i;
+  uint64_t first = 0;
+  for (const auto& [frame, index] : index_of) {
+    bool all = true;
+    for (uint64_t i = 1; i < 4; ++i)
+      all &= index_of.contains(frame + i * kFrames);
+    if (all) first = frame;
+  }
+  ASSERT_NE(first, 0u);
+  for (uint64_t i = 4; i-- > 0;) {
+    ASSERT_EQ(VfsFallocate(rest, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                           index_of[first + i * kFrames] * k16K, k16K),
+              0);
+  }
+  Call("p0", [file] {
+    Reserve(file, 2, 3);
+    return Fill(file, 0, 4);
+  });
+  EXPECT_EQ(RegionsOf(file, false), (Ranges{{0, 2}, {2, 3}, {3, 4}}));
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const TableView view = ReadTableView();
+  ASSERT_EQ(view.files.size(), 1u);
+  ASSERT_EQ(view.files[0].runs.blocks.size(), 1u);
+  EXPECT_EQ(view.files[0].runs.blocks[0].runs.size(), 1u);
+  ASSERT_EQ(view.files[0].resv.blocks.size(), 1u);
+  ASSERT_EQ(view.files[0].resv.blocks[0].runs.size(), 1u);
+  EXPECT_EQ(view.files[0].resv.blocks[0].runs[0].index, 2u);
+  EXPECT_EQ(view.files[0].resv.blocks[0].runs[0].pages, 1u);
+  EXPECT_EQ(PagesHanded(), 4);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(rest);
+  Finished(session, file);
 }
 
 TEST_F(CgroupTest, LimitsThatAreTooLow) {
