@@ -157,6 +157,8 @@ class Replay {
 
   bool Take(const PoolEvent& e) {
     bool from_pool = (e.reserved || p_.SomeAvailable()) && FreeOn(e.bind) > 0;
+    if (!e.exact && !e.reserved && from_pool && p_.Surplus() < p_.overcommit)
+      from_pool = chooser_->Pick(2) == 0;
     NodeList nodes;
     for (int n = 0; n < p_.nodes; ++n) {
       if (!Allowed(n, e.bind) || (e.node != kAnyNode && e.node != n)) continue;
@@ -198,6 +200,12 @@ class Replay {
       return Wrong(
           "pages were reserved that are neither there nor allowed "
           "as surplus");
+    if (!e.exact) {
+      const int64_t room = std::min(e.count, p_.overcommit - p_.Surplus());
+      needed = std::max(needed, int64_t{0});
+      if (needed < room)
+        needed += chooser_->Pick(static_cast<int>(room - needed) + 1);
+    }
     Gather(needed, e.bind);
     if (e.count > FreeOn(e.bind))
       return Wrong(

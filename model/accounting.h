@@ -43,7 +43,10 @@ inline constexpr int kAnyNode = -1;
 
 struct PoolEvent {
   enum class Kind : uint8_t {
-    kTake,       // alloc_hugetlb_folio() on `node`; `reserved`: has one
+    // alloc_hugetlb_folio() on `node`; `reserved`: has one. Not `exact`, as
+    // kReserve: it may have come before set_max_huge_pages() added the pages
+    // that it had got, and have taken surplus pages.
+    kTake,
     kTakeFails,  // it found none, policy `bind`
     // free_huge_folio() of a page of `node`; not `exact`: it may have come
     // between the halves of set_max_huge_pages(), and stay as a surplus page.

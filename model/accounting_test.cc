@@ -162,6 +162,30 @@ TEST(AccountingTest, Resizing) {
   EXPECT_TRUE(Can(reserved, {Event(Kind::kSetNr, -1, 0)}, kept));
 }
 
+// Pages that are taken while it gets memory for others are surplus pages.
+TEST(AccountingTest, TakenWhileResizing) {
+  Pool before = Make(0, 0, 0, 0);
+  before.overcommit = 1;
+  Pool after = Make(2, 1, 0, 0);
+  after.surplus[0] = 1;
+  after.overcommit = 1;
+  for (Kind kind : {Kind::kTake, Kind::kReserve}) {
+    PoolEvent taken = Event(kind, kind == Kind::kTake ? 0 : -1);
+    taken.count = 1;
+    if (kind == Kind::kReserve) {
+      after.free[0] = 2;
+      after.resv = 1;
+    }
+    EXPECT_FALSE(Can(before, {Event(Kind::kSetNr, -1, 1), taken}, after));
+    taken.exact = false;
+    EXPECT_TRUE(Can(before, {Event(Kind::kSetNr, -1, 1), taken}, after));
+    Pool more = after;
+    more.surplus[0] = 2;
+    more.nr[0] = 3;
+    EXPECT_FALSE(Can(before, {Event(Kind::kSetNr, -1, 1), taken}, more));
+  }
+}
+
 TEST(AccountingTest, Migration) {
   PoolEvent move = Event(Kind::kMigrate, 0);
   move.to = 1;

@@ -328,8 +328,17 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
       passing += event.count;
     passing += event.kind == PoolEvent::Kind::kFree;
   }
-  for (PoolEvent& event : *events)
-    if (event.kind == PoolEvent::Kind::kSetNr) event.passing = passing;
+  bool resized = false;
+  for (PoolEvent& event : *events) {
+    if (event.kind != PoolEvent::Kind::kSetNr) continue;
+    event.passing = passing;
+    resized = true;
+  }
+  for (PoolEvent& event : *events) {
+    if (resized && (event.kind == PoolEvent::Kind::kTake ||
+                    event.kind == PoolEvent::Kind::kReserve))
+      event.exact = false;
+  }
 }
 
 // What preserve_free shows.

@@ -14,6 +14,8 @@
 #include "sim/liveupdate/kho.h"
 #include "sim/user/user_space.h"
 
+struct hstate;
+
 namespace sim {
 
 namespace model = ::handover::model;
@@ -49,6 +51,7 @@ class Snapshooter {
   void FillFiles(model::Snapshot* out) const;
   void AddFile(model::Snapshot* out, int name, struct file* file) const;
   void AddUnnamed(model::Snapshot* out) const;
+  void LeaveOutIsolated(struct hstate* h, int64_t announced[]) const;
   void FillQuarantine(model::Snapshot* out);
 
   const UserSpace& user_;
