@@ -266,6 +266,9 @@ class Replay {
       size_t i = static_cast<size_t>(n);
       if (!Allowed(n, e.bind)) continue;
       int64_t got = std::clamp(target_.nr[i] - p_.nr[i], int64_t{0}, grow);
+      // Some that are seen there may be others' surplus.
+      if (got > 0 && !only_ && Short(e))
+        got -= chooser_->Pick(static_cast<int>(got) + 1);
       p_.nr[i] += got;
       p_.free[i] += got;
       grow -= got;

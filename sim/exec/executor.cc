@@ -417,7 +417,7 @@ void Executor::NextKernel(bool power) {
   } else {
     ReadLog();
     seen_.handing = snapshooter_.handing();
-    snapshooter_.Fill(&seen_.before);
+    snapshooter_.Fill(&seen_.before, /*stopped=*/!during_.empty());
     snapshooter_.CountFit(&seen_.before);
     for (auto& task : during_) {
       if (task->done || task->command.verb != Verb::kPoison) continue;

@@ -154,6 +154,7 @@ void Snapshooter::Booted(bool cold) {
   reported_.clear();
   sized_.clear();
   handing_.clear();
+  announced_ = {};
   trouble_ = false;
   unclaimed_pages_ = ~uint64_t{0};
 }
@@ -297,31 +298,9 @@ void Snapshooter::FillFiles(model::Snapshot* out) const {
   AddUnnamed(out);
 }
 
-// What is on its way from one page to another is on no list of the pool's.
-void Snapshooter::LeaveOutIsolated(struct hstate* h,
-                                   int64_t announced[]) const {
-  std::vector<uint64_t> others;
-  struct folio* folio;
-  list_for_each_entry(folio, &h->hugepage_activelist, lru) {
-    others.push_back(folio_pfn(folio));
-  }
-  for (const KhoKey& key : restored_) others.push_back(key.phys >> PAGE_SHIFT);
-  std::sort(others.begin(), others.end());
-  const PhysicalMemory& memory = M().memory();
-  for (uint64_t pfn = 0; pfn < memory.end_pfn(); pfn += 1UL << h->order) {
-    if (!pfn_valid(pfn)) continue;
-    const auto* at = reinterpret_cast<const struct folio*>(pfn_to_page(pfn));
-    if (folio_test_hugetlb(at) && folio_order(at) == h->order &&
-        at->_refcount.counter > 0 &&
-        !std::binary_search(others.begin(), others.end(), pfn)) {
-      --announced[memory.NodeOf(pfn)];
-    }
-  }
-}
-
 // What was handed over is KHO's until somebody claims it. Some of it the pools
 // count as pages in use: those are announced. The rest is in quarantine.
-void Snapshooter::FillQuarantine(model::Snapshot* out) {
+void Snapshooter::FillQuarantine(model::Snapshot* out, bool stopped) {
   out->reported = reported_;
   out->sized = sized_;
   if (handed_over_.empty()) return;
@@ -366,16 +345,16 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
           ++in_use[folio_nid(folio)];
         }
       }
-      int64_t announced[model::kMaxNodes] = {};
-      bool any = false;
+      // Only the agent claims some. Pages on their way from one to another are
+      // on no list, and so it is what was seen before that counts.
+      auto& announced = announced_[static_cast<size_t>(hstate_index(h))];
       for (int n = 0; n < nodes; ++n) {
-        announced[n] = static_cast<int64_t>(h->nr_huge_pages_node[n]) -
-                       h->free_huge_pages_node[n] - in_use[n];
-        any |= announced[n] > 0;
+        if (!stopped)
+          announced[static_cast<size_t>(n)] = std::max<int64_t>(
+              0, static_cast<int64_t>(h->nr_huge_pages_node[n]) -
+                     h->free_huge_pages_node[n] - in_use[n]);
+        held[n] -= announced[static_cast<size_t>(n)];
       }
-      if (any) LeaveOutIsolated(h, announced);
-      for (int n = 0; n < nodes; ++n)
-        held[n] -= std::max<int64_t>(announced[n], 0);
     }
     for (int n = 0; n < nodes; ++n) {
       if (held[n] != 0)
@@ -384,7 +363,7 @@ void Snapshooter::FillQuarantine(model::Snapshot* out) {
   }
 }
 
-void Snapshooter::Fill(model::Snapshot* out) {
+void Snapshooter::Fill(model::Snapshot* out, bool stopped) {
   out->Clear();
   out->generation = M().generation;
   FillPools(out);
@@ -395,7 +374,7 @@ void Snapshooter::Fill(model::Snapshot* out) {
       out->sessions.push_back({name, user_.SessionIncoming(name)});
     }
   }
-  FillQuarantine(out);
+  FillQuarantine(out, stopped);
 }
 
 }  // namespace sim

@@ -6,6 +6,7 @@
 // taken and no step is made, so that a kernel which stopped halfway can be
 // looked at, too.
 
+#include <array>
 #include <cstdint>
 #include <string_view>
 #include <vector>
@@ -13,8 +14,6 @@
 #include "model/observation.h"
 #include "sim/liveupdate/kho.h"
 #include "sim/user/user_space.h"
-
-struct hstate;
 
 namespace sim {
 
@@ -34,7 +33,8 @@ class Snapshooter {
   // A line of the kernel's log.
   void ReadLogLine(std::string_view line, bool* shortage);
 
-  void Fill(model::Snapshot* out);
+  // `stopped`: others were in the middle of something when the kernel stopped.
+  void Fill(model::Snapshot* out, bool stopped = false);
   // How many free pages could be handed over where they are.
   void CountFit(model::Snapshot* out) const;
   // What the running kernel says of free pages that it hands over.
@@ -51,13 +51,15 @@ class Snapshooter {
   void FillFiles(model::Snapshot* out) const;
   void AddFile(model::Snapshot* out, int name, struct file* file) const;
   void AddUnnamed(model::Snapshot* out) const;
-  void LeaveOutIsolated(struct hstate* h, int64_t announced[]) const;
-  void FillQuarantine(model::Snapshot* out);
+  void FillQuarantine(model::Snapshot* out, bool stopped);
 
   const UserSpace& user_;
   std::vector<KhoKey> handed_over_;
   std::vector<KhoKey> restored_;  // of those, no more KHO's
   uint64_t unclaimed_pages_ = 0;  // when handed_over_ was last looked at
+  // By hstate and node: pages in use that are still KHO's.
+  std::array<std::array<int64_t, model::kMaxNodes>, model::kMaxPageSizes>
+      announced_{};
   std::vector<model::Reserved> reported_;
   std::vector<model::SizedPool> sized_;
   std::vector<model::Reserved> handing_;
