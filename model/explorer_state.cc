@@ -135,6 +135,30 @@ class Step {
       if (s_.page[p].rec & Both(f))
         Break(kExactRollback, "pages stay preserved after a failure");
   }
+  // File f is frozen no more: what freezing it has recorded is dropped.
+  void Thaw(int f) {
+    XFile& file = s_.file[f];
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      const uint32_t drop = d_.walk == Design::Walk::kAtFreeze
+                                ? page.rec & Both(f)
+                                : page.rec & (file.late << (2 * f));
+      if (drop == 0) continue;
+      page.rec &= ~drop;
+      if (page.rec != 0) continue;
+      page.key = page.listed;
+      if (page.kind == XPage::kPinned) ToPool(&page);
+    }
+    file.done = 0;
+    if (d_.freeze == Design::Freeze::kAtReboot) file.frozen = 0;
+    NextToThaw();
+  }
+  // The reboot call comes back once all are.
+  void NextToThaw() {
+    s_.pc = XState::kRun;
+    for (int f = 0; f < b_.files; ++f)
+      if (s_.file[f].done) s_.pc = XState::kThawing;
+  }
   void TakeList() {
     for (int p = 0; p < b_.pages; ++p) {
       if (s_.page[p].kind != XPage::kPool) continue;
@@ -296,8 +320,8 @@ class Step {
       Break(kNoDuplicate, "two sessions hand over the same pages");
     file.in = XFile::kAccepted;
   }
-  // All files were looked at.
-  void Imported() {
+  // All files were looked at; `late`: not at boot.
+  void Imported(bool late) {
     bool refused = false;
     for (int f = 0; f < b_.files; ++f)
       refused |= s_.file[f].in == XFile::kRefused;
@@ -309,7 +333,7 @@ class Step {
       if (!d_.counts_at_boot) ++s_.nr[page.node];
     }
     s_.pc = XState::kRun;
-    if (!refused) CheckBudget(/*by_node=*/true);
+    if (!refused && !late) CheckBudget(/*by_node=*/true);
   }
   // As large as asked for, more only where more came.
   void CheckBudget(bool by_node) {
@@ -367,9 +391,10 @@ class Step {
     s_.file[f].in = d_.retries ? XFile::kAccepted : XFile::kFailed;
     s_.pc = XState::kRun;
   }
-  void Finish() {
+  void Finish(uint32_t files) {
     for (int f = 0; f < b_.files; ++f) {
       XFile& file = s_.file[f];
+      if ((files & Bit(f)) == 0) continue;
       if (file.in == XFile::kNotIn || file.in == XFile::kRefused) continue;
       const bool lost = file.in == XFile::kFailed;
       const bool back = file.in == XFile::kRetrieved;
@@ -702,15 +727,27 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
   // --- The agent
   switch (static_cast<XState::Pc>(s.pc)) {
     case XState::kRun: {
-      bool out = false, in = false, unclaimed = false;
+      bool unclaimed = false, announced = false;
+      uint32_t out = 0, in = 0;
       for (int f = 0; f < b_.files; ++f) {
         const XFile& file = s.file[f];
-        out |= file.out != XFile::kNotOut;
-        in |= file.in != XFile::kNotIn && file.in != XFile::kRefused;
+        if (file.out != XFile::kNotOut) out |= Bit(f);
+        if (file.in == XFile::kAnnounced)
+          announced = true;
+        else if (file.in != XFile::kNotIn && file.in != XFile::kRefused)
+          in |= Bit(f);
         unclaimed |= file.in != XFile::kNotIn && file.in != XFile::kRetrieved;
       }
       for (int p = 0; p < b_.pages; ++p)
         unclaimed |= s.page[p].kind == XPage::kQuarantined;
+      // Whoever asks for one makes up for what boot had no memory for.
+      if (announced) {
+        Step step(d_, b_, s);
+        for (int f = 0; f < b_.files; ++f)
+          if (s.file[f].in == XFile::kAnnounced) step.Import(f);
+        step.Imported(/*late=*/true);
+        add(act(K::kImportLate), step);
+      }
       const bool more = s.generation <= b_.updates;
       for (int f = 0; more && f < b_.files; ++f) {
         const XFile& file = s.file[f];
@@ -725,7 +762,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         Step step(d_, b_, s);
         XFile& changed = step.s().file[f];
         if (d_.freeze == Design::Freeze::kAtPreserve) changed.frozen = 1;
-        if (d_.snapshot == Design::Snapshot::kAtPreserve && !out)
+        if (d_.snapshot == Design::Snapshot::kAtPreserve && out == 0)
           step.TakeList();
         if (d_.walk == Design::Walk::kAtPreserve) {
           changed.out = XFile::kPreserving;
@@ -736,16 +773,17 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         }
         add(act(K::kPreserve, 0, 2 * f), step);
       }
-      if (out && s.aborts > 0) {
+      // Each file is in a session of its own, or all are in one.
+      for (uint32_t set = 1; s.aborts > 0 && set <= out; ++set) {
+        if ((set & ~out) != 0) continue;
         Step step(d_, b_, s);
         --step.s().aborts;
         for (int f = 0; f < b_.files; ++f)
-          if (s.file[f].out != XFile::kNotOut) step.Unpreserve(f);
-        add(act(K::kAbort), step);
+          if (set & Bit(f)) step.Unpreserve(f);
+        add(act(K::kAbort, static_cast<int>(set)), step);
       }
       // With nothing to hand over it is a plain kexec.
-      if ((out || s.generation > 1) && more &&
-          (!unclaimed || !d_.waits_for_claims)) {
+      if (more && (!unclaimed || !d_.waits_for_claims)) {
         Step step(d_, b_, s);
         step.s().pc = XState::kFreezing;
         add(act(K::kReboot), step);
@@ -757,10 +795,11 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.s().slot = static_cast<uint8_t>(2 * f) & 15;
         add(act(K::kRetrieve, 0, 2 * f), step);
       }
-      if (in) {
+      for (uint32_t set = 1; set <= in; ++set) {
+        if ((set & ~in) != 0) continue;
         Step step(d_, b_, s);
-        step.Finish();
-        add(act(K::kFinish), step);
+        step.Finish(set);
+        add(act(K::kFinish, static_cast<int>(set)), step);
       }
       break;
     }
@@ -822,28 +861,35 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
                            (changed.late & (1u << (slot & 1)));
           if (page != nullptr && due) step.Record(page, slot);
         }
-        changed.late = 0;
         add(act(K::kFreeze, 0, 2 * f), step);
         if (s.failures == 0) continue;
-        // What was frozen thaws; the session stays as it was.
+        // What was frozen thaws, file by file; the sessions stay as they were.
         Step fails(d_, b_, s);
         --fails.s().failures;
-        fails.s().pc = XState::kRun;
-        for (int g = 0; g < b_.files; ++g) {
-          XFile& other = fails.s().file[g];
-          if (!other.done) continue;
-          other.done = 0;
-          if (d_.freeze == Design::Freeze::kAtReboot) other.frozen = 0;
-        }
+        fails.NextToThaw();
         add(act(K::kFreezeFails, 0, 2 * f), fails);
       }
       if (!all) break;
+      if (s.failures > 0) {
+        Step fails(d_, b_, s);
+        --fails.s().failures;
+        fails.NextToThaw();
+        add(act(K::kListFails), fails);
+      }
       Step step(d_, b_, s);
       if (d_.snapshot == Design::Snapshot::kAtFreeze) step.TakeList();
       step.s().pc = XState::kCpus;
       add(act(K::kList), step);
       break;
     }
+    case XState::kThawing:
+      for (int f = 0; f < b_.files; ++f) {
+        if (!s.file[f].done) continue;
+        Step step(d_, b_, s);
+        step.Thaw(f);
+        add(act(K::kThaw, 0, 2 * f), step);
+      }
+      break;
     case XState::kCpus: {
       Step step(d_, b_, s);
       step.Jump(false, 0);
@@ -872,9 +918,20 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.Import(f);
         add(act(K::kImport, 0, 2 * f), step);
       }
+      // All are looked at, or none.
+      bool none = !all;
+      for (int f = 0; f < b_.files; ++f)
+        none &=
+            s.file[f].in == XFile::kAnnounced || s.file[f].in == XFile::kNotIn;
+      if (none && s.failures > 0) {
+        Step fails(d_, b_, s);
+        --fails.s().failures;
+        fails.s().pc = XState::kRun;
+        add(act(K::kImportFails), fails);
+      }
       if (!all) break;
       Step step(d_, b_, s);
-      step.Imported();
+      step.Imported(/*late=*/false);
       add(act(K::kImported), step);
       break;
     }
@@ -893,6 +950,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.s().pc = XState::kRun;
         step.s().slot = 0;
         step.CheckRetrieved(f);
+        // The record is of no more use.
+        for (int p = 0; p < b_.pages; ++p) step.s().page[p].rec &= ~Both(f);
       } else {
         step.s().slot = static_cast<uint8_t>(slot + 1) & 15;
       }
@@ -906,8 +965,6 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       }
       break;
     }
-    case XState::kListing:
-      break;
   }
 
   // --- What must hold everywhere
@@ -948,6 +1005,11 @@ std::string SlotName(int slot) {
 }
 
 std::string FileName(int slot) { return absl::StrCat("f", slot / 2); }
+
+// Sessions that have only one of the files.
+std::string Only(uint32_t files) {
+  return files == 3 ? "" : absl::StrCat(" of f", files / 2);
+}
 
 std::string Slots(uint32_t bits) {
   std::string text;
@@ -1010,7 +1072,7 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       is(Lane::kAgent, absl::StrCat("preserving ", file, " fails at ", slot));
       break;
     case XAction::kAbort:
-      is(Lane::kAgent, "aborts the update");
+      is(Lane::kAgent, absl::StrCat("aborts the update", Only(action.who)));
       break;
     case XAction::kReboot:
       is(Lane::kAgent, "calls reboot");
@@ -1022,8 +1084,13 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       is(Lane::kAgent,
          absl::StrCat("freezing ", file, " fails, the reboot call comes back"));
       break;
-    case XAction::kList:
+    case XAction::kThaw:
+      is(Lane::kAgent, absl::StrCat(file, " is frozen no more"));
+      break;
     case XAction::kListFails:
+      is(Lane::kAgent, "something else fails, the reboot call comes back");
+      break;
+    case XAction::kList:
       is(Lane::kAgent, "all files are frozen; other CPUs still run");
       break;
     case XAction::kStop:
@@ -1042,6 +1109,12 @@ ExploredStep Describe(const XAction& action, const XState& before) {
     case XAction::kImported:
       is(Lane::kKernel, "is up");
       break;
+    case XAction::kImportFails:
+      is(Lane::kKernel, "is up, and had no memory to look at the records");
+      break;
+    case XAction::kImportLate:
+      is(Lane::kAgent, "has the kernel look at the records");
+      break;
     case XAction::kRetrieve:
       is(Lane::kAgent, absl::StrCat("asks for ", file));
       break;
@@ -1052,7 +1125,7 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       is(Lane::kAgent, absl::StrCat("retrieving ", file, " fails at ", slot));
       break;
     case XAction::kFinish:
-      is(Lane::kAgent, "finishes the session");
+      is(Lane::kAgent, absl::StrCat("finishes the session", Only(action.who)));
       break;
   }
   return step;

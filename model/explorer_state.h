@@ -65,7 +65,8 @@ struct XFile {
   uint16_t done : 1 = 0;     // freezing it is
   uint16_t twice : 1 = 0;    // preserved in two sessions
   uint16_t damaged : 1 = 0;  // its record
-  uint16_t late : 2 = 0;     // indices that were added after the walk
+  uint16_t late : 2 = 0;     // indices that were added after the walk; they
+                             // stay it when freezing has recorded them
   uint16_t wrote : 2 = 0;    // indices to which a write has completed
   uint16_t unused : 2 = 0;
 };
@@ -82,7 +83,7 @@ struct XState {
     kRun,
     kWalk,        // preserving: `slot` is next
     kFreezing,    // some files are frozen
-    kListing,     // of free pages
+    kThawing,     // the reboot call comes back; some files are frozen yet
     kCpus,        // the reboot call is through, other CPUs still run
     kFilling,     // the next kernel fills its pool
     kImporting,   // ... and looks at what came
@@ -131,6 +132,7 @@ struct XAction {
     kReboot,
     kFreeze,
     kFreezeFails,
+    kThaw,
     kList,
     kListFails,
     kStop,
@@ -138,13 +140,15 @@ struct XAction {
     kFill,
     kImport,
     kImported,
+    kImportFails,
+    kImportLate,
     kRetrieve,
     kRestore,
     kRestoreFails,
     kFinish,
   };
   Kind kind = kRun0;
-  uint8_t who = 0;   // process
+  uint8_t who = 0;   // process; abort, finish: set of files
   uint8_t slot = 0;  // or file
   uint8_t page = 0;  // which one, before sorting
 

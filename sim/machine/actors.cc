@@ -61,6 +61,7 @@ struct Scheduler {
   uint64_t turns = 0;      // state of the dice; 0: nobody takes turns
   uint64_t resumed = 0;    // any actor, ever
   int boot_spinlocks = 0;  // outside of RunBoot() too
+  std::function<void(const char*)> watcher;
 };
 
 Scheduler& S() {
@@ -331,6 +332,7 @@ void Step(const char* what) {
   Scheduler& s = S();
   CountStep(what);
   if (s.current == kNobody) return;
+  if (s.watcher) s.watcher(what);
   while (s.steps >= s.next_plan_step && StartPlan(s.steps)) {
     Fiber::Suspend();
     // More may be due by now: steps of others count.
@@ -339,6 +341,10 @@ void Step(const char* what) {
   if (s.turns == 0 || s.running->spinlocks != 0) return;
   s.next = RollTurn();
   if (s.next != kNobody) Fiber::Suspend();
+}
+
+void WatchSteps(std::function<void(const char*)> watcher) {
+  S().watcher = std::move(watcher);
 }
 
 void TakeTurns(uint64_t seed) {

@@ -93,6 +93,10 @@ bool CanStop();
 // Drops all actors, stacks and plans (new machine, power cut).
 void ResetActors();
 
+// Called at the beginning of each step of an actor, with the step's name; it
+// only looks. An empty one: nobody is.
+void WatchSteps(std::function<void(const char*)> watcher);
+
 uint64_t StepsOfLastRun();
 // Another number after each step and each time an actor goes on. May be called
 // from a signal handler.

@@ -1,0 +1,192 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The kernel code does what its design allows: each step of random histories is
+// a step of the explorer's machine, or none.
+#include <gtest/gtest.h>
+
+#include <cstdlib>
+#include <iostream>
+#include <string>
+
+#include "absl/strings/str_cat.h"
+#include "model/design.h"
+#include "model/history.h"
+#include "props/generator.h"
+#include "props/random.h"
+#include "sim/exec/refine.h"
+
+namespace handover::props {
+namespace {
+
+using model::History;
+
+// Two small files, which two programs fill while an agent preserves them, calls
+// it off, reboots, and something fails: more of it than histories of all kinds
+// have.
+class Dense {
+ public:
+  explicit Dense(uint64_t seed) : random_(seed) {}
+
+  History Make() {
+    Line("history 1");
+    Line("geometry small nodes=2");
+    Line("boot hugepagesz=16K hugepages=12");
+    for (int f = 0; f < 2; ++f) Line("p0 memfd f", f, " 16K");
+    MapAll();
+    for (int kernel = 0; kernel < 3; ++kernel) Kernel();
+    return model::ParseHistory(text_).value();
+  }
+
+ private:
+  template <typename... Words>
+  void Line(const Words&... words) {
+    absl::StrAppend(&text_, words..., "\n");
+  }
+  void MapAll() {
+    for (int p = 0; p < 2; ++p)
+      for (int f = 0; f < 2; ++f)
+        Line("p", p, " map f", f, " m", f, " 0 5 noreserve");
+  }
+  std::string Touch(int process) {
+    const int64_t file = random_.Below(2), at = random_.Below(5);
+    switch (random_.Weighted({6, 2, 1, 1, 1})) {
+      case 0:
+        return absl::StrCat("p", process, " write m", file, " ", at, " 1");
+      case 1:
+        return absl::StrCat("p", process, " fallocate f", file, " ", at, " 1");
+      case 2:
+        return absl::StrCat("p", process, " punch f", file, " ", at, " ",
+                            random_.Between(1, 2));
+      case 3:
+        return absl::StrCat("p", process, " pin f", file, " ", at);
+      default:
+        return absl::StrCat("p", process, " read m", file, " ", at);
+    }
+  }
+  // With others at the same time, or with a call that fails, or not.
+  void Agent(const std::string& command, int64_t steps, int64_t calls) {
+    const int during = random_.Weighted({2, 2, 3});
+    for (int p = 0; p < during; ++p)
+      Line("sim during ", random_.Between(1, steps), " ", Touch(p));
+    if (during > 0 && random_.Percent(40))
+      Line("sim interleave ", random_.Between(1, 1000));
+    if (random_.Percent(20)) Line("sim fail ", random_.Between(1, calls));
+    Line("agent ", command);
+  }
+  void Kernel() {
+    Line("agent open");
+    const bool together = random_.Percent(50);
+    Line("agent session s0");
+    if (!together) Line("agent session s1");
+    for (int64_t n = random_.Between(1, 3); n > 0; --n) Line(Touch(0));
+    for (int round = 0; round < 2; ++round) {
+      for (int f = 0; f < 2; ++f) {
+        if (random_.Percent(15)) continue;
+        Agent(absl::StrCat("preserve s", together ? 0 : f, " ", f, " f", f), 40,
+              20);
+        for (int64_t n = random_.Between(0, 2); n > 0; --n)
+          Line(Touch(random_.Percent(50)));
+      }
+      if (random_.Percent(70)) break;
+      const int64_t s = together ? 0 : random_.Below(2);
+      Agent(absl::StrCat("drop s", s), 20, 5);
+      Line("agent session s", s);
+    }
+    Line("loader load hugepagesz=16K hugepages=12");
+    if (random_.Percent(15))
+      Line("sim corrupt ",
+           random_.Pick<const char*>({"file.csum", "run.frame", "block.nr"}),
+           " 1 nth=", random_.Below(2));
+    Agent("reboot", 60, 30);
+    if (random_.Percent(50)) Agent("reboot", 60, 30);
+    if (random_.Percent(20)) Line("agent reboot");
+    Line("agent open");
+    for (int s = 0; s < 2; ++s) Line("agent take s", s);
+    for (int f = 0; f < 2; ++f) {
+      if (random_.Percent(10)) continue;
+      Agent(absl::StrCat("retrieve s", together ? 0 : f, " ", f, " f", f), 20,
+            20);
+      if (random_.Percent(50))
+        Line("agent retrieve s", together ? 0 : f, " ", f, " f", f);
+    }
+    MapAll();
+    for (int64_t n = random_.Between(0, 2); n > 0; --n) Line(Touch(0));
+    for (int s = 0; s < 2; ++s) Line("agent finish s", s);
+    for (int s = 0; s < 2; ++s) Line("agent drop s", s);
+    // What did not come is there anew.
+    for (int f = 0; f < 2; ++f) Line("p0 memfd f", f, " 16K");
+    MapAll();
+  }
+
+  Random random_;
+  std::string text_;
+};
+
+struct Sum {
+  int64_t histories = 0, windows = 0, steps = 0, changes = 0, handovers = 0;
+  size_t states = 0;
+};
+
+// Empty, or what the kernel did that the design does not, with the history.
+std::string Check(const History& history, sim::Shadows* shadows, uint64_t seed,
+                  Sum* sum) {
+  const sim::RefinementResult result =
+      sim::CheckRefinement(history, shadows, seed);
+  ++sum->histories;
+  sum->windows += result.windows;
+  sum->steps += result.steps;
+  sum->changes += result.changes;
+  sum->handovers += result.handovers;
+  sum->states = std::max(sum->states, result.states);
+  if (result.wrong.empty()) return "";
+  return absl::StrCat("seed ", seed, ": ", result.wrong, model::Print(history));
+}
+
+const model::Design& Ours() { return model::Designs()[0]; }
+
+int Histories(int usual) {
+  const char* more = std::getenv("HANDOVER_REFINEMENT");
+  return more == nullptr ? usual : std::atoi(more);
+}
+
+void Say(const char* which, const Sum& sum, const sim::Shadows& shadows) {
+  std::cout << which << ": " << sum.histories << " histories, " << sum.windows
+            << " windows, " << sum.steps << " steps looked at, " << sum.changes
+            << " changes, " << sum.handovers << " handovers; "
+            << shadows.one.states() + shadows.two.states()
+            << " states of the design's machine, up to " << sum.states
+            << " at a time\n";
+}
+
+TEST(Refinement, OfTheDesignWhereItIsDense) {
+  sim::Shadows shadows(Ours());
+  Sum sum;
+  const int n = Histories(1500);
+  for (int seed = 1; seed <= n; ++seed) {
+    const std::string wrong =
+        Check(Dense(static_cast<uint64_t>(seed)).Make(), &shadows,
+              static_cast<uint64_t>(seed), &sum);
+    ASSERT_EQ(wrong, "");
+  }
+  Say("dense", sum, shadows);
+  EXPECT_GT(sum.changes, 10 * n);
+  EXPECT_GT(sum.handovers, n);
+}
+
+TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
+  sim::Shadows shadows(Ours());
+  Sum sum;
+  const int n = Histories(1500);
+  for (int seed = 1; seed <= n; ++seed) {
+    const std::string wrong =
+        Check(Generate(static_cast<uint64_t>(seed)), &shadows,
+              static_cast<uint64_t>(seed), &sum);
+    ASSERT_EQ(wrong, "");
+  }
+  Say("all kinds", sum, shadows);
+  EXPECT_GT(sum.changes, n);
+  EXPECT_GT(sum.handovers, n / 10);
+}
+
+}  // namespace
+}  // namespace handover::props
