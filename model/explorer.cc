@@ -85,7 +85,9 @@ class Seen {
 class Search {
  public:
   Search(const Design& design, const ExploreOptions& options)
-      : machine_(design, options.bounds), options_(options) {}
+      : machine_(design, options.bounds),
+        code_(DesignOfCode(design), options.bounds),
+        options_(options) {}
 
   Exploration Run() {
     Exploration result;
@@ -167,10 +169,27 @@ class Search {
     ExploredStep step = Describe(n.action, before);
     const std::string pages = PagesOf(n.state, options_.bounds);
     if (pages != PagesOf(before, options_.bounds)) step.pages = pages;
+    step.action = n.action;
+    step.node = before.page[n.action.page].node;
+    step.pool = n.state.nr[static_cast<size_t>(step.node)];
+    std::vector<XNext> next;
+    code_.Successors(before, &next);
+    step.differs = true;
+    for (const XNext& other : next)
+      if (other.action.kind == n.action.kind && other.state == n.state &&
+          other.broken == n.broken)
+        step.differs = false;
     result->steps.push_back(std::move(step));
   }
 
+  // What the kernel code does that is nearest to it.
+  static const Design& DesignOfCode(const Design& design) {
+    const Design* base = FindDesign(design.variation);
+    return base == nullptr ? design : *base;
+  }
+
   const XMachine machine_;
+  const XMachine code_;
   const ExploreOptions& options_;
   Seen seen_;
   std::vector<uint32_t> parents_;

@@ -48,6 +48,49 @@ inline constexpr std::string_view kStall = "discipline";
 
 std::string_view ExploredName(size_t property);
 
+// Something that can happen.
+struct XAction {
+  enum Kind : uint8_t {
+    kFault,
+    kAdd,
+    kWake,
+    kWrite,
+    kTakeOut,
+    kTakeOutEntry,
+    kShrink,
+    kSetNr,
+    kUseFree,
+    kPreserve,
+    kPreserveTwice,
+    kLook,
+    kLookFails,
+    kAbort,
+    kReboot,
+    kFreeze,
+    kFreezeFails,
+    kThaw,
+    kList,
+    kListFails,
+    kStop,
+    kStopDamaged,
+    kFill,
+    kImport,
+    kImported,
+    kImportFails,
+    kImportLate,
+    kRetrieve,
+    kRestore,
+    kRestoreFails,
+    kFinish,
+  };
+  Kind kind = kRun0;
+  uint8_t who = 0;   // process; abort, finish: set of files
+  uint8_t slot = 0;  // or file
+  uint8_t page = 0;  // which one, before sorting
+
+  static constexpr Kind kRun0 = kFault;
+};
+
 // What somebody did, on the way to a finding.
 struct ExploredStep {
   enum class Lane : uint8_t { kProcess0, kProcess1, kAdmin, kAgent, kKernel };
@@ -55,6 +98,10 @@ struct ExploredStep {
   int generation = 1;
   std::string what;
   std::string pages;  // whose each is afterwards, if that is different
+  XAction action;
+  int node = 0;          // of the page that a program got, or the pool lost
+  int pool = 0;          // pages that this node's pool has afterwards
+  bool differs = false;  // the kernel code does not do this, or not so
 };
 
 struct Counterexample {

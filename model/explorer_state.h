@@ -112,49 +112,6 @@ inline bool operator==(const XState& a, const XState& b) {
 
 using Broken = uint32_t;  // a bit for each property
 
-// Something that can happen.
-struct XAction {
-  enum Kind : uint8_t {
-    kFault,
-    kAdd,
-    kWake,
-    kWrite,
-    kTakeOut,
-    kTakeOutEntry,
-    kShrink,
-    kSetNr,
-    kUseFree,
-    kPreserve,
-    kPreserveTwice,
-    kLook,
-    kLookFails,
-    kAbort,
-    kReboot,
-    kFreeze,
-    kFreezeFails,
-    kThaw,
-    kList,
-    kListFails,
-    kStop,
-    kStopDamaged,
-    kFill,
-    kImport,
-    kImported,
-    kImportFails,
-    kImportLate,
-    kRetrieve,
-    kRestore,
-    kRestoreFails,
-    kFinish,
-  };
-  Kind kind = kRun0;
-  uint8_t who = 0;   // process; abort, finish: set of files
-  uint8_t slot = 0;  // or file
-  uint8_t page = 0;  // which one, before sorting
-
-  static constexpr Kind kRun0 = kFault;
-};
-
 struct XNext {
   XAction action;
   XState state;

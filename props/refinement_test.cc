@@ -111,8 +111,11 @@ class Dense {
     }
     MapAll();
     for (int64_t n = random_.Between(0, 2); n > 0; --n) Line(Touch(0));
-    for (int s = 0; s < 2; ++s) Line("agent finish s", s);
-    for (int s = 0; s < 2; ++s) Line("agent drop s", s);
+    for (int s = 0; s < 2; ++s) {
+      if (random_.Percent(10)) continue;  // the next reboot is refused
+      Line("agent finish s", s);
+      Line("agent drop s", s);
+    }
     // What did not come is there anew.
     for (int f = 0; f < 2; ++f) Line("p0 memfd f", f, " 16K");
     MapAll();

@@ -12,10 +12,12 @@
 #include "absl/strings/str_cat.h"
 #include "model/design.h"
 #include "model/explorer.h"
+#include "model/explorer_history.h"
 #include "model/explorer_report.h"
 #include "sim/cli/commands.h"
 #include "sim/cli/files.h"
 #include "sim/cli/render.h"
+#include "sim/exec/place.h"
 
 namespace sim::cli {
 namespace {
@@ -56,6 +58,7 @@ absl::StatusOr<size_t> ChosenProperty(const std::string& name) {
 }
 
 absl::Status WriteCounterexamples(const model::Design& design,
+                                  const model::Bounds& bounds,
                                   const model::Exploration& result,
                                   const std::string& folder, bool force) {
   for (size_t p = 0; p < model::kNrExplored; ++p) {
@@ -65,6 +68,11 @@ absl::Status WriteCounterexamples(const model::Design& design,
                                           Str(model::ExploredName(p)));
     absl::Status status =
         WriteFile(stem + ".txt", CounterexampleText(design, p, found), force);
+    if (!status.ok()) return status;
+    const absl::StatusOr<std::string> history =
+        PlaceSteps(CounterexampleHistory(design, p, bounds, found));
+    if (!history.ok()) return history.status();
+    status = WriteFile(stem + ".history", *history, force);
     if (!status.ok()) return status;
     const absl::StatusOr<std::string> picture =
         Render(CounterexampleDot(design, p, found), "svg");
@@ -131,21 +139,20 @@ absl::StatusOr<int> Explore(const Arguments& arguments) {
                       result.broken[p].steps.size(), ")");
     }
     broken |= !names.empty();
-    std::printf("%-16s states=%lld transitions=%lld depth=%d%s %s%s\n",
-                Str(design->name).c_str(),
-                static_cast<long long>(result.states),
-                static_cast<long long>(result.transitions), result.depth,
-                result.complete ? "" : " (not all)",
-                names.empty() ? "all hold" : "breaks", names.c_str());
-    if (terminal) std::fprintf(stderr, "  took %.1f s\n", seconds);
+    std::printf(
+        "%-16s states=%lld transitions=%lld depth=%d%s in %.1f s: %s%s\n",
+        Str(design->name).c_str(), static_cast<long long>(result.states),
+        static_cast<long long>(result.transitions), result.depth,
+        result.complete ? "" : " (not all)", seconds,
+        names.empty() ? "all hold" : "breaks", names.c_str());
     if (*property < model::kNrExplored && result.broken[*property].found)
       std::fputs(
           CounterexampleText(*design, *property, result.broken[*property])
               .c_str(),
           stdout);
     if (!folder.empty()) {
-      const absl::Status status =
-          WriteCounterexamples(*design, result, folder, arguments.Has("force"));
+      const absl::Status status = WriteCounterexamples(
+          *design, *bounds, result, folder, arguments.Has("force"));
       if (!status.ok()) return status;
     }
     all.push_back({design, std::move(result)});
@@ -180,8 +187,8 @@ const Subcommand kExplore = {
          "aborts=1 failures=1 damages=1 resizes=1' (the default)"},
         {"max-states", "MILLIONS", "give up then (default 100; 40 bytes each)"},
         {"out", "DIR",
-         "write each counterexample there, as text and as a picture, and a\n"
-         "table of all"},
+         "write each counterexample there, as text, as a picture, and as a\n"
+         "history for the kernel code, and a table of all"},
         {"document", "FILE",
          "only write what was found into docs/atomicity.md, between the\n"
          "comments that are there for it"},
