@@ -241,8 +241,7 @@ class Writer {
         if (!file_[0].published && !file_[1].published) Flush();
         break;
       case K::kList:
-        ++agent_steps_;
-        break;
+        break;  // and whoever comes now comes late
       case K::kStopDamaged: {
         // The record that was published last comes first.
         int nth = 0;

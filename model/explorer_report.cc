@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "model/refinement.h"
 
 namespace handover::model {
 namespace {
@@ -155,7 +156,7 @@ std::string AtomicityReport() {
         CounterexampleText(*each.design, first, each.result.broken[first]),
         "```\n");
   }
-  absl::StrAppend(&text, "\n");
+  absl::StrAppend(&text, RefinementText(), "\n");
   return text;
 }
 

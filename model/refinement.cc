@@ -140,6 +140,39 @@ std::string Print(const Sight& sight, bool one_file) {
   return text;
 }
 
+std::string RefinementText() {
+  return R"(
+## The kernel code against its design
+
+`props/refinement_test.cc` runs random histories through the kernel code in the simulator and looks at it before each of its
+steps (locks, allocations, stores, sleeps), also while others run in between. What is seen has to be what would be seen of the
+machine of `late-pages`, after some of its steps or none: all states that the machine may be in are kept, and when none
+is left the code has done what the design does not allow. It is looked at through windows: two places of one file, or one place
+in each of two, whatever else there is.
+
+| seen, of the code | compared with, of the machine | when |
+| --- | --- | --- |
+| a page in the page cache at the place, of a file that has a descriptor | a page in the file | at each step |
+| `luo_file` of the inode is set | the file is being preserved | at each step |
+| its record is in the list that begins at the root | the file is frozen, its entry final | at each step |
+| what the tables of that record say of the place: nothing, the page that is there and that KHO holds, or something else | the page that is recorded | at each step |
+| KHO will hand over the page at the place | the same | between two commands |
+| the page of a file that came is still KHO's, or set aside by a retrieval that failed | it waits to be claimed, or is in quarantine | between two commands |
+| all that is unclaimed is in quarantine, or nothing is | the file was refused | between two commands |
+| the frame at the place when the file is retrieved | the frame that the table had | at retrieval |
+| nobody is in the kernel | no program is in a fault, the agent is in no call | between two commands |
+
+Hidden in the machine, so that any of its steps may explain what is seen: how far the walk has come, which pages are late, who has
+taken a page and not added it, who waits, why a call failed.
+
+Abstracted away, and left to the judge and the invariants: contents, sizes, seals, reservations, counters, nodes and the filling of
+pools (to the machine of a window a free page is always there), free pages that are handed over, the records of sessions, what
+happens within a boot, within an unwinding (keys of a file that is preserved no more are looked at when the command has ended), and
+within a retrieval. A window ends when its file is closed, by a power cut, with a next kernel that takes no part, and where damage
+has a right checksum. That the code does everything which the design allows is not shown, nor asked.
+)";
+}
+
 size_t Shadow::HashState::operator()(const XState& s) const {
   uint64_t hash = 0x9e3779b97f4a7c15u;
   for (size_t i = 0; i < sizeof(s); i += sizeof(uint64_t)) {

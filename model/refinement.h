@@ -53,6 +53,9 @@ struct Sight {
 // "f0 preserved, published; f0[0] page, ..."
 std::string Print(const Sight& sight, bool one_file);
 
+// What is compared and what is not, for docs/atomicity.md.
+std::string RefinementText();
+
 // The machine's states as far as trackers have come by them, with what can be
 // seen of each and what comes after it. Many trackers share it.
 class Shadow {

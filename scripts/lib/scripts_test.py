@@ -160,7 +160,9 @@ class Usage(unittest.TestCase):
                 ('kernel-mutants --bogus', "'--bogus'"),
                 ('kernel-mutants hole no-such', "'no-such'"),
                 ('mutants --bogus', "'--bogus'"),
-                ('mutants no-such', "'no-such'")):
+                ('mutants no-such', "'no-such'"),
+                ('designs --bogus', "'--bogus'"),
+                ('designs no-such', "'no-such'")):
             with self.subTest(command):
                 name, *words = command.split()
                 status, output = run(f'{SCRIPTS}/{name}', *words)
@@ -214,7 +216,7 @@ class Usage(unittest.TestCase):
     def test_help(self):
         for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
                      'kernel-check', 'kernel-test', 'kernel-mutants',
-                     'mutants', 'series'):
+                     'mutants', 'designs', 'series'):
             status, output = run(f'{SCRIPTS}/{name}', '--help')
             self.assertEqual(status, 0, output)
             self.assertIn(f'usage: scripts/{name}', output)
