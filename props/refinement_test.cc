@@ -164,7 +164,7 @@ void Say(const char* which, const Sum& sum, const sim::Shadows& shadows) {
 TEST(Refinement, OfTheDesignWhereItIsDense) {
   sim::Shadows shadows(Ours());
   Sum sum;
-  const int n = Histories(800);
+  const int n = Histories(500);
   for (int seed = 1; seed <= n; ++seed) {
     const std::string wrong =
         Check(Dense(static_cast<uint64_t>(seed)).Make(), &shadows,
@@ -179,7 +179,7 @@ TEST(Refinement, OfTheDesignWhereItIsDense) {
 TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
   sim::Shadows shadows(Ours());
   Sum sum;
-  const int n = Histories(800);
+  const int n = Histories(500);
   for (int seed = 1; seed <= n; ++seed) {
     const std::string wrong =
         Check(Generate(static_cast<uint64_t>(seed)), &shadows,
