@@ -82,6 +82,7 @@ struct XAction {
     kRestore,
     kRestoreFails,
     kFinish,
+    kFinishFails,
   };
   Kind kind = kRun0;
   uint8_t who = 0;   // process; abort, finish: set of files

@@ -152,10 +152,13 @@ class Writer {
     Map(f);
   }
 
-  void FinishAll(int files) {
+  // `stuck`: where a page is that KHO does not let go of; or -1.
+  void FinishAll(int files, int stuck = -1) {
     for (int f = 0; f < bounds_.files; ++f) {
       if ((files & 1 << f) == 0 || file_[f].incoming < 0) continue;
-      Line("agent finish s", file_[f].incoming);
+      Start(absl::StrCat("agent finish s", file_[f].incoming));
+      if (stuck >= 0 && stuck / 2 == f) fails_ = agent_steps_ = stuck % 2 + 1;
+      Flush();
       Line("agent drop s", file_[f].incoming);
       file_[f].incoming = -1;
     }
@@ -271,6 +274,9 @@ class Writer {
         break;
       case K::kFinish:
         FinishAll(a.who);
+        break;
+      case K::kFinishFails:
+        FinishAll(a.who, a.slot);
         break;
       case K::kUseFree:
         Comment("   (no command makes KHO take this page)");

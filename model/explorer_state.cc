@@ -391,17 +391,27 @@ class Step {
     s_.file[f].in = d_.retries ? XFile::kAccepted : XFile::kFailed;
     s_.pc = XState::kRun;
   }
-  void Finish(uint32_t files) {
+  // KHO does not let go of a page that nobody asks for any more. Nobody can
+  // free it, so what is refused and freed otherwise is kept, too.
+  void Keep(XPage* page) {
+    if (d_.counts_at_boot) --s_.nr[page->node];
+    page->kind = d_.refused == Design::Refused::kLeaked ? XPage::kLost
+                                                        : XPage::kQuarantined;
+  }
+  // `stuck`: at a page that KHO does not let go of; or -1.
+  void Finish(uint32_t files, int stuck = -1) {
     for (int f = 0; f < b_.files; ++f) {
       XFile& file = s_.file[f];
       if ((files & Bit(f)) == 0) continue;
       if (file.in == XFile::kNotIn || file.in == XFile::kRefused) continue;
       const bool lost = file.in == XFile::kFailed;
       const bool back = file.in == XFile::kRetrieved;
+      bool kept = false;
       for (int p = 0; p < b_.pages; ++p) {
         XPage& page = s_.page[p];
         page.truth &= ~Both(f);
-        if ((page.rec & Both(f)) == 0) continue;
+        const uint32_t recorded = page.rec & Both(f);
+        if (recorded == 0) continue;
         page.rec &= ~Both(f);
         if (back) continue;
         page.dev &= ~Both(f);  // whoever finishes knows the devices
@@ -412,6 +422,12 @@ class Step {
         }
         page.in = 0;
         page.written = 0;
+        if (stuck >= 0 && (recorded & Bit(stuck))) {
+          page.rec |= recorded;
+          Keep(&page);
+          kept = true;
+          continue;
+        }
         if (!d_.counts_at_boot) ++s_.nr[page.node];
         const bool surplus = s_.nr[0] + s_.nr[1] > kAsked;
         page.kind = surplus ? XPage::kFree : XPage::kPool;
@@ -419,6 +435,7 @@ class Step {
       }
       if (!back) {
         file = XFile();
+        if (kept) file.in = XFile::kRefused;
       } else {
         file.in = XFile::kNotIn;
         file.twice = file.damaged = 0;
@@ -800,6 +817,16 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         Step step(d_, b_, s);
         step.Finish(set);
         add(act(K::kFinish, static_cast<int>(set)), step);
+        for (int slot = 0; s.failures > 0 && slot < slots(); ++slot) {
+          const int f = slot / 2;
+          if ((set & Bit(f)) == 0 || s.file[f].in != XFile::kAccepted) continue;
+          Step fails(d_, b_, s);
+          const XPage* page = fails.Recorded(slot);
+          if (page == nullptr || page->kind != XPage::kClaimed) continue;
+          --fails.s().failures;
+          fails.Finish(set, slot);
+          add(act(K::kFinishFails, static_cast<int>(set), slot), fails);
+        }
       }
       break;
     }
@@ -1126,6 +1153,11 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kFinish:
       is(Lane::kAgent, absl::StrCat("finishes the session", Only(action.who)));
+      break;
+    case XAction::kFinishFails:
+      is(Lane::kAgent,
+         absl::StrCat("finishes the session", Only(action.who),
+                      ", KHO does not let go of the page for ", slot));
       break;
   }
   return step;

@@ -45,7 +45,7 @@ TEST(Explorer, EachFlawShows) {
       {"faults-fail", {"refusal"}},
       {"one-pass", {"atomic-import"}},
       {"refused-freed", {"quarantine"}},
-      {"refused-leaked", {"quarantine"}},
+      {"refused-leaked", {"quarantine", "no-leak"}},
       {"reboots-anyway", {"quarantine"}},
       {"unchecked-twice", {"no-duplicate"}},
       {"twice-at-import", {"refusal"}},

@@ -19,9 +19,9 @@ enum SeenBit : uint32_t {
   kOut = 6,         // + file
   kPublished = 8,   // + file
   kGeneration = 10,
-  kKey = 16,      // + place
-  kHeld = 18,     // + place
-  kRefused = 20,  // + place: held, and refused
+  kKey = 16,          // + place
+  kHeld = 18,         // + place
+  kHeldRefused = 20,  // + place
 };
 constexpr uint32_t kDuring = 0xffff;
 
@@ -39,7 +39,7 @@ uint32_t BitsOf(const Sight& sight) {
             Bit(kEntryWrong, place.entry == Sight::kWrongEntry, i) |
             Bit(kOut, file.out, i) | Bit(kPublished, file.published, i) |
             Bit(kKey, place.key, i) | Bit(kHeld, place.held, i) |
-            Bit(kRefused, place.held && sight.refused == Sight::kAll, i);
+            Bit(kHeldRefused, place.refused == Sight::kRefused, i);
   }
   return bits;
 }
@@ -66,7 +66,7 @@ uint32_t BitsOf(const XState& s, const Bounds& b) {
               page.kind == XPage::kClaimed ||
                   page.kind == XPage::kQuarantined || page.kind == XPage::kLost,
               i) |
-          Bit(kRefused, page.kind == XPage::kQuarantined, i);
+          Bit(kHeldRefused, page.kind == XPage::kQuarantined, i);
     }
   }
   return bits;
@@ -134,8 +134,9 @@ std::string Print(const Sight& sight, bool one_file) {
       Say(&text, absl::StrCat(name, " is wrong in the table"));
     if (place.key) Say(&text, absl::StrCat("KHO has the page of ", name));
     if (place.held)
-      Say(&text, absl::StrCat(name, " waits for its page",
-                              sight.refused == Sight::kAll ? ", refused" : ""));
+      Say(&text,
+          absl::StrCat(name, " waits for its page",
+                       place.refused == Sight::kRefused ? ", refused" : ""));
   }
   return text;
 }
@@ -158,7 +159,7 @@ in each of two, whatever else there is.
 | what the tables of that record say of the place: nothing, the page that is there and that KHO holds, or something else | the page that is recorded | at each step |
 | KHO will hand over the page at the place | the same | between two commands |
 | the page of a file that came is still KHO's, or set aside by a retrieval that failed | it waits to be claimed, or is in quarantine | between two commands |
-| all that is unclaimed is in quarantine, or nothing is | the file was refused | between two commands |
+| all that KHO still has for this kernel is in quarantine, or nothing of it is; what is set aside is not | the file was refused, or KHO did not let go of the page when the session was finished | between two commands |
 | the frame at the place when the file is retrieved | the frame that the table had | at retrieval |
 | nobody is in the kernel | no program is in a fault, the agent is in no call | between two commands |
 
@@ -268,7 +269,9 @@ bool Tracker::Step(const Sight& sight) {
 
 bool Tracker::Rest(const Sight& sight, bool damage) {
   uint32_t compared = ~uint32_t{0};
-  if (sight.refused == Sight::kUnknown) compared &= ~(3u << kRefused);
+  for (int i = 0; i < 2; ++i)
+    if (sight.place[static_cast<size_t>(i)].refused == Sight::kUnknown)
+      compared &= ~Bit(kHeldRefused, true, i);
   return Advance(BitsOf(sight), compared, /*quiet=*/true, damage);
 }
 

@@ -28,6 +28,8 @@ namespace handover::model {
 struct Sight {
   // Of a file's record in the table that the next kernel would find.
   enum Entry : uint8_t { kNoEntry, kEntry, kWrongEntry };
+  // Whether a page that is held was refused.
+  enum Refused : uint8_t { kNotRefused, kRefused, kUnknown };
   struct Place {
     bool page = false;  // there is one, of a file that programs can use
     // In the published table; wrong: another page, or one that KHO does not
@@ -36,6 +38,7 @@ struct Sight {
     // --- Only between two commands.
     bool key = false;   // the page in it is KHO's
     bool held = false;  // a page that came for it is nobody else's yet
+    Refused refused = kNotRefused;  // that page
   };
   struct File {
     bool out = false;        // it is being preserved
@@ -44,10 +47,6 @@ struct Sight {
   std::array<Place, 2> place;
   std::array<File, 2> file;
   int generation = 1;
-  // Of the pages that are held, whether they were refused. Only between two
-  // commands.
-  enum Refused : uint8_t { kNone, kAll, kUnknown };
-  Refused refused = kNone;
 };
 
 // "f0 preserved, published; f0[0] page, ..."

@@ -150,11 +150,13 @@ bool HasFrame(int64_t frame, const std::vector<KhoKey>& keys) {
   return frame != kNoFrame && IsKey(frame, keys);
 }
 
-// A retrieval that failed holds on to what it got from KHO.
+// A retrieval that failed holds on to what it got from KHO. A page with a
+// memory error has another reference, for good.
 bool HeldAside(int64_t frame) {
   const auto* folio = reinterpret_cast<const struct folio*>(
       pfn_to_page(static_cast<uint64_t>(frame)));
-  return folio_test_hugetlb(folio) && folio->_refcount.counter > 0 &&
+  return folio_test_hugetlb(folio) &&
+         folio->_refcount.counter > int{folio_test_hwpoison(folio)} &&
          folio->mapping == nullptr && folio->_pincount.counter == 0;
 }
 
@@ -222,10 +224,10 @@ class Run {
     int64_t refused = 0;
     for (const model::Reserved& each : seen.after.quarantined)
       refused += each.count;
-    sight->refused =
-        refused == 0 ? Sight::kNone
+    const Sight::Refused unclaimed =
+        refused == 0 ? Sight::kNotRefused
         : refused == static_cast<int64_t>(seen.after.unclaimed.size())
-            ? Sight::kAll
+            ? Sight::kRefused
             : Sight::kUnknown;
     keys_ = KhoOutgoingKeys();
     for (size_t i = 0; i < w->place.size(); ++i) {
@@ -235,9 +237,12 @@ class Run {
         sight->place[i].key =
             HasFrame(FrameInFile(file.inode, place.index), keys_);
       } else if (file.comes && place.came != kNoFrame) {
-        sight->place[i].held = HasFrame(place.came, executor_.handed_over()) ||
-                               (HasFrame(place.came, executor_.claimed()) &&
-                                HeldAside(place.came));
+        const bool of_kho = HasFrame(place.came, executor_.handed_over());
+        // What is set aside has been claimed, whatever becomes of the rest.
+        sight->place[i].held =
+            of_kho || (HasFrame(place.came, executor_.claimed()) &&
+                       HeldAside(place.came));
+        if (of_kho) sight->place[i].refused = unclaimed;
       }
     }
   }
