@@ -207,8 +207,14 @@ void Stepper::Release(int id) {
 }
 
 void Stepper::FinishSession(Session* session) {
-  for (const SessionFile& f : session->files)
-    if (f.status <= 0 && !file(f.file).shmem) SettleLate(/*went=*/true);
+  const bool asks = std::any_of(
+      session->files.begin(), session->files.end(),
+      [this](const auto& f) { return f.status <= 0 && !file(f.file).shmem; });
+  if (asks) {
+    const auto at = session - state_->sessions.data();
+    SettleLate(/*went=*/true);
+    session = &state_->sessions[static_cast<size_t>(at)];
+  }
   while (!session->files.empty()) {
     SessionFile last = session->files.back();
     session->files.pop_back();
@@ -238,19 +244,23 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   if (!session) Must(EBADF);
   if (state_->names[static_cast<size_t>(c.file)] >= 0) Must(EEXIST);
   if (session && !session->incoming) Must(EINVAL);
-  SessionFile* entry = nullptr;
-  if (session && session->incoming) {
-    for (SessionFile& f : session->files)
-      if (f.token == c.token) entry = &f;
-    if (!entry) Must(ENOENT);
-  }
+  auto find = [&]() -> SessionFile* {
+    for (SessionFile& f : state_->FindOpenSession(c.session)->files)
+      if (f.token == c.token) return &f;
+    return nullptr;
+  };
+  SessionFile* entry = session && session->incoming ? find() : nullptr;
+  if (session && session->incoming && !entry) Must(ENOENT);
   bool asked = must_.empty() && entry;
   if (!asked) {
     Went(o);
     return;
   }
+  if (!file(entry->file).shmem) {
+    SettleLate(o.ok());  // which may move all files and sessions
+    entry = find();
+  }
   File& f = file(entry->file);
-  if (!f.shmem) SettleLate(o.ok());
   bool first = entry->status == 0;
   // A refused file is refused each time, with an errno that says why.
   bool refused = f.life == File::Life::kRefused;

@@ -75,6 +75,11 @@ void Stepper::Check() {
     state_->generation = snapshot_.generation;
   }
   CheckFiles();
+  for (const auto& [id, index] : spoilt_) {
+    const Page* page = FindPage(file(id).pages, index);
+    if (page && !page->poisoned)
+      Fail("refusal", "the access should have gone well");
+  }
   CheckCgroups();
   if (all_may_migrate_) ForgetCopies();
   CheckPools();
@@ -268,6 +273,8 @@ void Stepper::CheckPages(int id, const FileView& view) {
           event->to = seen.node;
         }
       }
+      // It may come back, but not to a device that nobody waited for.
+      if (moves && !f.shmem) StopDevices(-1, -1, page.frame);
     }
     page.frame = seen.frame;
     page.node = seen.node;

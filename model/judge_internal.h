@@ -221,7 +221,9 @@ class Stepper {
     int64_t index;
     uint64_t at;
   };
-  std::vector<Written> written_;  // while racing
+  std::vector<Written> written_;
+  // Pages that could not be written right after they were added: poisoned.
+  std::vector<std::pair<int, int64_t>> spoilt_;  // while racing
   bool cut_short_ = false;
   std::vector<int> cut_files_;  // those that it was about
 };

@@ -241,7 +241,11 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   const Room memory = pays ? RoomInMemory(f.page_size) : Room::kEnough;
   if (ok && (hugetlb == Room::kNone || memory == Room::kNone))
     Fail("counters", "a limit of a control group was exceeded");
-  if (!ok) {
+  // A new page may get a memory error before it can be written.
+  const PageView* seen =
+      racing_ && needs_own && !f.shmem ? SeenPage(id, index) : nullptr;
+  const bool spoilt = o.kind == Outcome::Kind::kSigbus && seen != nullptr;
+  if (!ok && !spoilt) {
     bool no_memory = o.kind == Outcome::Kind::kSigbus ||
                      (fault_ && (o.kind == Outcome::Kind::kKilled ||
                                  o.kind == Outcome::Kind::kDone));
@@ -296,6 +300,10 @@ void Stepper::Access(const Command& c, const Outcome& o) {
     own = NewPage(id, index, bind, &o);
     if (!f.shmem) ChargePage(&f, own, reserved);
     if (f.preserved && !f.shmem) Insert(&f.late, index);
+  }
+  if (spoilt) {
+    spoilt_.emplace_back(id, index);
+    return;
   }
   Page* page_used = copy ? copy : own;
   const bool held =

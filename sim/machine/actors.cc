@@ -46,6 +46,9 @@ constexpr int kNobody = -1;
 constexpr uint64_t kNever = ~0ULL;
 // One command that takes more steps hangs.
 constexpr uint64_t kMaxSteps = 1ULL << 27;
+// So many steps and nobody waited: on another CPU the others would have gone
+// on.
+constexpr uint64_t kSlice = 1ULL << 20;
 
 struct Scheduler {
   std::vector<std::unique_ptr<Actor>> actors;
@@ -58,9 +61,10 @@ struct Scheduler {
   std::vector<Plan> plans;  // ascending by step, then as planned
   uint64_t next_plan_step = kNever;
   uint64_t steps = 0;
-  uint64_t turns = 0;      // state of the dice; 0: nobody takes turns
-  uint64_t resumed = 0;    // any actor, ever
-  int boot_spinlocks = 0;  // outside of RunBoot() too
+  uint64_t resumed_at = 0;  // the step at which `running` got its turn
+  uint64_t turns = 0;       // state of the dice; 0: nobody takes turns
+  uint64_t resumed = 0;     // any actor, ever
+  int boot_spinlocks = 0;   // outside of RunBoot() too
   std::function<void(const char*)> watcher;
 };
 
@@ -92,6 +96,7 @@ void GoOn(int number, Actor& actor) {
   Scheduler& s = S();
   s.current = number;
   s.running = &actor;
+  s.resumed_at = s.steps;
   ++s.resumed;
   actor.fiber.Resume();
   s.current = kNobody;
@@ -132,6 +137,18 @@ int RollTurn() {
     }
     if (left-- == 0) return static_cast<int>(i);
   }
+}
+
+// Whoever can run and comes after the current one.
+int NextRunnable() {
+  const Scheduler& s = S();
+  const size_t nr = s.actors.size();
+  for (size_t i = 1; i < nr; ++i) {
+    const size_t at = (static_cast<size_t>(s.current) + i) % nr;
+    if (s.actors[at]->state == ActorState::kRunnable)
+      return static_cast<int>(at);
+  }
+  return kNobody;
 }
 
 int LowestRunnable() {
@@ -338,8 +355,10 @@ void Step(const char* what) {
     // More may be due by now: steps of others count.
   }
   // Who holds a spinlock is not interrupted here.
-  if (s.turns == 0 || s.running->spinlocks != 0) return;
-  s.next = RollTurn();
+  if (s.running->spinlocks != 0) return;
+  s.next = s.turns != 0                       ? RollTurn()
+           : s.steps - s.resumed_at >= kSlice ? NextRunnable()
+                                              : kNobody;
   if (s.next != kNobody) Fiber::Suspend();
 }
 
