@@ -383,7 +383,7 @@ class Judge::Impl {
                                const Observation& o,
                                const std::vector<int>& order) {
     Stepper stepper(state, o.after, Starves(command, o));
-    if (order.size() > 1) stepper.SetRacing();
+    if (order.size() > 1) stepper.SetRacing(command, during_);
     for (int i : order) {
       if (i >= 0) {
         During(&stepper, o, static_cast<size_t>(i));
@@ -434,7 +434,7 @@ class Judge::Impl {
                                  const Observation& o,
                                  const std::vector<int>& order) {
     Stepper old(state, o.before, Starves(command, o));
-    if (order.size() > 1) old.SetRacing();
+    if (order.size() > 1) old.SetRacing(command, during_);
     for (const auto& [step, waiting] : waiting_)
       old.CutShort(waiting, Outcome());
     for (int i : order) {

@@ -4,6 +4,7 @@
 #ifndef HANDOVER_MODEL_JUDGE_INTERNAL_H_
 #define HANDOVER_MODEL_JUDGE_INTERNAL_H_
 
+#include <algorithm>
 #include <array>
 #include <initializer_list>
 #include <string>
@@ -34,7 +35,16 @@ class Stepper {
   // taken, a reservation used, without it getting anywhere.
   void CutShort(const Command& command, const Outcome& outcome);
   // Several commands ran at a time, so one may have met another halfway.
-  void SetRacing() { racing_ = true; }
+  void SetRacing(const Command& command, const std::vector<Command>& during) {
+    racing_ = true;
+    poisons_ = during;
+    poisons_.push_back(command);
+    poisons_.erase(std::remove_if(poisons_.begin(), poisons_.end(),
+                                  [](const Command& c) {
+                                    return c.verb != Verb::kPoison;
+                                  }),
+                   poisons_.end());
+  }
 
   // The old kernel of `state` is gone, the one of state->image (or a cold one)
   // runs and `snapshot` is its first. `corrupted`: by `sim corrupt`, the table
@@ -110,6 +120,7 @@ class Stepper {
   void Dev(const Command& c, const Outcome& o);
 
   // A page of the snapshot, or null if the snapshot does not show it.
+  bool MayBePoisoned(int id, int64_t index) const;
   const PageView* SeenPage(int id, int64_t index);
   bool SeenReserved(int id, int64_t index) const;
   // A new page of a file; it is of the pool unless `file` is a shmem one.
@@ -223,7 +234,8 @@ class Stepper {
   };
   std::vector<Written> written_;
   // Pages that could not be written right after they were added: poisoned.
-  std::vector<std::pair<int, int64_t>> spoilt_;  // while racing
+  std::vector<std::pair<int, int64_t>> spoilt_;
+  std::vector<Command> poisons_;  // at the same time  // while racing
   bool cut_short_ = false;
   std::vector<int> cut_files_;  // those that it was about
 };

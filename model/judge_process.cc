@@ -242,9 +242,8 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   if (ok && (hugetlb == Room::kNone || memory == Room::kNone))
     Fail("counters", "a limit of a control group was exceeded");
   // A new page may get a memory error before it can be written.
-  const PageView* seen =
-      racing_ && needs_own && !f.shmem ? SeenPage(id, index) : nullptr;
-  const bool spoilt = o.kind == Outcome::Kind::kSigbus && seen != nullptr;
+  const bool spoilt = o.kind == Outcome::Kind::kSigbus && needs_own &&
+                      MayBePoisoned(id, index) && SeenPage(id, index);
   if (!ok && !spoilt) {
     bool no_memory = o.kind == Outcome::Kind::kSigbus ||
                      (fault_ && (o.kind == Outcome::Kind::kKilled ||
@@ -556,7 +555,7 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
   if (f.shmem && !page) page = NewPage(id, c.page, kAnyNode, &o);
   Device device;
   device.name = c.file;
-  device.page = c.page;
+  device.asked = device.page = c.page;
   device.file = id;
   const PageView* seen = SeenPage(id, c.page);
   device.frame = f.shmem ? kNoFrame : seen ? seen->frame : o.frame;
@@ -725,12 +724,12 @@ int64_t Stepper::SeenPages(uint64_t page_size, int node) const {
 void Stepper::Dev(const Command& c, const Outcome& o) {
   Device* device = nullptr;
   for (Device& d : state_->devices)
-    if (d.name == c.file && d.page == c.page) device = &d;
+    if (d.name == c.file && d.asked == c.page) device = &d;
   Page* page = nullptr;
   bool orphan = false;
   if (device) {
     File& f = file(device->file);
-    if (f.life != File::Life::kGone) page = FindPage(&f.pages, c.page);
+    if (f.life != File::Life::kGone) page = FindPage(&f.pages, device->page);
     // Its file may have let go of the page and have another one there now.
     if (page && !f.shmem && page->frame != device->frame) page = nullptr;
     for (const Orphan& o2 : state_->orphans)
@@ -767,6 +766,13 @@ void Stepper::StopDevices(int id, int64_t page, Frame frame) {
                                             : d.file == id && d.page == page;
                                }),
                 devices.end());
+}
+
+// Whether another command poisons the page at the same time.
+bool Stepper::MayBePoisoned(int id, int64_t index) const {
+  return std::any_of(poisons_.begin(), poisons_.end(), [&](const Command& c) {
+    return state_->names[static_cast<size_t>(c.file)] == id && c.page == index;
+  });
 }
 
 const PageView* Stepper::SeenPage(int id, int64_t index) {

@@ -158,9 +158,10 @@ struct Session {
 
 // A device that was set up on a page and knows it by its frame for good.
 struct Device {
-  int name = -1;  // of the file, as in the command
-  int64_t page = 0;
-  int file = -1;  // in State::files
+  int name = -1;      // of the file, as in the command
+  int64_t asked = 0;  // the page, as in the command
+  int64_t page = 0;   // where it is now, which a damaged record can change
+  int file = -1;      // in State::files
   Frame frame = kNoFrame;
 };
 
