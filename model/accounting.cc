@@ -262,13 +262,14 @@ class Replay {
     // Fresh pages go to the free lists of the nodes where they are seen. They
     // may be gone again in the end, if there was another change of size.
     int64_t grow = count - p_.Persistent();
+    // Some that are seen there may be others' surplus.
+    const bool beside = !only_ && grow > 0 && chooser_->Pick(2) == 1;
     for (int n = 0; n < p_.nodes && grow > 0; ++n) {
       size_t i = static_cast<size_t>(n);
       if (!Allowed(n, e.bind)) continue;
-      int64_t got = std::clamp(target_.nr[i] - p_.nr[i], int64_t{0}, grow);
-      // Some that are seen there may be others' surplus.
-      if (got > 0 && !only_ && Short(e))
-        got -= chooser_->Pick(static_cast<int>(got) + 1);
+      int64_t more = target_.nr[i] - p_.nr[i];
+      if (beside) more -= target_.surplus[i] - p_.surplus[i];
+      int64_t got = std::clamp(more, int64_t{0}, grow);
       p_.nr[i] += got;
       p_.free[i] += got;
       grow -= got;
@@ -346,11 +347,14 @@ class Replay {
   }
 
   // Where the pages in use went is not known of all; none is lost, and no free
-  // page is gone that was reserved.
+  // page is gone that was reserved. What was taken for a page that cannot be
+  // moved is freed again, and gone where there is surplus.
   bool Offline(const PoolEvent& e) {
     const int64_t gone = p_.Nr() - target_.Nr();
     if (p_.Nr() - p_.Free() != target_.Nr() - target_.Free() || gone < 0 ||
-        gone > e.count || p_.resv != target_.resv ||
+        gone >
+            e.count + std::max<int64_t>(0, p_.Surplus() - target_.Surplus()) ||
+        p_.resv != target_.resv ||
         (p_.Available() >= 0 && target_.Available() < 0) ||
         p_.overcommit != target_.overcommit)
       return Wrong("no block of memory could go offline with this result");
