@@ -185,7 +185,7 @@ class Replay {
   }
 
   bool TakeFails(const PoolEvent& e) {
-    if ((e.reserved || p_.SomeAvailable()) && FreeOn(e.bind) > 0)
+    if (e.exact && (e.reserved || p_.SomeAvailable()) && FreeOn(e.bind) > 0)
       return Wrong("no page was given though one was free");
     if (p_.Surplus() < p_.overcommit && !Short(e))
       return Wrong(

@@ -47,7 +47,9 @@ struct PoolEvent {
     // kReserve: it may have come before set_max_huge_pages() added the pages
     // that it had got, and have taken surplus pages.
     kTake,
-    kTakeFails,  // it found none, policy `bind`
+    // It found none, policy `bind`. Not `exact`: a page that is freed may have
+    // been on its way.
+    kTakeFails,
     // free_huge_folio() of a page of `node`; not `exact`: it may have come
     // between the halves of set_max_huge_pages(), and stay as a surplus page.
     kFree,

@@ -335,8 +335,9 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
       passing += event.count;
     passing += event.kind == PoolEvent::Kind::kFree;
   }
-  bool resized = false;
+  bool resized = false, freed = false;
   for (PoolEvent& event : *events) {
+    freed |= event.kind == PoolEvent::Kind::kFree;
     if (event.kind != PoolEvent::Kind::kSetNr) continue;
     event.passing = passing;
     resized = true;
@@ -345,6 +346,7 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
     if (resized && (event.kind == PoolEvent::Kind::kTake ||
                     event.kind == PoolEvent::Kind::kReserve))
       event.exact = false;
+    if (freed && event.kind == PoolEvent::Kind::kTakeFails) event.exact = false;
   }
 }
 

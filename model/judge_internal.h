@@ -37,6 +37,9 @@ class Stepper {
   // Several commands ran at a time, so one may have met another halfway.
   void SetRacing(const Command& command, const std::vector<Command>& during) {
     racing_ = true;
+    offlines_ = std::any_of(during.begin(), during.end(), [](const Command& c) {
+      return c.verb == Verb::kOffline;
+    });
     poisons_ = during;
     poisons_.push_back(command);
     poisons_.erase(std::remove_if(poisons_.begin(), poisons_.end(),
@@ -227,6 +230,7 @@ class Stepper {
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;
+  bool offlines_ = false;  // another command, at the same time
   struct Written {
     int file;
     int64_t index;

@@ -308,7 +308,8 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   const bool held =
       page_used && (page_used->pinned || (!copy && f.Holds(index)));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
-      o.frame != page_used->frame && !f.shmem && (held || !offlined_)) {
+      o.frame != page_used->frame && !f.shmem &&
+      (held || !(offlined_ || offlines_))) {
     Fail("identity", absl::StrCat("the access reached frame ", o.frame,
                                   ", the page lies in ", page_used->frame));
   }
@@ -373,13 +374,17 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
   bool went = Went(o);
   if (!went && !stops) return;
   if (f.shmem && !went) return;
+  // The one that could not be had may be there by now, from somebody else.
+  bool all_seen = racing_;
+  for (int64_t index = c.page; index < end && all_seen; ++index)
+    all_seen = FindPage(f.pages, index) || SeenPage(id, index);
   for (int64_t index = c.page; index < end; ++index) {
     if (FindPage(f.pages, index)) continue;
     bool reserved = f.regions.Contains(index);
     const Room hugetlb =
         f.shmem ? Room::kEnough : RoomForPage(f.page_size, reserved);
     const Room memory = f.shmem ? Room::kEnough : RoomInMemory(f.page_size);
-    if (stops && !SeenPage(id, index)) {
+    if (stops && (all_seen || !SeenPage(id, index))) {
       const bool maybe =
           fault_ || hugetlb == Room::kUnknown || memory != Room::kEnough;
       PoolEvent* event = nullptr;
