@@ -737,16 +737,16 @@ static int hugetlb_luo_seal_owner(struct hugetlb_luo_owner *owner)
 		/* One that was removed may be followed by another of its name. */
 		while (css->parent && (css_is_dying(css) || !css_is_online(css)))
 			css = css->parent;
-		memset(path, 0, sizeof(path));
 		/* One that fills the buffer has been cut, for all that is known. */
 		len = cgroup_path(css->cgroup, path, sizeof(path));
 		if (len < 0 || len >= (int)sizeof(path) - 1) {
 			err = -ENAMETOOLONG;
 			break;
 		}
-		if (!memcmp(owner->ser->path[kind], path, sizeof(path)))
+		if (!strcmp(owner->ser->path[kind], path))
 			continue;
-		memcpy(owner->ser->path[kind], path, sizeof(path));
+		memset(owner->ser->path[kind], 0, sizeof(path));
+		memcpy(owner->ser->path[kind], path, len + 1);
 		owner->stale = true;
 	}
 	if (owner->stale)
@@ -806,8 +806,8 @@ static void hugetlb_luo_trim_owners(struct hugetlb_luo_file *f, u32 nr)
 	while (!list_empty(&f->owners)) {
 		owner = list_last_entry(&f->owners, struct hugetlb_luo_owner, list);
 		if (owner->nr <= nr) {
+			owner->stale |= !!owner->ser->next;
 			owner->ser->next = 0;
-			owner->stale = true;
 			break;
 		}
 		list_del(&owner->list);
