@@ -35,6 +35,17 @@ uint64_t ReadMemory(std::string_view text) {
   return value;
 }
 
+// The same, taken off the front. A percent sign stays.
+uint64_t TakeMemory(std::string_view* text) {
+  const uint64_t value = ReadMemory(*text);
+  while (!text->empty() && std::isdigit(static_cast<unsigned char>((*text)[0])))
+    text->remove_prefix(1);
+  constexpr std::string_view kUnits = "kKmMgG";
+  if (!text->empty() && kUnits.find((*text)[0]) != kUnits.npos)
+    text->remove_prefix(1);
+  return value;
+}
+
 // sscanf("%lu%n"): takes a number off the front.
 bool TakeNumber(std::string_view* text, int64_t* value) {
   size_t i = 0;
@@ -73,12 +84,15 @@ class Reader {
     if (name == "default_hugepagesz") return DefaultSize(value);
     if (name == "numa" && value.substr(0, 3) == "off") return;  // known
     if (name == "hugetlb_free_vmemmap") return CheckSwitch(value);
+    if (name == "hugetlb_cma") return Cma(value);
+    if (name == "hugetlb_cma_only") return Switch(value, &request_->cma.only);
     if (name == "kho") return Switch(value, &request_->kho);
     if (name == "liveupdate") return Switch(value, &request_->liveupdate);
     if (name != "kho_scratch") Ignore(kNotKnown);
   }
 
   void End() {
+    EndCma();
     if (named_default_ || default_.total == 0) return;
     PageRequest* found = Find(default_.page_size);
     if (!found) return;
@@ -107,6 +121,56 @@ class Reader {
     const std::optional<bool> read = ReadBool(value);
     if (!read) return Ignore("is ignored: neither on nor off");
     *is = *read;
+  }
+
+  void Cma(std::string_view text) {
+    CmaRequest* cma = &request_->cma;
+    const std::string_view all = text;
+    while (!text.empty()) {
+      int64_t number;
+      if (!TakeNumber(&text, &number)) return Ignore("is not like 0:2M,1:4M");
+      if (text.empty() || text[0] != ':') {
+        std::string_view size = all;
+        cma->total = TakeMemory(&size);
+        cma->percent = !size.empty() && size[0] == '%';
+        cma->node.fill(0);
+        return;
+      }
+      text.remove_prefix(1);
+      cma->total = 0;
+      const uint64_t size = TakeMemory(&text);
+      cma->percent |= !text.empty() && text[0] == '%';
+      if (number >= nodes_) {
+        Ignore(absl::StrCat("asks for an area on node ", number));
+      } else {
+        cma->node[static_cast<size_t>(number)] = size;
+      }
+      if (text.empty() || text[0] != ',') return;
+      text.remove_prefix(1);
+    }
+  }
+
+  void EndCma() {
+    CmaRequest* cma = &request_->cma;
+    word_ = "hugetlb_cma=";
+    for (uint64_t& size : cma->node) {
+      if (cma->page_size == 0) {
+        cma->in_vain |= size != 0;
+        size = 0;
+      } else if (size % cma->page_size != 0) {
+        Ignore(absl::StrCat("is no multiple of ", PrintSize(cma->page_size)));
+        size = 0;
+      }
+      cma->by_node |= size != 0;
+    }
+    if (cma->page_size == 0) {
+      cma->in_vain |= cma->total != 0;
+      cma->total = 0;
+    } else if (cma->total % cma->page_size != 0) {
+      Ignore(absl::StrCat("is no multiple of ", PrintSize(cma->page_size)));
+      cma->total = 0;
+    }
+    if (cma->total == 0 && !cma->by_node && !cma->percent) cma->only = false;
   }
 
   void HugePages(std::string_view text) {
@@ -235,6 +299,11 @@ BootRequest ReadCommandLine(std::string_view command_line, Geometry geometry,
     PageRequest pages;
     pages.page_size = size;
     request.pages.push_back(pages);
+  }
+  for (uint64_t size : PageSizes(geometry)) {
+    if (IsGigantic(geometry, size) &&
+        std::find(missing.begin(), missing.end(), size) == missing.end())
+      request.cma.page_size = size;
   }
 
   if (!supported && ignored &&

@@ -37,6 +37,30 @@ TEST(CommandLineTest, SizesAndNodes) {
   EXPECT_EQ(request.pages[2].node, (Nodes{2, 1, 0, 0}));
 }
 
+TEST(CommandLineTest, Areas) {
+  CmaRequest cma = Read("hugetlb_cma=512K hugetlb_cma_only=on").cma;
+  EXPECT_EQ(cma.total, 512u << 10);
+  EXPECT_EQ(cma.page_size, 256u << 10);
+  EXPECT_TRUE(cma.only);
+  EXPECT_FALSE(cma.by_node || cma.percent || cma.in_vain);
+  cma = Read("hugetlb_cma=512K hugetlb_cma=0:256K,1:1M").cma;
+  EXPECT_TRUE(cma.by_node);
+  EXPECT_EQ(cma.total, 0u);
+  EXPECT_EQ(cma.node, (std::array<uint64_t, kMaxNodes>{256 << 10, 1 << 20}));
+  cma = Read("hugetlb_cma=0:256K,1:1M hugetlb_cma=1M").cma;
+  EXPECT_FALSE(cma.by_node);
+  EXPECT_EQ(cma.total, 1u << 20);
+  EXPECT_TRUE(Read("hugetlb_cma=1:20%").cma.percent);
+  // No such node, and no multiple of the largest page.
+  cma = Read("hugetlb_cma=2:256K,1:64K hugetlb_cma_only=on").cma;
+  EXPECT_FALSE(cma.by_node || cma.only);
+  EXPECT_EQ(Read("hugetlb_cma=300K").cma.total, 0u);
+  cma =
+      ReadCommandLine("hugetlb_cma=256K", Geometry::kSmall, 2, {256 << 10}).cma;
+  EXPECT_EQ(cma.total, 0u);
+  EXPECT_TRUE(cma.in_vain);
+}
+
 TEST(CommandLineTest, DefaultSize) {
   EXPECT_EQ(Read("hugepages=3").pages[1].total, 3);
   EXPECT_EQ(Read("hugepages=3 default_hugepagesz=16K").pages[0].total, 3);

@@ -40,6 +40,7 @@ void Snapshot::Clear() {
   quarantine_known = true;
   reported.clear();
   sized.clear();
+  cma.clear();
 }
 
 void Observation::Clear() {

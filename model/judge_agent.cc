@@ -131,6 +131,10 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     // It may lie in scratch, where it cannot stay.
     for (const Page& p : f.pages)
       if (p.poisoned && !f.shmem) May(EHWPOISON);
+    // No other gigantic page is allocated for one that has to leave its area.
+    if (must_.empty() && IsGigantic(state_->geometry, f.page_size))
+      for (const Page& p : f.pages)
+        if (InCma(f.page_size, p.frame)) May(ENOMEM);
     may_migrate_.push_back(id);
   }
   if (!Went(o) || id < 0 || !session) return;

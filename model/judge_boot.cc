@@ -294,6 +294,53 @@ void Stepper::Renumber(const std::vector<PageView>& handed) {
   }
 }
 
+// Each area is as large as it was asked for, or is not there. On a boot by
+// kexec only memory far from what was handed over will do, so that it cannot be
+// told whether there was enough.
+void Stepper::CheckAreas(bool cold) {
+  const CmaRequest& request = state_->request.cma;
+  state_->cma = request.in_vain;
+  std::array<uint64_t, kMaxNodes> seen{};
+  for (const CmaView& area : snapshot_.cma)
+    seen[static_cast<size_t>(area.node)] +=
+        static_cast<uint64_t>(area.pages) * kSmallPage;
+  const PoolView* largest =
+      snapshot_.nr_pools > 0
+          ? &snapshot_.pool[static_cast<size_t>(snapshot_.nr_pools - 1)]
+          : nullptr;
+  uint64_t reserved = 0, per_node = 0;
+  if (request.page_size != 0) {
+    const uint64_t pages = request.total / request.page_size;
+    const auto nodes = static_cast<uint64_t>(state_->nodes);
+    per_node = (pages + nodes - 1) / nodes * request.page_size;
+  }
+  for (int n = 0; n < state_->nodes; ++n) {
+    const auto i = static_cast<size_t>(n);
+    uint64_t asked = request.by_node
+                         ? request.node[i]
+                         : std::min(per_node, request.total - reserved);
+    if (request.percent) asked = seen[i];
+    auto wrong = [&](const char* what) {
+      Fail("boot-budget",
+           absl::StrCat("node ", n, " has a CMA area of ", seen[i], " bytes, ",
+                        asked, " were asked for", what));
+    };
+    if (seen[i] != 0 && seen[i] != asked) wrong("");
+    if (cold && seen[i] == 0 && asked != 0 && asked == request.page_size &&
+        !fault_ && largest && largest->page_size == request.page_size &&
+        largest->node[i].allocatable > 0)
+      wrong(", and there is memory");
+    reserved += seen[i];
+  }
+  state_->cma |= reserved != 0;
+}
+
+// Gigantic pages come from the areas, and those are for later.
+bool Stepper::SkipsAtBoot(uint64_t page_size) const {
+  return state_->cma && !state_->request.cma.only &&
+         IsGigantic(state_->geometry, page_size);
+}
+
 void Stepper::Boot(bool cold, bool shortage_reported) {
   ++state_->generation;
   if (state_->image_loaded) state_->kernel = state_->image;
@@ -321,6 +368,7 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   for (int n = 0; starved && n < state_->nodes; ++n)
     starved = snapshot_.pool[0].node[static_cast<size_t>(n)].allocatable <= 0;
   state_->boot_fault = fault_ || starved;
+  CheckAreas(cold);
   state_->devices.erase(
       std::remove_if(state_->devices.begin(), state_->devices.end(),
                      [this](const Device& d) {
@@ -811,7 +859,11 @@ int64_t Stepper::Announced(uint64_t page_size, int node) const {
 // each node by itself. What comes beyond it is surplus.
 void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   Pool& pool = state_->pools[index];
-  const PageRequest& request = state_->request.pages[index];
+  // With areas for them, gigantic pages are left for later. What comes is
+  // counted against what was asked for all the same, wherever that was.
+  PageRequest request = state_->request.pages[index];
+  const bool skips = SkipsAtBoot(request.page_size);
+  if (skips) request.per_node = false;
   const PoolView* view = nullptr;
   for (int i = 0; i < snapshot_.nr_pools; ++i)
     if (snapshot_.pool[static_cast<size_t>(i)].page_size == pool.page_size)
@@ -865,7 +917,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
     }
     int64_t target = request.per_node ? request.node[i]
                                       : Share(request.total, state_->nodes, n);
-    int64_t deficit = std::max<int64_t>(0, target - planned[i]);
+    int64_t deficit = skips ? 0 : std::max<int64_t>(0, target - planned[i]);
     short_by[i] = deficit - fresh;
     if (request.per_node) {
       missing += std::max<int64_t>(0, short_by[i]);
@@ -884,7 +936,8 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   }
   if (!request.per_node) {
     int64_t fresh = seen.Nr() - incoming - incoming_free;
-    int64_t target = std::max<int64_t>(0, request.total - planned_for);
+    int64_t target =
+        skips ? 0 : std::max<int64_t>(0, request.total - planned_for);
     missing = std::max<int64_t>(0, target - fresh);
     if (fresh > target) wrong(absl::StrCat(fresh - target, " pages too many"));
     if (seen.Surplus() != surplus)

@@ -213,6 +213,16 @@ void Stepper::CheckRegions(int id, const FileView& view) {
   if (!same && !IsCut(id)) f.regions = std::move(regions);
 }
 
+bool Stepper::InCma(uint64_t page_size, Frame frame) const {
+  constexpr uint64_t kSmallPage = 4096;
+  const Frame end = frame + static_cast<Frame>(page_size / kSmallPage);
+  return frame != kNoFrame &&
+         std::any_of(snapshot_.cma.begin(), snapshot_.cma.end(),
+                     [&](const CmaView& area) {
+                       return area.from < end && frame < area.from + area.pages;
+                     });
+}
+
 void Stepper::CheckPages(int id, const FileView& view) {
   File& f = file(id);
   bool may_migrate = std::find(may_migrate_.begin(), may_migrate_.end(), id) !=
@@ -250,6 +260,10 @@ void Stepper::CheckPages(int id, const FileView& view) {
                           " has a memory error"));
       continue;
     }
+    if (f.Holds(seen.index) && Trusts(id) && InCma(f.page_size, seen.frame))
+      Fail(Property("identity"),
+           absl::StrCat(Name(view), ": page ", seen.index,
+                        " is preserved and lies in a CMA area"));
     if (page.frame == seen.frame) {
       if (page.node != seen.node && page.node >= 0)
         Fail(Property("placement"),

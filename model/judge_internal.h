@@ -164,6 +164,8 @@ class Stepper {
   std::vector<int> HandOverFree(const Observation& o);
   void CheckHandedFree(const Observation& o, const std::vector<int>& ids);
   void LoseFree();
+  void CheckAreas(bool cold);
+  bool SkipsAtBoot(uint64_t page_size) const;
   bool StillHeld() const;
   void LoseEverything();
   void Import(const Observation& o, const std::vector<int>& published,
@@ -195,6 +197,7 @@ class Stepper {
   void CheckFile(int id, const FileView& view);
   void CheckRegions(int id, const FileView& view);
   void CheckPages(int id, const FileView& view);
+  bool InCma(uint64_t page_size, Frame frame) const;
   void PromiseUnnoticed(size_t pool, int64_t resv);
   static void LetPass(std::vector<PoolEvent>* events);
   void CheckPools();

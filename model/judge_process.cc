@@ -508,7 +508,10 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
       May(EPERM);
       May(EBUSY);
     }
-    if (MemoryIsShort(f.page_size) || (page && page->poisoned)) {
+    if (MemoryIsShort(f.page_size) ||
+        (page &&
+         (page->poisoned || (IsGigantic(state_->geometry, f.page_size) &&
+                             InCma(f.page_size, page->frame))))) {
       May(ENOMEM);  // it has to leave CMA and cannot
       May(EBUSY);
     }
@@ -612,7 +615,10 @@ void Stepper::Demote(const Command& c, const Outcome& o) {
   Pool* to = nullptr;
   for (Pool& pool : state_->pools)
     if (pool.page_size < c.page_size) to = &pool;  // ascending
-  if (!from || !to || c.node >= state_->nodes) {
+  // Smaller pages would be less than an area gives away.
+  const bool no_demotion =
+      state_->cma && c.page_size <= DefaultPageSize(state_->geometry);
+  if (!from || !to || c.node >= state_->nodes || no_demotion) {
     Must(ENOENT);
     Went(o);
     return;

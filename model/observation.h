@@ -145,6 +145,13 @@ struct SizedPool {
   int64_t surplus = 0;
 };
 
+// A part of a CMA area that hugetlb_cma= made, in 4 KiB pages.
+struct CmaView {
+  int node = -1;
+  Frame from = kNoFrame;
+  int64_t pages = 0;
+};
+
 struct Snapshot {
   int generation = 1;  // 1: the first kernel; counts every boot
   int nr_pools = 0;    // page sizes of this kernel, ascending
@@ -171,6 +178,8 @@ struct Snapshot {
   std::vector<SizedPool> sized;
   // Of what was handed over, the huge pages that KHO still holds, ascending.
   std::vector<Frame> unclaimed;
+  // As they were made at boot, by node; nobody sees them on a real machine.
+  std::vector<CmaView> cma;
   // Else nobody can ask KHO, and `quarantined` and `unclaimed` say nothing.
   bool quarantine_known = true;
 

@@ -186,6 +186,7 @@ struct State {
 
   Image kernel;
   BootRequest request;  // what kernel.command_line means
+  bool cma = false;     // it has areas of hugetlb_cma=, or believes so
   bool image_loaded = false;
   Image image;
 

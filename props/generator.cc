@@ -57,6 +57,7 @@ class Scenario {
     frees_ = random_.Percent(40);
     // No draw: the others stay what they would be without.
     sketch_.has_cgroups = !options.real && seed % 3 == 1;
+    areas_ = !options.real && seed % 20 == 7;
     real_ = options.real;
     if (!real_) return;
     faults_left_ = 0;
@@ -66,7 +67,10 @@ class Scenario {
 
   History Make() {
     sketch_.kernel = FirstKernel(&random_, history_.geometry, history_.nodes);
+    if (areas_)
+      ChangeAreas(&random_, history_.geometry, history_.nodes, &sketch_.kernel);
     history_.command_line = sketch_.kernel.CommandLine(history_.geometry);
+    if (areas_) FillFromAreas();
     MakeFiles();
     int updates = updates_left_;
     for (; updates_left_ > 0; --updates_left_) {
@@ -292,6 +296,7 @@ class Scenario {
     bool odd = random_.Percent(real_ ? 25 : updates_left_ > 1 ? 5 : 9);
     KernelPlan next = NextKernel(&random_, history_.geometry, history_.nodes,
                                  sketch_.kernel, odd);
+    if (areas_) ChangeAreas(&random_, history_.geometry, history_.nodes, &next);
     if (random_.Percent(2)) RebootCall();  // nothing is loaded
     sketch_.Load(next);
     if (random_.Percent(10) && Room(4)) WhilePreserved();
@@ -359,7 +364,20 @@ class Scenario {
     AfterReboot();
   }
 
+  // With areas, gigantic pages are not allocated at boot.
+  void FillFromAreas() {
+    const KernelPlan& kernel = sketch_.kernel;
+    if (kernel.areas == 0 || kernel.areas_only) return;
+    for (const PoolPlan& pool : kernel.pools) {
+      if (model::IsGigantic(history_.geometry, pool.page_size) &&
+          kernel.Has(pool.page_size) && random_.Percent(80))
+        sketch_.Nr(pool.page_size,
+                   random_.Between(1, std::min<int64_t>(kernel.areas, 4) + 3));
+    }
+  }
+
   void AfterReboot() {
+    if (areas_ && Room(2) && random_.Percent(60)) FillFromAreas();
     for (int64_t i = random_.Below(3); i > 0 && Room(2); --i) {
       if (random_.Percent(50)) {
         MaybeFail(10, 8);
@@ -472,6 +490,7 @@ class Scenario {
   bool corrupts_ = false;
   bool interleaves_ = false;
   bool frees_ = false;
+  bool areas_ = false;  // kernels may have areas of hugetlb_cma=
   int updates_left_ = 1;
   int64_t target_ = 30;
 };

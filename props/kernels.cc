@@ -101,6 +101,20 @@ std::string KernelPlan::CommandLine(model::Geometry geometry) const {
   }
   if (no_numa) word("numa=off");
   if (optimizes) word("hugetlb_free_vmemmap=on");
+  const uint64_t largest = model::PageSizes(geometry).back();
+  auto area_size = [largest](int64_t pages) {
+    return model::PrintSize(static_cast<uint64_t>(pages) * largest);
+  };
+  if (areas > 0) {
+    std::string parts;
+    for (size_t n = 0; areas_by_node && n < area.size(); ++n)
+      if (area[n] > 0)
+        absl::StrAppend(&parts, parts.empty() ? "" : ",", n, ":",
+                        area_size(area[n]));
+    word(
+        absl::StrCat("hugetlb_cma=", parts.empty() ? area_size(areas) : parts));
+    if (areas_only) word("hugetlb_cma_only=on");
+  }
   if (no_kho) word("kho=off");
   if (no_liveupdate) word("liveupdate=off");
   return line;
@@ -120,6 +134,33 @@ KernelPlan FirstKernel(Random* random, model::Geometry geometry, int nodes) {
   plan.no_numa = nodes > 1 && random->Percent(2);
   plan.optimizes = random->Percent(20);
   return plan;
+}
+
+void ChangeAreas(Random* random, model::Geometry geometry, int nodes,
+                 KernelPlan* plan) {
+  if (plan->areas > 0 && random->Percent(60)) return;
+  const uint64_t largest = model::PageSizes(geometry).back();
+  switch (random->Weighted({20, 72, 8})) {
+    case 0:
+      plan->areas = 0;
+      break;
+    case 1:
+      plan->areas = random->Between(1, MostPages(geometry, largest) + 1);
+      break;
+    default:  // more than some nodes have
+      plan->areas = 16;
+      break;
+  }
+  plan->areas_by_node = random->Percent(40);
+  plan->area.fill(0);
+  for (int64_t i = 0; i < plan->areas; ++i)
+    ++plan->area[static_cast<size_t>(random->Below(nodes))];
+  plan->areas_only = random->Percent(35);
+  const bool asked = std::any_of(
+      plan->pools.begin(), plan->pools.end(), [&](const PoolPlan& pool) {
+        return model::IsGigantic(geometry, pool.page_size);
+      });
+  if (!asked) plan->pools.push_back(MakePool(random, geometry, nodes, largest));
 }
 
 KernelPlan NextKernel(Random* random, model::Geometry geometry, int nodes,

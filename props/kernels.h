@@ -31,6 +31,12 @@ struct KernelPlan {
   bool no_kho = false;
   bool no_numa = false;
   bool optimizes = false;  // HVO
+  // Areas of hugetlb_cma=, in pages of the largest size: none, or as `node`
+  // says, or as many in all.
+  int64_t areas = 0;
+  bool areas_by_node = false;
+  std::array<int64_t, model::kMaxNodes> area{};
+  bool areas_only = false;  // gigantic pages come from nowhere else
 
   std::string CommandLine(model::Geometry geometry) const;
   bool Has(uint64_t page_size) const;
@@ -42,6 +48,10 @@ struct KernelPlan {
 int64_t MostPages(model::Geometry geometry, uint64_t page_size);
 
 KernelPlan FirstKernel(Random* random, model::Geometry geometry, int nodes);
+
+// Has it keep areas for gigantic pages, or others than before, or none.
+void ChangeAreas(Random* random, model::Geometry geometry, int nodes,
+                 KernelPlan* plan);
 
 // A next kernel: most often as `before`, or near it. `odd` allows one that
 // cannot take over what comes.

@@ -48,7 +48,7 @@ class Mover {
       } else if (absl::ConsumePrefix(&value, "default_hugepagesz=")) {
         size = Parsed(value);
         text = absl::StrCat("default_hugepagesz=", model::PrintSize(size));
-      } else if (word == "numa=off") {
+      } else if (word == "numa=off" || absl::StartsWith(word, "hugetlb_cma")) {
         continue;  // nobody could say where pages lie that come from there
       } else if (absl::StartsWith(word, "hugepages=") &&
                  !given.insert(size).second) {

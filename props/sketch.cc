@@ -249,6 +249,13 @@ void Sketch::Nr() {
   Add(c);
 }
 
+void Sketch::Nr(uint64_t page_size, int64_t pages) {
+  Command c = Of(Actor::kAdmin, Verb::kNr);
+  c.page_size = page_size;
+  c.length = pages;
+  Add(c);
+}
+
 void Sketch::PreserveFree() {
   Command c = Of(Actor::kAdmin, Verb::kPreserveFree);
   c.page_size = AnySize();

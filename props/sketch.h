@@ -80,6 +80,7 @@ class Sketch {
   void Pin(int file, int64_t page);
   void CloseFile(int file);
   void Nr();
+  void Nr(uint64_t page_size, int64_t pages);
   void PreserveFree();
   void Offline(int file);
   model::Command Poison(int file);

@@ -17,8 +17,12 @@ import re
 import sys
 
 SYMBOL = re.compile(r'\bhugetlb_luo_\w+|\bkho_folio_preserved\b')
-# A retrieve that may be tried again is a hook by its error code alone.
-RETRY = ('kernel/liveupdate/luo_file.c', 'luo_retrieve_file', '-EAGAIN')
+# Hooks by an error code or a flag alone: a retrieve that may be tried again,
+# CMA areas on a KHO boot.
+BY_VALUE = {
+    'kernel/liveupdate/luo_file.c': ('luo_retrieve_file', '-EAGAIN'),
+    'mm/cma.c': ('cma_declare_contiguous_multi', 'MEMBLOCK_KHO_SCRATCH'),
+}
 TWIN = re.compile(
     r'HOOK\(\s*([^,()\s]+)\s*,\s*((?:struct )?\w+)\s*\)\s*:?\s*([\w-]*)')
 COMMENT = re.compile(r'\s*(//|/\*|\*)')
@@ -83,8 +87,9 @@ def hooks(args):
         continue
       code = blank_comments(line)
       symbols = set(SYMBOL.findall(code))
-      if name == RETRY[0] and '-EAGAIN' in code:
-        symbols.add('-EAGAIN')
+      function, value = BY_VALUE.get(name, (None, None))
+      if value and value in code:
+        symbols.add(value)
       declared = re.match(r'(?!static |#)[a-z_][\w\s*]*?\b(\w+)\(', code)
       declared = declared and name.endswith('.h') and declared[1]
       if not symbols and not declared:
@@ -107,7 +112,7 @@ def hooks(args):
           found.setdefault((name, declared, declared), patch.name)
         continue  # An export, a forward declaration.
       for symbol in symbols:
-        if symbol == '-EAGAIN' and owner != RETRY[1]:
+        if symbol == value and owner != function:
           continue
         if symbol == owner and name.endswith('.h'):
           continue  # The stub for a kernel without the option.

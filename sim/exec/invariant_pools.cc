@@ -5,11 +5,15 @@
 #include <sim/kernel_api.h>
 
 #include <algorithm>
+#include <cstring>
 
 #include "absl/strings/str_cat.h"
 #include "sim/exec/invariants.h"
+#include "sim/liveupdate/kho_internal.h"
 #include "sim/mm/buddy.h"
+#include "sim/mm/cma.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/memory_failure.h"
 #include "sim/mm/owners.h"
@@ -50,6 +54,7 @@ void Invariants::CheckFreeFolio(const struct folio* folio, int nid,
                                 unsigned order) {
   const uint64_t pfn = folio_pfn(folio);
   Claim(pfn, order, "free in its pool");
+  CountCma(folio, order);
   auto wrong = [&](const char* property, const char* what) {
     Fail(property,
          absl::StrCat(PageName(pfn, order), " is free in its pool and ", what));
@@ -63,10 +68,59 @@ void Invariants::CheckFreeFolio(const struct folio* folio, int nid,
   if (!TestFreed(folio)) wrong("counters", "not marked so");
 }
 
+// A page that an area gave away, and that goes back there.
+void Invariants::CountCma(const struct folio* folio, unsigned order) {
+  if (!folio_test_hugetlb_cma(const_cast<struct folio*>(folio))) return;
+  const uint64_t pfn = folio_pfn(folio);
+  const uint64_t nr = uint64_t{1} << order;
+  cma_pages_[folio_nid(folio)] += nr;
+  if (!CmaTaken(folio_nid(folio), pfn, nr))
+    Fail("one-owner", absl::StrCat(PageName(pfn, order),
+                                   " is from a CMA area, which does not have "
+                                   "it, or has not given it away"));
+}
+
+// Pages of CMA areas: those that are not in the pools are there, nothing that
+// is preserved lies in one, and nothing that was handed over. `end`: nobody is
+// on the way between the two.
+void Invariants::CheckCma(bool end) {
+  if (CmaAreas().empty()) return;
+  uint64_t given = 0, in_pools = 0;
+  for (const CmaArea& area : CmaAreas()) {
+    if (area.count == 0) continue;
+    const uint64_t taken = CmaTakenPages(area);
+    if (taken + area.available_count != area.count)
+      Fail("counters",
+           absl::StrCat("CMA area ", area.name, " has ", area.count,
+                        " pages, of which ", taken, " are taken and ",
+                        area.available_count, " are not"));
+    given += taken - area.passed_over;
+    in_pools += cma_pages_[area.nid];
+  }
+  in_pools += HugetlbCmaForgotten();
+  if (in_pools > given || (end && in_pools != given))
+    Fail("no-leak", absl::StrCat("CMA areas gave ", given,
+                                 " pages away, and the pools have ", in_pools));
+  for (const KhoKey& key : KhoOutgoingKeys()) {
+    if (CmaIntersects(key.phys >> PAGE_SHIFT, uint64_t{1} << key.order))
+      Fail("identity",
+           absl::StrCat("frame ", key.phys >> PAGE_SHIFT, " of order ",
+                        key.order, " is preserved and lies in a CMA area"));
+  }
+  for (const KhoKey& key : KhoUnclaimed()) {
+    if (CmaIntersects(key.phys >> PAGE_SHIFT, uint64_t{1} << key.order))
+      Fail("quarantine", absl::StrCat("frame ", key.phys >> PAGE_SHIFT,
+                                      " of order ", key.order,
+                                      " was handed over, and a CMA area has "
+                                      "it"));
+  }
+}
+
 // Whoever uses a page is its file, a process or a device.
 void Invariants::CheckActiveFolio(const struct folio* folio, unsigned order) {
   const uint64_t pfn = folio_pfn(folio);
   Claim(pfn, order, "in use");
+  CountCma(folio, order);
   auto wrong = [&](const char* property, const char* what) {
     Fail(property, absl::StrCat(PageName(pfn, order), " is in use and ", what));
   };
@@ -100,6 +154,7 @@ void Invariants::CheckPools() {
   const size_t units = (M().memory().end_pfn() >> claim_order_) + 1;
   if (claims_.size() != units) claims_.assign(units, 0);
   ++check_;
+  memset(cma_pages_, 0, sizeof(cma_pages_));
   const struct hstate* h;
   for_each_hstate(h) {
     uint64_t nr = 0, free = 0, surplus = 0;
@@ -140,7 +195,7 @@ void Invariants::CheckPools() {
                         h->free_huge_pages, " ", h->surplus_huge_pages));
     }
     // What the administrator reads in vm.nr_hugepages.
-    if (h->max_huge_pages != nr - surplus) {
+    if (h->max_huge_pages != nr - surplus + HugetlbSkippedAtBoot(h)) {
       Fail("counters", absl::StrCat(h->name, ": the pool is to have ",
                                     h->max_huge_pages, " pages, it has ",
                                     nr - surplus, " that are no surplus"));

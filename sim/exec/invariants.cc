@@ -120,6 +120,7 @@ const std::vector<Violation>& Invariants::After(
   CheckCharges();
   CheckQuarantine();
   CheckErrors();
+  CheckCma(/*end=*/false);
   CheckKeys();
   CheckRest();
   if (!seen.rebooted) CheckRollback(command, seen);

@@ -67,6 +67,8 @@ class Invariants {
   bool Claim(uint64_t pfn, unsigned order, const char* owner);
   void CheckFreeFolio(const struct folio* folio, int nid, unsigned order);
   void CheckActiveFolio(const struct folio* folio, unsigned order);
+  void CountCma(const struct folio* folio, unsigned order);
+  void CheckCma(bool end);
   void CheckQuarantine();
   void CheckErrors();
 
@@ -100,6 +102,7 @@ class Invariants {
   std::vector<uint32_t> claims_;
   uint32_t check_ = 0;
   unsigned claim_order_ = 0;
+  uint64_t cma_pages_[model::kMaxNodes] = {};  // of the areas, in pools
 };
 
 }  // namespace sim

@@ -52,6 +52,12 @@ constexpr std::string_view kNames[kReaches] = {
     "not retrieved for a limit",
     "not retrieved for a limit, then retrieved",
     "not retrieved for a limit, then finished",
+    "gigantic page out of an area of hugetlb_cma=",
+    "taken out of it at boot",
+    "preserved, moved out of an area",
+    "not preserved, as it could not be moved",
+    "next kernel has areas beside pages handed over",
+    "an area that was not to be had",
 };
 
 int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -180,6 +186,7 @@ void ReachCounter::Booted(const model::Observation& seen,
   for (const model::SizedPool& pool : seen.after.sized)
     Mark(Reach::kFreeBeyond, pool.free > 0 && pool.preserved == 0 &&
                                  pool.allocated == 0 && pool.free > 2);
+  Mark(Reach::kAreaAfter, !seen.after.cma.empty());
   const std::string& line = Config().cmdline;
   Mark(Reach::kAskedByNode, line.find(':') != std::string::npos);
   Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
@@ -192,10 +199,50 @@ void ReachCounter::Booted(const model::Observation& seen,
     Mark(Reach::kSizeMissing, !HasPool(seen.after, r.page_size));
 }
 
+void ReachCounter::LookAtAreas(const model::Command& c,
+                               const model::Observation& seen) {
+  const auto begin = in_area_.begin(), end = in_area_.end();
+  if (c.verb == Verb::kPreserve && std::find(begin, end, c.file) != end) {
+    Mark(Reach::kAreaLeft, seen.outcome.ok());
+    Mark(Reach::kAreaRefused, seen.outcome.result == -ENOMEM);
+  }
+  in_area_.clear();
+  if (seen.rebooted) {
+    for (const std::string& said : M().log())
+      Mark(Reach::kAreaShort,
+           said.find("hugetlb_cma: reservation failed") != std::string::npos);
+  }
+  if (seen.after.cma.empty()) return;
+  const struct hstate* h;
+  for_each_hstate(h) {
+    if (!hstate_is_gigantic(const_cast<struct hstate*>(h))) continue;
+    for (const struct list_head& list : h->hugepage_freelists) {
+      if (list_empty(&list)) continue;
+      const bool is = folio_test_hugetlb_cma(list_first_entry(
+          const_cast<struct list_head*>(&list), struct folio, lru));
+      Mark(Reach::kAreaUsed, is);
+      Mark(Reach::kAreaAtBoot, is && seen.rebooted);
+    }
+  }
+  for (const model::FileView& view : seen.after.files) {
+    if (view.name < 0 || view.page_size >> PAGE_SHIFT <= MAX_ORDER_NR_PAGES)
+      continue;
+    for (uint32_t i = view.pages_begin; i < view.pages_end; ++i) {
+      if (!folio_test_hugetlb_cma(
+              pfn_folio(static_cast<uint64_t>(seen.after.pages[i].frame))))
+        continue;
+      Mark(Reach::kAreaUsed);
+      in_area_.push_back(view.name);
+      break;
+    }
+  }
+}
+
 void ReachCounter::After(const model::Command& c,
                          const model::Observation& seen,
                          const Executor& executor) {
   if (executor.dead()) return;
+  LookAtAreas(c, seen);
   const size_t unclaimed = executor.handed_over().size();
   const bool ok = seen.outcome.ok();
   // Also between preserve and the update.

@@ -51,9 +51,14 @@ enum class Reach : uint8_t {
   kLimited,
   kLimitedThenRetrieved,
   kLimitedThenFinished,
+  kAreaUsed,
+  kAreaAtBoot,
+  kAreaLeft,
+  kAreaRefused,
+  kAreaAfter,
+  kAreaShort,
 };
-inline constexpr int kReaches =
-    static_cast<int>(Reach::kLimitedThenFinished) + 1;
+inline constexpr int kReaches = static_cast<int>(Reach::kAreaShort) + 1;
 
 std::string_view ReachName(Reach reach);
 
@@ -74,6 +79,8 @@ class ReachCounter {
                  const Executor& executor);
   void Retrieved(const model::Command& command, const model::Observation& seen);
   void Booted(const model::Observation& seen, const Executor& executor);
+  void LookAtAreas(const model::Command& command,
+                   const model::Observation& seen);
 
   std::array<bool, kReaches> reached_{};
   int64_t outgoing_ = 0;  // sessions, likewise
@@ -81,6 +88,9 @@ class ReachCounter {
   int updates_ = 0;       // in a row that handed pages over
   // Tokens of this kernel's retrievals that failed on a limit.
   std::vector<uint64_t> limited_;
+  // Names of files with a gigantic page in a CMA area, after the command
+  // before.
+  std::vector<int> in_area_;
 };
 
 }  // namespace sim

@@ -6,12 +6,15 @@
 #include <algorithm>
 #include <cstring>
 
+#include "absl/strings/str_cat.h"
 #include "model/kernel_log.h"
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/buddy.h"
 #include "sim/mm/cgroup.h"
+#include "sim/mm/cma.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memmap.h"
@@ -39,13 +42,17 @@ bool HasInode(const model::Snapshot& snapshot, uint64_t inode) {
   return false;
 }
 
-// Ranges that alloc_contig_frozen_pages() would find free as they are. Blocks
-// of scratch are CMA, which it leaves alone.
+// Ranges that an area of the node would give away as they are, and ranges that
+// alloc_contig_frozen_pages() would find free: that leaves CMA alone, which
+// areas and scratch are.
 int64_t FreeContigRanges(int nid, unsigned order) {
   const uint64_t nr = uint64_t{1} << order;
   const Zone& zone = ZoneOf(nid);
   const MemMap& map = Map();
   int64_t found = 0;
+  for (const CmaArea& area : CmaAreas())
+    if (area.nid == nid) found += CmaFreeRanges(area, order);
+  if (HugetlbCmaExclusive()) return found;
   for (uint64_t pfn = (zone.start_pfn + nr - 1) & ~(nr - 1);
        pfn + nr <= zone.end_pfn; pfn += nr) {
     uint64_t at = pfn;
@@ -131,6 +138,11 @@ void Snapshooter::NoteHandover(const model::TableView& table) {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return;
   for (const KhoKey& key : KhoOutgoingKeys()) {
     const uint64_t pfn = key.phys >> PAGE_SHIFT;
+    // It could be moved, or the next kernel could make an area of it.
+    if (CmaIntersects(pfn, uint64_t{1} << key.order))
+      M().Report("identity",
+                 absl::StrCat("page frame ", pfn, " of order ", key.order,
+                              " is handed over out of a CMA area"));
     const auto* folio = reinterpret_cast<const struct folio*>(pfn_to_page(pfn));
     if (key.order > 0 && folio_test_hugetlb(folio)) {
       handed_over_.push_back(key);
@@ -303,6 +315,11 @@ void Snapshooter::FillFiles(model::Snapshot* out) const {
 void Snapshooter::FillQuarantine(model::Snapshot* out, bool stopped) {
   out->reported = reported_;
   out->sized = sized_;
+  for (const CmaArea& area : CmaAreas()) {
+    for (const CmaRange& range : area.ranges)
+      out->cma.push_back({area.nid, static_cast<int64_t>(range.base_pfn),
+                          static_cast<int64_t>(range.count)});
+  }
   if (handed_over_.empty()) return;
   const uint64_t unclaimed_pages = KhoUnclaimedPages();
   if (unclaimed_pages != unclaimed_pages_) {

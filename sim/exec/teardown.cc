@@ -96,6 +96,7 @@ const std::vector<Violation>& Invariants::Teardown(Executor* executor) {
   CheckCharges();
   CheckQuarantine();
   CheckErrors();
+  CheckCma(/*end=*/true);
   CheckKeys();
   if (found_.empty() && M().violations().size() == reported) {
     VerifySlabs();

@@ -67,6 +67,7 @@ void RunBootSteps(const Handover& handover,
   // mm_core_init_early()
   kho_memory_init_early();
   FreeAreaInit();
+  HugetlbCmaReserve();
   HugetlbBootmemAlloc();
   MemmapInit();
   NotifyBootObserver("memmap");
@@ -81,6 +82,7 @@ void RunBootSteps(const Handover& handover,
 
   LuoEarlyInit();           // early_initcall
   HugetlbStructPageInit();  // page_alloc_init_late()
+  CmaInitReservedAreas();   // core_initcall
   HugetlbArchInit();        // arch_initcall
   HugetlbInit();            // subsys_initcall
   NotifyBootObserver("hugetlb");

@@ -31,6 +31,7 @@ Geometry Small(int nodes) {
   g.huge_orders = {2, 4, 6};  // 16 KiB, 64 KiB, 256 KiB
   g.hpage_order = 4;
   g.memory_block = 128 * kKiB;
+  g.cma_floor = kMiB;
   g.vmemmap_reserve = 4;  // the smallest size has none to give back
   g.kho_ext_block = 256 * kKiB;
   // One largest buddy block each, the smallest that the alignment allows.
@@ -68,6 +69,7 @@ Geometry X86(int nodes) {
   g.huge_orders = {9, 18};  // 2 MiB, 1 GiB
   g.hpage_order = 9;
   g.memory_block = 128 * kMiB;
+  g.cma_floor = 4 * kGiB;
   g.vmemmap_reserve = 64;
   g.kho_ext_block = kGiB;
   g.scratch_lowmem = 32 * kMiB;
@@ -93,6 +95,7 @@ Geometry Arm64(int nodes) {
   g.huge_orders = {4, 9, 13, 18};  // 64 KiB, 2 MiB, 32 MiB, 1 GiB
   g.hpage_order = 9;
   g.memory_block = 128 * kMiB;
+  g.cma_floor = 4 * kGiB;
   g.vmemmap_reserve = 64;
   g.kho_ext_block = kGiB;
   g.scratch_lowmem = 32 * kMiB;

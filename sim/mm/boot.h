@@ -34,8 +34,10 @@ void MmCoreInit();      // memblock_free_all(), slab, vmalloc are up
 
 // --- sim/mm (hugetlb)
 void HugetlbReset();
+void HugetlbCmaReserve();    // hugetlb_cma_reserve(): the areas of hugetlb_cma=
 void HugetlbBootmemAlloc();  // hugetlb_bootmem_alloc(): params, gigantic pages
 void HugetlbStructPageInit();  // hugetlb_bootmem_struct_page_init()
+void CmaInitReservedAreas();   // core_initcall: areas can be allocated from
 void HugetlbArchInit();        // arch_initcall: gigantic hstate of x86
 void HugetlbInit();            // subsys_initcall hugetlb_init()
 void HugetlbfsInit();          // fs_initcall init_hugetlbfs_fs(), shmem_init()

@@ -13,8 +13,8 @@
 
 // Contiguous ranges of pages beyond the buddy allocator's largest order:
 // alloc_contig_frozen_pages() of mm/page_alloc.c with mm/page_isolation.c and
-// the range scan of mm/compaction.c. Left out: allocation from CMA areas of
-// one's own, reclaim, draining of caches, ranges that are no power of two.
+// the range scan of mm/compaction.c. Left out: reclaim, draining of caches,
+// ranges that are no power of two.
 
 namespace sim {
 namespace {
@@ -86,17 +86,19 @@ bool ToggleIsolation(Zone* zone, uint64_t block, bool isolate) {
 }
 
 // set_migratetype_isolate() with has_unmovable_pages() of the part that is
-// asked for. CMA pageblocks are nobody's to take.
-int IsolateBlock(uint64_t block, uint64_t start, uint64_t end) {
-  if (PageblockIsolated(block) || PageblockType(block) == MIGRATE_CMA) {
-    return -EBUSY;
+// asked for. CMA pageblocks are nobody's to take but their area's, which is not
+// kept off by what is in them.
+int IsolateBlock(uint64_t block, uint64_t start, uint64_t end, bool cma) {
+  if (PageblockIsolated(block)) return -EBUSY;
+  Zone& zone = ZoneOf(Map().nid[block]);
+  if (PageblockType(block) == MIGRATE_CMA) {
+    return cma && ToggleIsolation(&zone, block, true) ? 0 : -EBUSY;
   }
   const uint64_t last = std::min(end, block + pageblock_nr_pages);
   uint64_t step;
   for (uint64_t pfn = std::max(block, start); pfn < last; pfn += step) {
     if (PageUnmovable(pfn, &step)) return -EBUSY;
   }
-  Zone& zone = ZoneOf(Map().nid[block]);
   return ToggleIsolation(&zone, block, true) ? 0 : -EBUSY;
 }
 
@@ -156,12 +158,50 @@ int MigrateRange(uint64_t start, uint64_t end, int nid, gfp_t gfp) {
   return ret;
 }
 
-// alloc_contig_frozen_range(): takes [start, end) off the free lists, after
-// everything in it was moved away.
-int AllocContigRange(uint64_t start, uint64_t end, gfp_t gfp) {
+// pfn_range_valid_contig(): a cheap look before anything is touched.
+bool RangeValid(int nid, uint64_t start, uint64_t nr, bool skip_hugetlb,
+                bool* skipped_hugetlb) {
+  uint64_t step;
+  for (uint64_t pfn = start; pfn < start + nr; pfn += step) {
+    if (!pfn_valid(pfn) || Map().nid[pfn] != nid) return false;
+    if (PageUnmovable(pfn, &step)) return false;
+    if (OwnerOf(pfn) == Owner::kFree) continue;
+    const auto* folio = reinterpret_cast<struct folio*>(CompoundHead(pfn));
+    if (folio_test_hugetlb(folio)) {
+      if (skip_hugetlb) {
+        *skipped_hugetlb = true;
+        return false;
+      }
+      if (nr <= static_cast<uint64_t>(folio_nr_pages(folio))) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace
+
+int StartIsolatePageRange(uint64_t start, uint64_t end, bool cma) {
+  for (uint64_t block = BlockStart(start); block < end;
+       block += pageblock_nr_pages) {
+    if (IsolateBlock(block, start, end, cma) != 0) {
+      UndoIsolatePageRange(start, block);
+      return -EBUSY;
+    }
+  }
+  return 0;
+}
+
+void UndoIsolatePageRange(uint64_t start, uint64_t end) {
+  for (uint64_t block = BlockStart(start); block < end;
+       block += pageblock_nr_pages) {
+    UnisolateBlock(block);
+  }
+}
+
+int AllocContigRange(uint64_t start, uint64_t end, gfp_t gfp, bool cma) {
   const int nid = Map().nid[start];
   const unsigned order = static_cast<unsigned>(__builtin_ctzl(end - start));
-  int ret = StartIsolatePageRange(start, end);
+  int ret = StartIsolatePageRange(start, end, cma);
   if (ret != 0) return ret;
   const gfp_t move_gfp =
       (gfp & (__GFP_IO | __GFP_FS | __GFP_RECLAIM | __GFP_NOWARN)) |
@@ -194,46 +234,6 @@ int AllocContigRange(uint64_t start, uint64_t end, gfp_t gfp) {
   return ret;
 }
 
-// pfn_range_valid_contig(): a cheap look before anything is touched.
-bool RangeValid(int nid, uint64_t start, uint64_t nr, bool skip_hugetlb,
-                bool* skipped_hugetlb) {
-  uint64_t step;
-  for (uint64_t pfn = start; pfn < start + nr; pfn += step) {
-    if (!pfn_valid(pfn) || Map().nid[pfn] != nid) return false;
-    if (PageUnmovable(pfn, &step)) return false;
-    if (OwnerOf(pfn) == Owner::kFree) continue;
-    const auto* folio = reinterpret_cast<struct folio*>(CompoundHead(pfn));
-    if (folio_test_hugetlb(folio)) {
-      if (skip_hugetlb) {
-        *skipped_hugetlb = true;
-        return false;
-      }
-      if (nr <= static_cast<uint64_t>(folio_nr_pages(folio))) return false;
-    }
-  }
-  return true;
-}
-
-}  // namespace
-
-int StartIsolatePageRange(uint64_t start, uint64_t end) {
-  for (uint64_t block = BlockStart(start); block < end;
-       block += pageblock_nr_pages) {
-    if (IsolateBlock(block, start, end) != 0) {
-      UndoIsolatePageRange(start, block);
-      return -EBUSY;
-    }
-  }
-  return 0;
-}
-
-void UndoIsolatePageRange(uint64_t start, uint64_t end) {
-  for (uint64_t block = BlockStart(start); block < end;
-       block += pageblock_nr_pages) {
-    UnisolateBlock(block);
-  }
-}
-
 }  // namespace sim
 
 extern "C" {
@@ -258,7 +258,7 @@ struct page* alloc_contig_frozen_pages(unsigned long nr_pages, gfp_t gfp,
            pfn + nr_pages <= zone.end_pfn; pfn += nr_pages) {
         if (sim::RangeValid(node, pfn, nr_pages, skip_hugetlb,
                             &skipped_hugetlb) &&
-            sim::AllocContigRange(pfn, pfn + nr_pages, gfp) == 0) {
+            sim::AllocContigRange(pfn, pfn + nr_pages, gfp, false) == 0) {
           return pfn_to_page(pfn);
         }
       }

@@ -6,6 +6,7 @@
 #include "sim/mm/hugetlb.h"
 
 #include "sim/mm/buddy.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_vmemmap.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/memory_failure.h"
@@ -64,9 +65,12 @@ struct folio* AllocBuddy(unsigned order, gfp_t gfp, int nid,
   return folio;
 }
 
-// alloc_gigantic_frozen_folio(), always from a range of pages.
+// alloc_gigantic_frozen_folio()
 struct folio* AllocGigantic(unsigned order, gfp_t gfp, int nid,
                             const nodemask_t* nodes) {
+  if (struct folio* folio = HugetlbCmaAllocFolio(order, gfp, nid, nodes))
+    return folio;
+  if (HugetlbCmaExclusive()) return nullptr;
   return reinterpret_cast<struct folio*>(alloc_contig_frozen_pages(
       1UL << order, gfp, nid, const_cast<nodemask_t*>(nodes)));
 }
@@ -224,6 +228,8 @@ void AddHugetlbFolio(struct hstate* h, struct folio* folio,
     h->surplus_huge_pages++;
     h->surplus_huge_pages_node[nid]++;
   }
+  // From here on nobody knows, in Linux either, that it is an area's.
+  if (folio_test_hugetlb_cma(folio)) HugetlbCmaForget(folio);
   folio->private_ = nullptr;
   folio_set_hugetlb_vmemmap_optimized(folio);
   EnqueueHugetlbFolio(h, folio);
@@ -247,9 +253,14 @@ void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio) {
     spin_unlock_irq(&hugetlb_lock);
   }
   VM_BUG_ON_FOLIO(folio_ref_count(folio), folio);
+  const bool cma = folio_test_hugetlb_cma(folio);
   folio->private_ = nullptr;  // the HPG flags
   folio->mapping = nullptr;
-  free_frozen_pages(folio_page(folio, 0), folio_order(folio));
+  if (cma) {
+    HugetlbCmaFreeFolio(folio);
+  } else {
+    free_frozen_pages(folio_page(folio, 0), folio_order(folio));
+  }
 }
 
 // Follows update_and_free_pages_bulk().

@@ -4,8 +4,7 @@
 
 // What the rooms of sim/ share of HugeTLB beyond the kernel's own headers.
 //
-// Left out of this HugeTLB throughout: userfaultfd, sharing of page tables,
-// hugetlb_cma.
+// Left out of this HugeTLB throughout: userfaultfd, sharing of page tables.
 
 #include <sim/kernel_api.h>
 
@@ -85,6 +84,15 @@ long SubpoolGetPages(struct hugepage_subpool* spool, long delta);
 long SubpoolPutPages(struct hugepage_subpool* spool, long delta);
 // Gives `nr` back that got no global reservation (out_put_pages).
 void SubpoolUnuse(struct hugepage_subpool* spool, long nr);
+
+// --- hugetlb_boot.cc
+// hugetlb_bootmem_set_nodes(), and hugetlb_bootmem_nodes.
+nodemask_t HugetlbBootmemSetNodes();
+// Gigantic pages that the command line asks for and that are not allocated at
+// boot because of hugetlb_cma=: Linux leaves them in max_huge_pages until
+// somebody sets it.
+unsigned long HugetlbSkippedAtBoot(const struct hstate* h);
+void HugetlbForgetSkipped(const struct hstate* h);
 
 // --- hugetlb_resize.cc
 // mm/hugetlb.c:__nr_hugepages_store_common(); nid -1 is the global file.

@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // HugeTLB at boot: the command line, gigantic pages from memblock, the other
-// sizes from the buddy allocator. hugetlb_cma, threads of boot allocation and
-// pages that cross zones are left out (a node is one zone here).
+// sizes from the buddy allocator. Threads of boot allocation and pages that
+// cross zones are left out (a node is one zone here).
 
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
 #include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_cmdline.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/hugetlb_vmemmap.h"
@@ -29,6 +30,7 @@ namespace {
 struct BootPage {
   struct list_head list;
   struct hstate* hstate;
+  bool cma;
 };
 
 constexpr u32 kNrFaultMutexes = 16;  // 8 for each of two CPUs
@@ -36,6 +38,7 @@ constexpr u32 kNrFaultMutexes = 16;  // 8 for each of two CPUs
 struct list_head huge_boot_pages[MAX_NUMNODES];
 nodemask_t bootmem_nodes;  // hugetlb_bootmem_nodes
 u32 nr_fault_mutexes;
+unsigned long skipped[HUGE_MAX_HSTATE];
 
 void SizeText(const struct hstate* h, char (&buf)[32]) {
   string_get_size(huge_page_size(h), 1, STRING_UNITS_2, buf, sizeof(buf));
@@ -45,12 +48,15 @@ void SizeText(const struct hstate* h, char (&buf)[32]) {
 bool AllocBootPage(struct hstate* h, int nid) {
   const bool exact = nid != NUMA_NO_NODE;
   if (!exact) nid = NextNodeToAlloc(&h->next_nid_to_alloc, &bootmem_nodes);
-  void* mem = memblock_alloc_hugetlb(huge_page_size(h), nid, exact);
+  void* mem = HugetlbEarlyCma(h)
+                  ? HugetlbCmaAllocBootmem(h, nid, exact)
+                  : memblock_alloc_hugetlb(huge_page_size(h), nid, exact);
   if (!mem) return false;
 
   M().memory().MarkDirty(__pa(mem) >> PAGE_SHIFT);
   auto* page = static_cast<BootPage*>(mem);
   page->hstate = h;
+  page->cma = HugetlbEarlyCma(h);
   nid = early_pfn_to_nid(__pa(mem) >> PAGE_SHIFT);
   list_add_tail(&page->list, &huge_boot_pages[nid]);
   memblock_reserved_mark_noinit(__pa(mem) + PAGE_SIZE,
@@ -133,6 +139,11 @@ unsigned long AllocBalanced(struct hstate* h) {
 // hugetlb_hstate_alloc_pages(), with the hooks that size the pool around the
 // pages that are handed over.
 void AllocPages(struct hstate* h) {
+  if (hstate_is_gigantic(h) && HugetlbCmaTotalSize() && !HugetlbEarlyCma(h)) {
+    pr_warn("HugeTLB: hugetlb_cma is enabled, skip boot time allocation\n");
+    skipped[hstate_index(h)] = h->max_huge_pages;
+    return;
+  }
   if (LuoHugetlb()) {
     // HOOK(mm/hugetlb.c, hugetlb_hstate_alloc_pages): hugetlb_luo_boot_begin
     hugetlb_luo_boot_begin(h);
@@ -168,14 +179,16 @@ void GatherNode(int nid) {
 
     VM_BUG_ON(!hstate_is_gigantic(h));
     const unsigned long pfn = page_to_pfn(page);
+    const bool cma = boot->cma;
     memset(static_cast<void*>(boot), 0, sizeof(*boot));
     atomic_set(&folio->_refcount, 0);
     prep_compound_page(page, huge_page_order(h));
     folio_clear_reserved(folio);
     init_new_hugetlb_folio(folio);
+    if (cma) folio_set_hugetlb_cma(folio);
     adjust_managed_page_count(page, pages_per_huge_page(h));
     for (unsigned i = 0; i < pages_per_huge_page(h); i += pageblock_nr_pages)
-      SetPageblockType(pfn + i, MIGRATE_MOVABLE);
+      SetPageblockType(pfn + i, cma ? MIGRATE_CMA : MIGRATE_MOVABLE);
 
     VmemmapOptimizeFolio(h, folio);
     spin_lock_irq(&hugetlb_lock);
@@ -196,6 +209,8 @@ void InitHstates() {
     if (LuoHugetlb()) {
       // HOOK(mm/hugetlb.c, hugetlb_init_hstates): hugetlb_luo_boot_end
       hugetlb_luo_boot_end(h);
+      // It sets max_huge_pages if there are any.
+      if (h->nr_huge_pages) HugetlbForgetSkipped(h);
     }
     HugetlbSetDemoteOrder(h);
   }
@@ -236,8 +251,21 @@ void SetDefaultHstate() {
 
 }  // namespace
 
+nodemask_t HugetlbBootmemSetNodes() {
+  for (const NodeSpan& span : M().geometry().spans)
+    node_set(span.nid, bootmem_nodes);
+  return bootmem_nodes;
+}
+
+unsigned long HugetlbSkippedAtBoot(const struct hstate* h) {
+  return skipped[h - hstates];
+}
+
+void HugetlbForgetSkipped(const struct hstate* h) { skipped[h - hstates] = 0; }
+
 // The static data of a fresh kernel.
 void HugetlbReset() {
+  HugetlbCmaReset();
   HugetlbPoolsReset();
   HugetlbAllocReset();
   HugetlbfsReset();
@@ -245,14 +273,14 @@ void HugetlbReset() {
   CgroupReset();
   HugetlbParams() = HugetlbCmdline();
   nodes_clear(bootmem_nodes);
+  memset(skipped, 0, sizeof(skipped));
   hugetlb_fault_mutex_table = nullptr;
   nr_fault_mutexes = 0;
 }
 
 // Follows hugetlb_bootmem_alloc().
 void HugetlbBootmemAlloc() {
-  for (const NodeSpan& span : M().geometry().spans)
-    node_set(span.nid, bootmem_nodes);
+  HugetlbBootmemSetNodes();
   if (LuoHugetlb()) {
     // HOOK(mm/hugetlb.c, hugetlb_bootmem_alloc): hugetlb_luo_boot_init
     hugetlb_luo_boot_init();

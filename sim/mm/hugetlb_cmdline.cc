@@ -7,6 +7,7 @@
 
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_vmemmap.h"
 
 namespace sim {
@@ -15,49 +16,6 @@ namespace {
 constexpr int kMaxArgs = 2 * HUGE_MAX_HSTATE + 1;
 
 HugetlbCmdline params;
-
-// sscanf("%lu%n"): takes a decimal number off the front.
-bool TakeNumber(std::string_view* text, unsigned long* value) {
-  size_t i = 0;
-  while (i < text->size() && isspace((*text)[i])) ++i;
-  const size_t first_digit = i;
-  *value = 0;
-  for (; i < text->size() && isdigit((*text)[i]); ++i)
-    *value = *value * 10 + static_cast<unsigned long>((*text)[i] - '0');
-  if (i == first_digit) return false;
-  text->remove_prefix(i);
-  return true;
-}
-
-// memparse(): a number, decimal, 0x or octal, and a suffix.
-unsigned long MemParse(std::string_view text) {
-  const std::string copy(text);
-  char* end;
-  unsigned long value = strtoul(copy.c_str(), &end, 0);
-  switch (tolower(*end)) {
-    case 'e':
-      value <<= 10;
-      [[fallthrough]];
-    case 'p':
-      value <<= 10;
-      [[fallthrough]];
-    case 't':
-      value <<= 10;
-      [[fallthrough]];
-    case 'g':
-      value <<= 10;
-      [[fallthrough]];
-    case 'm':
-      value <<= 10;
-      [[fallthrough]];
-    case 'k':
-      value <<= 10;
-      break;
-    default:
-      break;
-  }
-  return value;
-}
 
 unsigned OrderOf(unsigned long size) {
   return static_cast<unsigned>(__builtin_ctzl(size)) - PAGE_SHIFT;
@@ -184,6 +142,50 @@ void DefaultHugepageszSetup(std::string_view value) {
 
 }  // namespace
 
+bool TakeNumber(std::string_view* text, unsigned long* value) {
+  size_t i = 0;
+  while (i < text->size() && isspace((*text)[i])) ++i;
+  const size_t first_digit = i;
+  *value = 0;
+  for (; i < text->size() && isdigit((*text)[i]); ++i)
+    *value = *value * 10 + static_cast<unsigned long>((*text)[i] - '0');
+  if (i == first_digit) return false;
+  text->remove_prefix(i);
+  return true;
+}
+
+unsigned long MemParse(std::string_view text, size_t* end_at) {
+  const std::string copy(text);
+  char* end;
+  unsigned long value = strtoul(copy.c_str(), &end, 0);
+  const char unit = static_cast<char>(tolower(*end));
+  switch (unit) {
+    case 'e':
+      value <<= 10;
+      [[fallthrough]];
+    case 'p':
+      value <<= 10;
+      [[fallthrough]];
+    case 't':
+      value <<= 10;
+      [[fallthrough]];
+    case 'g':
+      value <<= 10;
+      [[fallthrough]];
+    case 'm':
+      value <<= 10;
+      [[fallthrough]];
+    case 'k':
+      value <<= 10;
+      ++end;
+      break;
+    default:
+      break;
+  }
+  if (end_at) *end_at = static_cast<size_t>(end - copy.c_str());
+  return value;
+}
+
 HugetlbCmdline& HugetlbParams() { return params; }
 
 bool HugepagesSupported() {
@@ -226,6 +228,7 @@ void HugetlbParseParams(std::string_view cmdline) {
     }
     setup(value);
   }
+  HugetlbCmaValidateParams();
 }
 
 }  // namespace sim

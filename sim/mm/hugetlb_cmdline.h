@@ -29,6 +29,12 @@ bool HugepagesSupported();
 // arch_hugetlb_valid_size(): the geometry's sizes but the missing ones.
 bool HugetlbValidSize(unsigned long size);
 
+// sscanf("%lu%n"): takes a decimal number off the front.
+bool TakeNumber(std::string_view* text, unsigned long* value);
+// memparse(): a number, decimal, 0x or octal, and a suffix; *end: how long that
+// is.
+unsigned long MemParse(std::string_view text, size_t* end = nullptr);
+
 // hugetlb_add_param() and hugetlb_parse_params().
 void HugetlbParseParams(std::string_view cmdline);
 

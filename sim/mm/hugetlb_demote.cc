@@ -2,12 +2,14 @@
 //
 // Demotion of mm/hugetlb.c and mm/hugetlb_sysfs.c: free pages of a pool are
 // split into pages of a smaller size. Left out: demote_size (the next smaller
-// size is what a kernel starts with), hugetlb_cma.
+// size is what a kernel starts with).
 
 #include <algorithm>
 
 #include "sim/machine/actors.h"
+#include "sim/machine/machine.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/hugetlb_vmemmap.h"
 
@@ -26,6 +28,7 @@ int DemoteFolios(struct hstate* src, struct hstate* dst,
   list_for_each_entry_safe(folio, next, list, lru) {
     if (!ret) ret = VmemmapRestoreFolio(src, folio);
     if (folio_test_hugetlb_vmemmap_optimized(folio)) continue;
+    const bool cma = folio_test_hugetlb_cma(folio);
     list_del(&folio->lru);
     for (unsigned i = 0; i < pages_per_huge_page(src);
          i += pages_per_huge_page(dst)) {
@@ -35,6 +38,7 @@ int DemoteFolios(struct hstate* src, struct hstate* dst,
       prep_compound_page(page, dst->order);
       piece->mapping = nullptr;
       init_new_hugetlb_folio(piece);
+      if (cma) folio_set_hugetlb_cma(piece);
       list_add(&piece->lru, &pieces);
     }
     cond_resched();
@@ -83,6 +87,7 @@ long DemotePool(struct hstate* src, const nodemask_t* allowed,
 
 // The part of hugetlb_init_hstates() about demotion.
 void HugetlbSetDemoteOrder(struct hstate* h) {
+  if (HugetlbCmaTotalSize() && h->order <= M().geometry().hpage_order) return;
   const struct hstate* other;
   for_each_hstate(other) {
     if (other->order < h->order && other->order > h->demote_order)

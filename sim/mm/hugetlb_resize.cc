@@ -114,6 +114,7 @@ int SetMaxHugePages(struct hstate* h, unsigned long count, int nid) {
   }
   if (GrowPool(h, count, &allowed, &noretry)) ShrinkPool(h, count, &allowed);
   h->max_huge_pages = PersistentHugePages(h);
+  HugetlbForgetSkipped(h);
   spin_unlock_irq(&hugetlb_lock);
   mutex_unlock(&h->resize_lock);
   return 0;

@@ -7,6 +7,7 @@
 #include <sim/kernel_api.h>
 
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 namespace sim {
@@ -47,6 +48,10 @@ int MemblockSearch(const MemblockType& type, phys_addr_t addr);
 // An aligned free range of memory that is not reserved, or 0.
 phys_addr_t MemblockFind(phys_addr_t size, phys_addr_t align, phys_addr_t start,
                          phys_addr_t end, int nid, unsigned flags);
+// for_each_free_mem_range()
+void MemblockForEachFree(
+    int nid, unsigned flags,
+    const std::function<void(phys_addr_t start, phys_addr_t end)>& fn);
 
 }  // namespace sim
 

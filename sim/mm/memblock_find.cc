@@ -125,6 +125,16 @@ phys_addr_t MemblockFind(phys_addr_t size, phys_addr_t align, phys_addr_t start,
   return found;
 }
 
+void MemblockForEachFree(
+    int nid, unsigned flags,
+    const std::function<void(phys_addr_t start, phys_addr_t end)>& fn) {
+  ForEachFree(false, 0, ~phys_addr_t{0}, nid, flags,
+              [&fn](phys_addr_t lo, phys_addr_t hi) {
+                fn(lo, hi);
+                return false;
+              });
+}
+
 }  // namespace sim
 
 extern "C" {
