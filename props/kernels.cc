@@ -140,21 +140,21 @@ void ChangeAreas(Random* random, model::Geometry geometry, int nodes,
                  KernelPlan* plan) {
   if (plan->areas > 0 && random->Percent(60)) return;
   const uint64_t largest = model::PageSizes(geometry).back();
-  switch (random->Weighted({20, 72, 8})) {
-    case 0:
-      plan->areas = 0;
-      break;
-    case 1:
-      plan->areas = random->Between(1, MostPages(geometry, largest) + 1);
-      break;
-    default:  // more than some nodes have
-      plan->areas = 16;
-      break;
-  }
+  plan->areas = random->Percent(80)
+                    ? random->Between(1, MostPages(geometry, largest) + 1)
+                    : 0;
   plan->areas_by_node = random->Percent(40);
   plan->area.fill(0);
   for (int64_t i = 0; i < plan->areas; ++i)
     ++plan->area[static_cast<size_t>(random->Below(nodes))];
+  if (plan->areas > 0 && random->Percent(8)) {
+    // More than there is on a node. Where all of it would do, it would be an
+    // area, and there would be no room for scratch.
+    constexpr int64_t kTooMany = 16;
+    plan->areas_by_node = true;
+    plan->areas += kTooMany;
+    plan->area[static_cast<size_t>(random->Below(nodes))] += kTooMany;
+  }
   plan->areas_only = random->Percent(35);
   const bool asked = std::any_of(
       plan->pools.begin(), plan->pools.end(), [&](const PoolPlan& pool) {

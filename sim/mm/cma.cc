@@ -190,7 +190,9 @@ int AllocInRange(CmaArea* area, const CmaRange& range, unsigned order,
   return ret;
 }
 
-// cma_activate_area()
+// cma_activate_area(). Where pages were taken early, the map is always to be
+// had: Linux goes on with such pages as if the area were there, and warns when
+// one is freed.
 void Activate(CmaArea* area) {
   bool failed = false;
   std::vector<uint64_t> early;
@@ -198,8 +200,10 @@ void Activate(CmaArea* area) {
     early.push_back(range.early_pfn);
     const uint64_t words = (BitmapBits(*area, range) + kBits - 1) / kBits;
     if (failed) continue;
-    range.bitmap = static_cast<unsigned long*>(
-        kzalloc(words * sizeof(unsigned long), GFP_KERNEL));
+    range.bitmap = static_cast<unsigned long*>(kzalloc(
+        words * sizeof(unsigned long), area->available_count < area->count
+                                           ? GFP_KERNEL | __GFP_NOFAIL
+                                           : GFP_KERNEL));
     failed = range.bitmap == nullptr;
   }
   if (failed) {
