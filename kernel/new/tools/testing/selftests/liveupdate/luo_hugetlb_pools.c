@@ -419,6 +419,7 @@ static void demote_2(void)
 /* Most of what the node has, so that some of it lies where the first ones did. */
 #define OFFLINE_POOL	400
 #define OFFLINE_AGAIN	300
+#define OFFLINE_REST	(OFFLINE_POOL - OFFLINE_AGAIN)
 /* Seconds until it is known not to work, and in which it has to. */
 #define OFFLINE_SHORT	3
 #define OFFLINE_LONG	30
@@ -560,8 +561,8 @@ static __u32 pages_in_block(const struct file_state *f, __u64 block)
 static void offline_1(void)
 {
 	struct file_state probe, *f = new_file_state();
+	int session, fd, first;
 	__u64 block, pfn;
-	int session, fd;
 
 	fd = create_file(&probe, 20, SZ_2M, OFFLINE_PAGES);
 	fill_pages(&probe, fd, 0, OFFLINE_PAGES, 1);
@@ -574,6 +575,13 @@ static void offline_1(void)
 	check_set_pool(SZ_2M, 1, "nr_hugepages", OFFLINE_POOL);
 	fd = create_file(f, 10, SZ_2M, OFFLINE_AGAIN);
 	fill_pages(f, fd, 0, OFFLINE_AGAIN, 1);
+	if (!pages_in_block(f, block)) {
+		/* Then they are among the rest of the pool. */
+		first = fd;
+		fd = create_file(f, 10, SZ_2M, OFFLINE_REST);
+		fill_pages(f, fd, 0, OFFLINE_REST, 1);
+		close(first);
+	}
 	if (!pages_in_block(f, block))
 		ksft_exit_fail_msg("no page is in block %llu again\n", block);
 	pfn = block * block_size() / getpagesize();
