@@ -2547,6 +2547,37 @@ TEST_F(CgroupTest, OwnersOfLatePages) {
   ExpectNothingLeft();
 }
 
+// One that was frozen already, and is gone when the next freeze is done: what
+// was the last but one is the last, with another checksum.
+TEST_F(CgroupTest, OwnerOfALatePageIsGone) {
+  Up();
+  Groups();
+  ASSERT_EQ(CgroupJoin(ActorByName("p0"), 0), 0);
+  ASSERT_EQ(CgroupJoin(ActorByName("p1"), 1), 0);
+  struct file* file = nullptr;
+  Call("p0", [&file] {
+    file = MakeFile(3, {});
+    Reserve(file, 0, 3);
+    return Fill(file, 0);
+  });
+  Args args = ArgsOf(file);
+  ASSERT_EQ(Preserve(&args), 0);
+  EXPECT_EQ(Call("p1", [file] { return Fill(file, 1); }), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  const size_t owners = ReadTableView().files[0].owners.size();
+  EXPECT_EQ(PagesHanded(), 2);
+  Unfreeze(&args);
+  ASSERT_EQ(CgroupJoin(ActorByName("p1"), kRootCgroup), 0);
+  ASSERT_EQ(CgroupRemove(1), 0);
+  ASSERT_EQ(Freeze(&args), 0);
+  EXPECT_EQ(ReadTableView().files[0].owners.size(), owners - 1);
+  EXPECT_EQ(PagesHanded(), 2);
+  Unfreeze(&args);
+  Unpreserve(&args);
+  fput(file);
+  ExpectNothingLeft();
+}
+
 TEST_F(CgroupTest, PathsThatAreTooLong) {
   Up();
   Groups();
