@@ -95,7 +95,11 @@ make_image() (
   # All but what depends on one option is built there already.
   if [ ! -e "$build" ] && [ -e "$base/vmlinux" ]; then
     rm -rf "$build.partial"
-    cp -a "$base" "$build.partial" && rm "$build.partial/kcheck/config" &&
+    cp -a "$base" "$build.partial" && rm "$build.partial/kcheck/config" || exit 1
+    # objtool's have the folder in them. It, and all that it looks at, would be
+    # built again.
+    find "$build.partial" -path '*/tools/*' -name '.*.cmd' -print0 |
+      xargs -0r sed -i "s#$base/#$build/#g" &&
       mv "$build.partial" "$build" || exit 1
   fi
   lay_kernel "$KERNEL_DIR" &&
