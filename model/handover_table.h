@@ -96,6 +96,10 @@ struct TableView {
   // Following `next` until a record is not there or was there before.
   std::vector<File> files;
 
+  // What LUO's records of files call their data: of each file, in the order in
+  // which they were preserved in their sessions.
+  std::vector<uint64_t> handles;
+
   // Of the machine.
   uint64_t end_frame = 0;  // no memory from here on
 

@@ -27,7 +27,7 @@ constexpr std::string_view kVerbNames[kVerbs] = {
     "drop",          "preserve", "reboot",     "take",
     "retrieve",      "finish",   "load",       "fail",
     "during",        "dev",      "interleave", "corrupt",
-    "power",
+    "cut",           "power",
 };
 
 // How each is written, in the words of docs/history.md.
@@ -72,6 +72,7 @@ constexpr std::string_view kForms[kVerbs] = {
     "sim dev F PAGE VALUE [at=OFFSET]",
     "sim interleave SEED",
     "sim corrupt TARGET DELTA [nth=K] [resum]",
+    "sim cut STEP",
     "sim power",
 };
 
@@ -87,7 +88,7 @@ constexpr std::string_view kTargetNames[kTargets] = {
     "block.next",     "block.magic",      "block.csum",     "block.nr",
     "run.index",      "run.nr",           "run.frame",      "run.owner",
     "owner.next",     "owner.magic",      "owner.csum",     "owner.nr",
-    "owner.path",
+    "owner.path",     "luo.data",
 };
 
 constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other",
@@ -591,6 +592,9 @@ void ParseSimVerb(Words* words, std::string_view verb, bool nested,
     case Verb::kInterleave:
       c->step = words->Number("seed", 1, kMaxSteps);
       break;
+    case Verb::kCut:
+      c->step = words->Number("step", 1, kMaxSteps);
+      break;
     case Verb::kCorrupt:
       ParseCorrupt(words, c);
       break;
@@ -971,6 +975,7 @@ std::string Print(const Command& c) {
       absl::StrAppend(&out, " f", c.file, " ", c.page, " ", absl::Hex(c.value));
       break;
     case Verb::kInterleave:
+    case Verb::kCut:
       absl::StrAppend(&out, " ", c.step);
       break;
     case Verb::kCorrupt:

@@ -90,6 +90,7 @@ enum class Verb : uint8_t {
   kDev,
   kInterleave,
   kCorrupt,
+  kCut,
   kPower,
 };
 inline constexpr int kVerbs = static_cast<int>(Verb::kPower) + 1;
@@ -126,8 +127,9 @@ constexpr CgroupPath ParentPath(CgroupPath path) {
 // "nobody", "/", "/c0/c3".
 std::string PrintPath(CgroupPath path);
 
-// Fields of the records of linux/kho/abi/hugetlb.h, and, first, what KHO's
-// device tree says about the place and length of the root.
+// Fields of the records of linux/kho/abi/hugetlb.h; first, what KHO's device
+// tree says about the place and length of the root, and last, what LUO's records
+// say about the place of a file's.
 enum class Target : uint8_t {
   kRootAddress,
   kRootBytes,
@@ -174,8 +176,9 @@ enum class Target : uint8_t {
   kOwnerCsum,
   kOwnerNr,
   kOwnerPath,  // the last four bytes of its first path
+  kLuoData,
 };
-inline constexpr int kTargets = static_cast<int>(Target::kOwnerPath) + 1;
+inline constexpr int kTargets = static_cast<int>(Target::kLuoData) + 1;
 
 // "root.version", ...
 std::string_view TargetName(Target target);
@@ -212,7 +215,7 @@ struct Command {
   bool keep_size = false;
   bool on = false;  // preserve-free
 
-  int64_t step = 0;  // fail: which call; during: which step; both from 1
+  int64_t step = 0;  // fail: which call; during, cut: which step; all from 1
   FailKind fail_kind = FailKind::kAny;
   Target target = Target::kRootVersion;
   int64_t delta = 0;

@@ -81,6 +81,7 @@ constexpr std::string_view kAllCommands =
     "sim interleave 77\n"
     "sim corrupt root.version 1\n"
     "sim corrupt run.frame -12 nth=3 resum\n"
+    "sim cut 31\n"
     "sim power\n";
 
 TEST(HistoryTest, PrintsWhatItReads) {
@@ -185,7 +186,7 @@ TEST(HistoryTest, ErrorsNameTheirLineAndReason) {
       {"sim during 3 p0 memfd f0", "missing page size: p0 memfd F SIZE"},
       {"p0 dance", "memfd, shmem, truncate, map,"},
       {"agent nr 2M 1", "open, close, session, drop, preserve, reboot, take"},
-      {"sim open", "fail, during, dev, interleave, corrupt, power"},
+      {"sim open", "fail, during, dev, interleave, corrupt, cut, power"},
       {"p0 memfd f0 \x80\xff", "page size '\\x80\\xff' is"},
       {"p0 da\033nce", "byte '\\x1b' is not text"},
       {"p0 memfd f0 16k", "'16k' is not a page size"},

@@ -51,6 +51,7 @@ void Observation::Clear() {
   rebooted = false;
   before.Clear();
   before_exact = true;
+  cut = false;
   handed_known = false;
   handed = TableView();
   handed_pages.clear();
@@ -235,6 +236,7 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kDuring:
     case Verb::kInterleave:
     case Verb::kCorrupt:
+    case Verb::kCut:
     case Verb::kPower:
       break;
     default:
@@ -305,6 +307,7 @@ class Judge::Impl {
     switch (command.verb) {
       case Verb::kFail:
       case Verb::kInterleave:
+      case Verb::kCut:
         return true;
       case Verb::kDuring:
         if (!command.inner.empty()) {

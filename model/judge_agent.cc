@@ -267,7 +267,9 @@ void Stepper::Retrieve(const Command& c, const Outcome& o) {
   File& f = file(entry->file);
   bool first = entry->status == 0;
   // A refused file is refused each time, with an errno that says why.
-  bool refused = f.life == File::Life::kRefused;
+  // So is one that somebody else got, where LUO's records name it twice.
+  bool refused = f.life == File::Life::kRefused ||
+                 (first && !f.shmem && f.life != File::Life::kAnnounced);
   if (entry->status < 0) Must(-entry->status);
   if (first && refused) {
     override_ = "atomic-import";

@@ -413,6 +413,7 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
     state_->records.emplace_back(handed.original[i],
                                  published[published.size() - 1 - i]);
   state_->addresses_known = o.handed_known;
+  if (corrupted && o.handed_known) FollowHandles(handed.handles);
   std::vector<uint64_t> page_sizes;
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
   state_->corrupted = corrupted;
@@ -455,6 +456,29 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   state_->table.quarantine = state_->table.distrusted = true;
   SettleTable();
   if (!ExplainsQuarantine()) *state_ = std::move(settled);
+}
+
+// Who asks for a file gets the one whose record LUO names, or none at all.
+void Stepper::FollowHandles(const std::vector<uint64_t>& handles) {
+  int nobody = -1;
+  size_t n = 0;
+  for (Session& session : state_->sessions) {
+    for (SessionFile& f : session.files) {
+      if (file(f.file).shmem || n == handles.size()) continue;
+      const uint64_t handle = handles[n++];
+      int named = -1;
+      for (const auto& [at, id] : state_->records)
+        if (at == handle && !file(id).free) named = id;
+      if (named == f.file) continue;
+      if (nobody < 0) {
+        File none;
+        none.life = File::Life::kRefused;
+        nobody = static_cast<int>(state_->files.size());
+        state_->files.push_back(std::move(none));
+      }
+      f.file = named >= 0 ? named : nobody;
+    }
+  }
 }
 
 // The table that tells of these files, in the order in which they were frozen.

@@ -171,6 +171,7 @@ class Stepper {
   void Import(const Observation& o, const std::vector<int>& published,
               bool corrupted);
   TableView TableOf(const std::vector<int>& published) const;
+  void FollowHandles(const std::vector<uint64_t>& handles);
   void SettleTable();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);

@@ -395,6 +395,12 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
         event->reserved = reserved;
         event->bind = bind;
       }
+      // The page could not be added, nor its region be taken away.
+      if (fault_ && !f.shmem && !reserved && SeenReserved(id, index)) {
+        f.regions.Add(index, index + 1);
+        Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
+        uncertain_resv_ = true;
+      }
       stops = false;
       break;
     }

@@ -216,6 +216,8 @@ struct Observation {
   // reboot and power: the kernel changed. `before` is then the old kernel's
   // snapshot after its last instruction (unused for a power cut).
   bool rebooted = false;
+  // By `sim cut`: the old kernel never came to the jump.
+  bool cut = false;
   Snapshot before;
   // Else `before` is from before the reboot call: nobody could look later, when
   // late pages had been moved out of scratch.

@@ -76,6 +76,8 @@ TEST(Generator, ReachesEveryCommandAndEveryKindOfTrouble) {
     chains += reboots >= 2;
   }
   for (int v = 0; v < model::kVerbs; ++v) {
+    // After a cut the model knows nothing, so these have tests of their own.
+    if (static_cast<Verb>(v) == Verb::kCut) continue;
     EXPECT_GT(verbs[static_cast<size_t>(v)], 0)
         << model::VerbName(static_cast<Verb>(v));
   }

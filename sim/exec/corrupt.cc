@@ -9,6 +9,7 @@
 #include <cstring>
 
 #include "sim/liveupdate/kho_internal.h"
+#include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/machine.h"
 
 extern "C" {
@@ -309,6 +310,30 @@ void CorruptBlock(uint64_t phys, const Command& c) {
   if (c.resum) ResumBlock(phys);
 }
 
+// Where the data of LUO's records of hugetlb files stand, as far as its
+// sessions were written down.
+std::vector<uint64_t> LuoDataFields() {
+  std::vector<uint64_t> fields;
+  if (!g_luo.frozen) return fields;
+  LuoSession* session;
+  list_for_each_entry(session, &g_luo.outgoing.list, list) {
+    for (uint64_t block = session->files.blocks.head_pa; block != 0;) {
+      const auto head = Load<kho_block_header_ser>(block);
+      for (u64 i = 0; i < head.count; ++i) {
+        const uint64_t at =
+            block + sizeof(head) + i * sizeof(struct luo_file_ser);
+        const auto ser = Load<struct luo_file_ser>(at);
+        if (std::strncmp(ser.compatible, HUGETLB_LUO_FH_COMPATIBLE,
+                         sizeof(ser.compatible)) == 0) {
+          fields.push_back(at + offsetof(struct luo_file_ser, data));
+        }
+      }
+      block = head.next;
+    }
+  }
+  return fields;
+}
+
 void CorruptRun(const Table::Run& run, const Command& c) {
   Add(run.phys, RunField(c.target), c.delta);
   if (c.resum) ResumBlock(run.block);
@@ -320,6 +345,12 @@ void CorruptOwner(uint64_t phys, const Command& c) {
 }
 
 }  // namespace
+
+std::vector<uint64_t> LuoHandles() {
+  std::vector<uint64_t> handles;
+  for (uint64_t at : LuoDataFields()) handles.push_back(Load<u64>(at));
+  return handles;
+}
 
 uint32_t RecordChecksum(uint64_t phys, size_t offset, size_t bytes) {
   std::vector<u32> words(bytes / sizeof(u32));
@@ -357,7 +388,10 @@ void CorruptTable(const std::vector<Command>& corruptions) {
   if (table.root == 0) return;
   for (const Command& c : corruptions) {
     const size_t nth = static_cast<size_t>(c.nth);
-    if (c.target <= Target::kRootBytes) {
+    if (c.target == Target::kLuoData) {
+      const std::vector<uint64_t> at = LuoDataFields();
+      if (nth < at.size()) Add(at[nth], {0, true}, c.delta);
+    } else if (c.target <= Target::kRootBytes) {
       CorruptEntry(c);
     } else if (c.target <= Target::kRootCount) {
       CorruptRoot(table.root, c);

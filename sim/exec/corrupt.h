@@ -20,6 +20,10 @@ void CorruptTable(const std::vector<::handover::model::Command>& corruptions);
 // there is none.
 bool OutgoingTable(uint64_t* phys, uint64_t* bytes);
 
+// What LUO has written down as the data of each hugetlb file, session by
+// session.
+std::vector<uint64_t> LuoHandles();
+
 // The checksum of a record of `bytes` at `phys`, whose own field is at
 // `offset`.
 uint32_t RecordChecksum(uint64_t phys, size_t offset, size_t bytes);

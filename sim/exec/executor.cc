@@ -122,7 +122,8 @@ const model::Observation& Executor::Run(const Command& command) {
   // What only sets the scene changes nothing that can be seen.
   const bool same =
       command.verb == Verb::kFail || command.verb == Verb::kDuring ||
-      command.verb == Verb::kInterleave || command.verb == Verb::kCorrupt;
+      command.verb == Verb::kInterleave || command.verb == Verb::kCorrupt ||
+      command.verb == Verb::kCut;
   if (same) {
     model::Snapshot after = std::move(seen_.after);
     seen_.Clear();
@@ -132,7 +133,11 @@ const model::Observation& Executor::Run(const Command& command) {
   }
   switch (command.verb) {
     case Verb::kFail:
-      fault_ = {KindOf(command.fail_kind), static_cast<int>(command.step)};
+      faults_.push_back(
+          {KindOf(command.fail_kind), static_cast<int>(command.step)});
+      break;
+    case Verb::kCut:
+      cut_ = static_cast<uint64_t>(command.step);
       break;
     case Verb::kInterleave:
       interleave_ = static_cast<uint64_t>(command.step);
@@ -150,8 +155,7 @@ const model::Observation& Executor::Run(const Command& command) {
       break;
     default:
       machine_->DigestAdd(static_cast<uint64_t>(command.verb));
-      machine_->set_fault_plan(fault_);
-      fault_ = FaultPlan();
+      machine_->set_fault_plans(std::exchange(faults_, {}));
       if (dead_) {
         seen_.outcome.kind = Outcome::Kind::kKilled;
       } else if (command.verb == Verb::kDev) {
@@ -165,7 +169,7 @@ const model::Observation& Executor::Run(const Command& command) {
       ReportDuring();
       ReportFinished();
       seen_.fault_injected = machine_->fault_fired() || machine_->shortage();
-      machine_->set_fault_plan(FaultPlan());
+      machine_->set_fault_plans({});
       AfterStep();
       break;
   }
@@ -277,6 +281,7 @@ Outcome Executor::Perform(const Command& c) {
     case Verb::kDuring:
     case Verb::kInterleave:
     case Verb::kCorrupt:
+    case Verb::kCut:
     case Verb::kPower:
       break;
   }
@@ -303,6 +308,13 @@ void Executor::RunOnItsActor(const Command& command) {
     PlanDuring(static_cast<uint64_t>(task->command.step), task->actor,
                [this, t = task.get()] { Start(t); });
   }
+  const uint64_t cut = std::exchange(cut_, 0);
+  if (cut != 0) {
+    PlanDuring(cut, ActorByName("cut"), [this] {
+      seen_.cut = true;
+      StopKernel();
+    });
+  }
   main_.command = command;
   main_.place = place_;
   main_.actor = actor;
@@ -320,6 +332,8 @@ void Executor::RunOnItsActor(const Command& command) {
       break;
     case RunResult::kKernelDown:
       seen_.outcome = DoneWith(0);
+      if (seen_.cut) seen_.outcome = main_.outcome;
+      if (seen_.cut && !main_.done) seen_.outcome.kind = Outcome::Kind::kKilled;
       NextKernel(/*power=*/false);
       break;
     case RunResult::kBug:
@@ -417,8 +431,11 @@ void Executor::NextKernel(bool power) {
   } else {
     ReadLog();
     seen_.handing = snapshooter_.handing();
-    snapshooter_.Fill(&seen_.before, /*stopped=*/!during_.empty());
-    snapshooter_.CountFit(&seen_.before);
+    // Who stopped in the midst of things has some of them half-done.
+    if (!seen_.cut) {
+      snapshooter_.Fill(&seen_.before, /*stopped=*/!during_.empty());
+      snapshooter_.CountFit(&seen_.before);
+    }
     for (auto& task : during_) {
       if (task->done || task->command.verb != Verb::kPoison) continue;
       task->outcome.value = task->started && user_.PoisonTookEffect();
@@ -446,13 +463,21 @@ void Executor::NextKernel(bool power) {
   panicked_by_plan_ = dead_ && machine_->fault_fired() && GaveUp();
   renumbered_ = machine_->geometry().nodes != nodes;
   table_corrupted_ = !power && !corruptions_.empty();
+  handles_corrupted_ =
+      !power && std::any_of(corruptions_.begin(), corruptions_.end(),
+                            [](const Command& c) {
+                              return c.target == model::Target::kLuoData;
+                            });
   corruptions_.clear();
   seen_.rebooted = true;
   log_lines_ = 0;
   snapshooter_.Booted(/*cold=*/power);
 }
 
-void Executor::Look() { snapshooter_.Fill(&seen_.after); }
+void Executor::Look() {
+  ReadLog();
+  snapshooter_.Fill(&seen_.after);
+}
 
 void Executor::ReadLog() {
   const std::vector<std::string>& log = machine_->log();

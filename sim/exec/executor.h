@@ -54,6 +54,8 @@ class Executor {
   }
   // And those that were claimed in the meantime.
   bool table_corrupted() const { return table_corrupted_; }
+  // What LUO says about where files' records are, too.
+  bool handles_corrupted() const { return handles_corrupted_; }
   const std::vector<KhoKey>& claimed() const { return snapshooter_.claimed(); }
   // The kernel before had other nodes.
   bool renumbered() const { return renumbered_; }
@@ -109,8 +111,10 @@ class Executor {
   size_t log_lines_ = 0;   // read so far
 
   // What `sim` commands prepared for the next command.
-  FaultPlan fault_;
+  std::vector<FaultPlan> faults_;
+  uint64_t cut_ = 0;  // `sim cut`: at which step; 0: none
   bool table_corrupted_ = false;  // that the running kernel got
+  bool handles_corrupted_ = false;
   bool renumbered_ = false;
   uint64_t interleave_ = 0;  // `sim interleave`, for the next command
   std::vector<model::Command> corruptions_;

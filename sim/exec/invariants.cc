@@ -110,6 +110,7 @@ const std::vector<Violation>& Invariants::After(
     case Verb::kDuring:
     case Verb::kInterleave:
     case Verb::kCorrupt:
+    case Verb::kCut:
       return found_;
     default:
       break;

@@ -8,6 +8,7 @@
 #include "model/judge.h"
 #include "sim/exec/describe.h"
 #include "sim/exec/invariants.h"
+#include "sim/exec/next_kernel.h"
 
 namespace sim {
 namespace {
@@ -70,6 +71,7 @@ class Runner {
     if (!Over() && options_.teardown && invariants_) Teardown();
     if (options_.log) LogTeardown();
     ++result_.stats.histories;
+    result_.stats.gave_up += executor_.panicked_by_plan();
     for (int i = 0; i < kReaches; ++i) {
       result_.stats.reached[static_cast<size_t>(i)] +=
           reach_.reached(static_cast<Reach>(i));
@@ -98,7 +100,11 @@ class Runner {
       Finish(step, &command, seen);
       return;
     }
+    // What the model knows is about updates that came to their end.
+    if (seen.cut) judge_.reset();
+    cut_ |= seen.cut;
     if (judge_) Take(step, judge_->Step(command, seen));
+    if (invariants_ && seen.cut) Take(step, CheckAfterCut(seen));
     if (invariants_) {
       if (seen.rebooted) {
         invariants_->Booted(command.verb == model::Verb::kPower,
@@ -113,7 +119,7 @@ class Runner {
 
   void Teardown() {
     TakeViolations(kTeardownStep);
-    Take(kTeardownStep, invariants_->Teardown(&executor_));
+    Take(kTeardownStep, invariants_->Teardown(&executor_, !cut_));
     TakeViolations(kTeardownStep);
   }
 
@@ -226,6 +232,7 @@ class Runner {
   std::vector<model::Cell> watched_;
   HistoryResult result_;
   model::Snapshot last_;
+  bool cut_ = false;  // ever
   size_t violations_ = 0;
   size_t logged_ = 0;
   std::vector<int64_t> planned_;  // `during` commands for the next command
@@ -237,6 +244,7 @@ void RunStats::Add(const RunStats& other) {
   histories += other.histories;
   boots += other.boots;
   faults_hit += other.faults_hit;
+  gave_up += other.gave_up;
   for (size_t i = 0; i < verbs.size(); ++i) {
     verbs[i] += other.verbs[i];
     failed[i] += other.failed[i];

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <set>
 #include <string_view>
+#include <utility>
 
 #include "sim/exec/corrupt.h"
 #include "sim/liveupdate/kho_internal.h"
@@ -42,13 +43,12 @@ bool ChecksumRight(uint64_t phys, size_t offset, size_t bytes, uint32_t is) {
 
 class Reader {
  public:
-  Reader() : keys_(KhoOutgoingKeys()) {
+  // The keys ascend.
+  explicit Reader(std::vector<KhoKey> keys) : keys_(std::move(keys)) {
     view_.end_frame = M().memory().end_pfn();
   }
 
-  TableView Read() {
-    uint64_t phys, bytes;
-    if (!OutgoingTable(&phys, &bytes)) return view_;
+  TableView Read(uint64_t phys, uint64_t bytes) {
     view_.found = true;
     if (phys == 0 || phys % PAGE_SIZE != 0 ||
         bytes < sizeof(hugetlb_luo_root_ser) ||
@@ -247,7 +247,19 @@ class Reader {
 
 TableView ReadTableView() {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return TableView();
-  return Reader().Read();
+  uint64_t phys, bytes;
+  if (!OutgoingTable(&phys, &bytes)) {
+    TableView none;
+    none.end_frame = M().memory().end_pfn();
+    return none;
+  }
+  TableView view = Reader(KhoOutgoingKeys()).Read(phys, bytes);
+  view.handles = LuoHandles();
+  return view;
+}
+
+TableView ReadIncomingTableView(uint64_t phys, uint64_t bytes) {
+  return Reader(KhoUnclaimed()).Read(phys, bytes);
 }
 
 std::vector<uint64_t> ReadFileRecords() {

@@ -13,6 +13,11 @@ namespace sim {
 // the judge. What it was before any corruption stays empty.
 ::handover::model::TableView ReadTableView();
 
+// The same of the running kernel's predecessor, as long as nothing of it was
+// claimed: its root is at `phys` and said to have that many bytes.
+::handover::model::TableView ReadIncomingTableView(uint64_t phys,
+                                                   uint64_t bytes);
+
 // The addresses of the files' records in the order of their list.
 std::vector<uint64_t> ReadFileRecords();
 

@@ -132,9 +132,8 @@ void Machine::Report(std::string_view property, std::string what,
   violations_.push_back({std::string(property), std::move(what)});
 }
 
-void Machine::set_fault_plan(FaultPlan plan) {
-  plan_ = plan;
-  countdown_ = plan.nth;
+void Machine::set_fault_plans(const std::vector<FaultPlan>& plans) {
+  plans_ = plans;
   fault_fired_ = false;
   shortage_ = false;
   calls_.fill(0);
@@ -158,11 +157,15 @@ bool Machine::Fails(FailKind kind, const char* what) {
     ++fallible_calls_;
     if (tracing_) NoteCall(kind, what);
   }
-  if (countdown_ == 0) return false;
-  const bool any = plan_.kind == FailKind::kAny && kind != FailKind::kRace;
-  if (!any && plan_.kind != kind) return false;
-  if (--countdown_ > 0) return false;
+  bool fails = false;
+  for (FaultPlan& plan : plans_) {
+    const bool any = plan.kind == FailKind::kAny && kind != FailKind::kRace;
+    if (plan.nth == 0 || (!any && plan.kind != kind)) continue;
+    fails |= --plan.nth == 0;
+  }
+  if (!fails) return false;
   fault_fired_ = true;
+  ++failed_calls_;
   DigestAddText(what);
   if (tracing_) trace_.push_back("fault: " + std::string(what) + " fails");
   return true;

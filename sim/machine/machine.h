@@ -134,12 +134,16 @@ class Machine {
 
   // --- The seam that each fallible call passes. True: fail now.
   bool Fails(FailKind kind, const char* what);
-  void set_fault_plan(FaultPlan plan);
+  void set_fault_plan(FaultPlan plan) { set_fault_plans({plan}); }
+  // Each of them fails its call, counted from here on.
+  void set_fault_plans(const std::vector<FaultPlan>& plans);
   bool fault_fired() const { return fault_fired_; }  // since set_fault_plan
   // A single page could not be had, of any node: not by plan.
   void NoteShortage() { shortage_ = true; }
   bool shortage() const { return shortage_; }  // since set_fault_plan
+  // Ever: for who wants to know how many there are, and how many failed.
   uint64_t fallible_calls() const { return fallible_calls_; }
+  uint64_t failed_calls() const { return failed_calls_; }
 
   // Kernels booted so far: 1 for the first.
   int generation = 0;
@@ -157,12 +161,12 @@ class Machine {
   std::vector<std::string> trace_;
   std::vector<std::string> log_;
   std::vector<Violation> violations_;
-  FaultPlan plan_;
-  int countdown_ = 0;
+  std::vector<FaultPlan> plans_;  // nth: how many are left to it
   bool fault_fired_ = false;
   bool shortage_ = false;
   uint64_t fallible_calls_ = 0;
-  // Since set_fault_plan(), while tracing is on: all of them, and by kind.
+  uint64_t failed_calls_ = 0;
+  // Since set_fault_plans(), while tracing is on: all of them, and by kind.
   std::array<uint64_t, 5> calls_{};
 };
 
