@@ -327,6 +327,7 @@ struct hugetlb_luo_payer {
  * @ser:        Its record.
  * @h:          Its page size.
  * @err:        Why it was refused, or 0.
+ * @why:        The field that it was refused for.
  * @promised:   What the file has reserved is reserved in its pool.
  * @restored:   Number of pages, counted by ascending index, that KHO has given
  *              back and that are on @folios. More than zero only after a
@@ -341,6 +342,7 @@ struct hugetlb_luo_in_file {
 	struct hugetlb_luo_file_ser *ser;
 	struct hstate *h;
 	int err;
+	const char *why;
 	bool promised;
 	u64 restored;
 	struct list_head folios;
@@ -2122,18 +2124,18 @@ void __init hugetlb_luo_boot_init(void)
 	if (err == -ENOENT)
 		return;
 
-	why = "no place for it";
+	why = "its address or size";
 	if (err || !phys || !IS_ALIGNED(phys, PAGE_SIZE) ||
 	    size < sizeof(*root) || size > PAGE_SIZE << MAX_PAGE_ORDER ||
 	    !memblock_is_region_memory(phys, size))
 		goto refuse;
 
 	root = phys_to_virt(phys);
-	why = "damaged";
+	why = "magic";
 	if (root->magic != HUGETLB_LUO_ROOT_MAGIC)
 		goto refuse;
 
-	why = "wrong version";
+	why = "version";
 	if (root->version != HUGETLB_LUO_VERSION) {
 		/* There is one from every kernel, with files or without. */
 		if (root->nr_files)
@@ -2143,13 +2145,16 @@ void __init hugetlb_luo_boot_init(void)
 		return;
 	}
 
-	why = "damaged";
+	why = "nr_counts";
 	if (root->nr_counts > (size - sizeof(*root)) / sizeof(root->counts[0]) ||
-	    root->nr_counts > HUGETLB_LUO_MAX_COUNTS ||
-	    root->csum != hugetlb_luo_root_csum(root))
+	    root->nr_counts > HUGETLB_LUO_MAX_COUNTS)
 		goto refuse;
 
-	why = "absurd numbers of pages";
+	why = "csum";
+	if (root->csum != hugetlb_luo_root_csum(root))
+		goto refuse;
+
+	why = "counts";
 	for (i = 0; i < root->nr_counts; i++) {
 		const struct hugetlb_luo_count_ser *count = &root->counts[i];
 
@@ -2197,6 +2202,14 @@ static u64 hugetlb_luo_file_count(const struct hugetlb_luo_file_ser *ser,
 	return 0;
 }
 
+static int hugetlb_luo_wrong(struct hugetlb_luo_in_file *in, const char *why,
+			     int err)
+{
+	in->why = why;
+
+	return err;
+}
+
 /*
  * Check the pages of one run, and count them. KHO has to hold each of them as a
  * page of this size.
@@ -2210,10 +2223,9 @@ static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
 		unsigned long frame = (unsigned long)run->frame + n;
 		unsigned long pfn = hugetlb_luo_pfn(in->h, frame);
 
-		if (pfn >= max_pfn)
-			return -ENXIO;
-		if (!kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
-			return -ENXIO;
+		if (pfn >= max_pfn ||
+		    !kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
+			return hugetlb_luo_wrong(in, "frame of a run", -ENXIO);
 		in->node_pages[page_to_nid(pfn_to_page(pfn))]++;
 		cond_resched();
 	}
@@ -2222,8 +2234,9 @@ static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
 }
 
 /* Check those who are charged. Their numbers keep from going round in circles. */
-static int hugetlb_luo_check_owners(const struct hugetlb_luo_file_ser *ser)
+static int hugetlb_luo_check_owners(struct hugetlb_luo_in_file *in)
 {
+	const struct hugetlb_luo_file_ser *ser = in->ser;
 	u64 phys = ser->owners, n;
 	unsigned int kind;
 
@@ -2231,21 +2244,26 @@ static int hugetlb_luo_check_owners(const struct hugetlb_luo_file_ser *ser)
 		const struct hugetlb_luo_owner_ser *owner;
 
 		if (!hugetlb_luo_page_held(phys))
-			return -ENXIO;
+			return hugetlb_luo_wrong(in, "address of an owner", -ENXIO);
 
 		owner = phys_to_virt(phys);
-		if (owner->magic != HUGETLB_LUO_OWNER_MAGIC ||
-		    owner->nr != n + 1 ||
-		    owner->csum != hugetlb_luo_owner_csum(owner))
-			return -EINVAL;
+		if (owner->magic != HUGETLB_LUO_OWNER_MAGIC)
+			return hugetlb_luo_wrong(in, "magic of an owner", -EINVAL);
+		if (owner->nr != n + 1)
+			return hugetlb_luo_wrong(in, "nr of an owner", -EINVAL);
+		if (owner->csum != hugetlb_luo_owner_csum(owner))
+			return hugetlb_luo_wrong(in, "csum of an owner", -EINVAL);
 		for (kind = 0; kind < HUGETLB_LUO_NR_CHARGES; kind++)
 			if (owner->path[kind][HUGETLB_LUO_PATH_SIZE - 1])
-				return -EINVAL;
+				return hugetlb_luo_wrong(in, "path of an owner", -EINVAL);
 		phys = owner->next;
 		cond_resched();
 	}
 
-	return phys ? -EINVAL : 0;
+	if (phys)
+		return hugetlb_luo_wrong(in, "nr_owners", -EINVAL);
+
+	return 0;
 }
 
 static bool hugetlb_luo_is_free(const struct hugetlb_luo_in_file *in)
@@ -2269,24 +2287,29 @@ static int hugetlb_luo_check_blocks(struct hugetlb_luo_in_file *in, u64 phys,
 		const struct hugetlb_luo_block_ser *block;
 
 		if (!hugetlb_luo_page_held(phys))
-			return -ENXIO;
+			return hugetlb_luo_wrong(in, "address of a block", -ENXIO);
 
 		block = phys_to_virt(phys);
-		if (block->magic != HUGETLB_LUO_BLOCK_MAGIC ||
-		    !block->nr_runs || block->nr_runs > HUGETLB_LUO_BLOCK_RUNS ||
-		    block->csum != hugetlb_luo_block_csum(block))
-			return -EINVAL;
+		if (block->magic != HUGETLB_LUO_BLOCK_MAGIC)
+			return hugetlb_luo_wrong(in, "magic of a block", -EINVAL);
+		if (!block->nr_runs || block->nr_runs > HUGETLB_LUO_BLOCK_RUNS)
+			return hugetlb_luo_wrong(in, "nr_runs of a block", -EINVAL);
+		if (block->csum != hugetlb_luo_block_csum(block))
+			return hugetlb_luo_wrong(in, "csum of a block", -EINVAL);
 
 		/* No block and no run is empty: no going round in circles. */
 		for (i = 0; i < block->nr_runs; i++) {
 			const struct hugetlb_luo_run_ser *run = &block->runs[i];
 
-			if (!run->nr || run->index < next_index ||
-			    run->owner > in->ser->nr_owners)
-				return -EINVAL;
+			if (!run->nr)
+				return hugetlb_luo_wrong(in, "nr of a run", -EINVAL);
+			if (run->index < next_index)
+				return hugetlb_luo_wrong(in, "index of a run", -EINVAL);
+			if (run->owner > in->ser->nr_owners)
+				return hugetlb_luo_wrong(in, "owner of a run", -EINVAL);
 			next_index = (u64)run->index + run->nr;
 			if (next_index > end_index)
-				return -EINVAL;
+				return hugetlb_luo_wrong(in, "end of a run", -EINVAL);
 			*nr += run->nr;
 		}
 		phys = block->next;
@@ -2312,14 +2335,17 @@ static int hugetlb_luo_check_resv(struct hugetlb_luo_in_file *in)
 	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		if (run->frame)
-			return -EINVAL;
+			return hugetlb_luo_wrong(in, "frame of a reservation", -EINVAL);
 		cond_resched();
 	}
 
 	nr -= hugetlb_luo_common(ser->resv, ser->runs);
 	nr -= hugetlb_luo_common(ser->resv, ser->late);
 
-	return nr == ser->nr_resv ? 0 : -EINVAL;
+	if (nr != ser->nr_resv)
+		return hugetlb_luo_wrong(in, "nr_resv", -EINVAL);
+
+	return 0;
 }
 
 static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
@@ -2337,7 +2363,7 @@ static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 	if (err)
 		return err;
 	if (nr_pages != ser->nr_pages)
-		return -EINVAL;
+		return hugetlb_luo_wrong(in, "nr_pages", -EINVAL);
 	err = hugetlb_luo_check_resv(in);
 	if (err)
 		return err;
@@ -2346,7 +2372,7 @@ static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		/* Each index is in one of the lists at most. */
 		if (run->index < next_index)
-			return -EINVAL;
+			return hugetlb_luo_wrong(in, "index of a late page", -EINVAL);
 		next_index = (u64)run->index + run->nr;
 
 		err = hugetlb_luo_check_run(in, run);
@@ -2386,34 +2412,41 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 	const struct hugetlb_luo_file_ser *ser = in->ser;
 	int err;
 
-	if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS ||
-	    ser->csum != hugetlb_luo_file_csum(ser))
-		return -EINVAL;
+	if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS)
+		return hugetlb_luo_wrong(in, "nr_counts", -EINVAL);
+	if (ser->csum != hugetlb_luo_file_csum(ser))
+		return hugetlb_luo_wrong(in, "csum", -EINVAL);
 
-	if (ser->seals & ~HUGETLB_LUO_SEALS || ser->mode & ~S_IALLUGO ||
-	    ser->size > MAX_LFS_FILESIZE || ser->pos > MAX_LFS_FILESIZE ||
-	    ser->flags & ~HUGETLB_LUO_FILE_FREE)
-		return -EINVAL;
+	if (ser->seals & ~HUGETLB_LUO_SEALS)
+		return hugetlb_luo_wrong(in, "seals", -EINVAL);
+	if (ser->mode & ~S_IALLUGO)
+		return hugetlb_luo_wrong(in, "mode", -EINVAL);
+	if (ser->size > MAX_LFS_FILESIZE)
+		return hugetlb_luo_wrong(in, "size", -EINVAL);
+	if (ser->pos > MAX_LFS_FILESIZE)
+		return hugetlb_luo_wrong(in, "pos", -EINVAL);
+	if (ser->flags & ~HUGETLB_LUO_FILE_FREE)
+		return hugetlb_luo_wrong(in, "flags", -EINVAL);
 
 	if (hugetlb_luo_is_free(in) &&
 	    (ser->late || ser->resv || ser->nr_resv || ser->owners ||
 	     ser->nr_owners || ser->size || ser->pos || ser->seals || ser->mode))
-		return -EINVAL;
+		return hugetlb_luo_wrong(in, "flags, or what only files have", -EINVAL);
 
 	in->h = NULL;
 	if (ser->order < BITS_PER_LONG - PAGE_SHIFT)
 		in->h = size_to_hstate(PAGE_SIZE << ser->order);
 	if (!in->h)
-		return -EOPNOTSUPP;
+		return hugetlb_luo_wrong(in, "order", -EOPNOTSUPP);
 
 	/* Bounds the time that it takes to look at all of them, too. */
 	if (ser->nr_pages > max_pfn >> ser->order)
-		return -EINVAL;
+		return hugetlb_luo_wrong(in, "nr_pages", -EINVAL);
 
 	if (!hugetlb_luo_counts_add_up(ser))
-		return -EINVAL;
+		return hugetlb_luo_wrong(in, "counts", -EINVAL);
 
-	err = hugetlb_luo_check_owners(ser);
+	err = hugetlb_luo_check_owners(in);
 	if (err)
 		return err;
 
@@ -2497,8 +2530,9 @@ static int hugetlb_luo_check_overlap(void)
 	/* @far is the one that reaches farthest of those seen. */
 	for (far = spans, n = 1; n < nr; n++) {
 		if (spans[n].start < far->end) {
-			spans[n].in->err = -EINVAL;
-			far->in->err = -EINVAL;
+			spans[n].in->err =
+				hugetlb_luo_wrong(spans[n].in, "memory of two", -EINVAL);
+			far->in->err = hugetlb_luo_wrong(far->in, "memory of two", -EINVAL);
 		}
 		if (spans[n].end > far->end)
 			far = &spans[n];
@@ -2521,7 +2555,7 @@ static void hugetlb_luo_mark_run(struct hugetlb_luo_in_file *in,
 	end = min(end, PHYS_PFN(error->addr) + error->nr);
 	for (pfn = start; pfn < end; pfn++) {
 		if (!IS_ENABLED(CONFIG_MEMORY_FAILURE)) {
-			in->err = -EHWPOISON;
+			in->err = hugetlb_luo_wrong(in, "memory errors", -EHWPOISON);
 			return;
 		}
 		if (PageHWPoison(pfn_to_page(pfn)))
@@ -2636,14 +2670,14 @@ static u64 hugetlb_luo_expected(unsigned int order, unsigned int nid)
 	return nr;
 }
 
-static void hugetlb_luo_refuse_all(int err)
+static void hugetlb_luo_refuse_all(const char *why)
 {
 	struct hugetlb_luo_in_file *in;
 	unsigned long index;
 
 	xa_for_each(&hugetlb_luo_in.files, index, in)
 		if (!in->err)
-			in->err = err;
+			in->err = hugetlb_luo_wrong(in, why, -EINVAL);
 }
 
 /* Were no more pages preserved than announced, on each node? */
@@ -2689,7 +2723,7 @@ static void hugetlb_luo_check_counts(void)
 
 	if (!hugetlb_luo_counts_hold()) {
 		pr_err("fewer pages announced than preserved\n");
-		hugetlb_luo_refuse_all(-EINVAL);
+		hugetlb_luo_refuse_all("counts of the root");
 	}
 
 	for (i = 0; i < root->nr_counts; i++) {
@@ -2722,18 +2756,26 @@ static int hugetlb_luo_find_files(void)
 {
 	u64 phys = hugetlb_luo_in.root->files;
 	struct hugetlb_luo_in_file *in;
+	const char *why = "nr_files, or next";
 	u64 nr;
 	int err;
 
 	for (nr = 0; phys && nr < hugetlb_luo_in.root->nr_files; nr++) {
 		struct hugetlb_luo_file_ser *ser;
 
-		if (!hugetlb_luo_page_held(phys))
+		if (!hugetlb_luo_page_held(phys)) {
+			why = "address of a record";
 			break;
+		}
 		ser = phys_to_virt(phys);
-		if (ser->magic != HUGETLB_LUO_FILE_MAGIC ||
-		    ser->version != HUGETLB_LUO_VERSION)
+		if (ser->magic != HUGETLB_LUO_FILE_MAGIC) {
+			why = "magic";
 			break;
+		}
+		if (ser->version != HUGETLB_LUO_VERSION) {
+			why = "version";
+			break;
+		}
 
 		in = kzalloc_flex(*in, node_pages, nr_node_ids);
 		if (!in)
@@ -2756,7 +2798,7 @@ static int hugetlb_luo_find_files(void)
 	}
 
 	if (phys || nr != hugetlb_luo_in.root->nr_files) {
-		pr_err("not all preserved files were found\n");
+		pr_err("not all preserved files were found: %s\n", why);
 		hugetlb_luo_in.quarantine = true;
 	}
 
@@ -2796,15 +2838,15 @@ static int hugetlb_luo_do_import(void)
 
 	if (hugetlb_luo_mark_errors()) {
 		pr_err("list of memory errors is damaged\n");
-		hugetlb_luo_refuse_all(-EINVAL);
+		hugetlb_luo_refuse_all("list of memory errors");
 	}
 	hugetlb_luo_check_counts();
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (!in->err)
 			continue;
-		pr_err("preserved %s refused: %pe\n",
+		pr_err("preserved %s refused: %pe, %s\n",
 		       hugetlb_luo_is_free(in) ? "free pages" : "file",
-		       ERR_PTR(in->err));
+		       ERR_PTR(in->err), in->why);
 		hugetlb_luo_in.quarantine = true;
 	}
 	hugetlb_luo_in.imported = true;
@@ -3476,8 +3518,12 @@ static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 		return ERR_PTR(-EAGAIN);
 
 	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
+	if (!in || virt_to_phys(in->ser) != phys) {
+		pr_err("no preserved file has its record at %#llx\n", phys);
+		return ERR_PTR(-ENOENT);
+	}
 
-	return in ? in : ERR_PTR(-ENOENT);
+	return in;
 }
 
 static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
