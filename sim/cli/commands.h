@@ -19,6 +19,7 @@ extern const Subcommand kInspect;
 extern const Subcommand kJudge;
 extern const Subcommand kGenerate;
 extern const Subcommand kExplore;
+extern const Subcommand kSweep;
 
 }  // namespace sim::cli
 

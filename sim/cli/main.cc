@@ -9,8 +9,9 @@
 namespace sim::cli {
 namespace {
 
-const Subcommand* const kSubcommands[] = {
-    &kRun, &kReplay, &kDraw, &kInspect, &kJudge, &kGenerate, &kExplore};
+const Subcommand* const kSubcommands[] = {&kRun,     &kReplay, &kDraw,
+                                          &kInspect, &kJudge,  &kGenerate,
+                                          &kExplore, &kSweep};
 
 void PrintOverview(std::FILE* to) {
   std::fputs(
@@ -46,7 +47,7 @@ int Main(const std::vector<std::string>& words) {
   if (command == nullptr) {
     std::fprintf(stderr,
                  "handover: '%s' is no subcommand: there are run, replay, "
-                 "draw, inspect, judge, generate and explore (handover "
+                 "draw, inspect, judge, generate, explore and sweep (handover "
                  "--help)\n",
                  words[0].c_str());
     return kBadUsage;

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// The next kernel's decoder of the handover table by itself, tens of thousands
+// of times a second: kernel/new's own, in a booted kernel, on a table that is
+// changed and put back.
+//
+// A program that uses this is linked with --wrap for the functions that
+// CMakeLists.txt names.
+#ifndef HANDOVER_PROPS_TABLE_DECODER_H_
+#define HANDOVER_PROPS_TABLE_DECODER_H_
+
+#include <cstddef>
+#include <cstdint>
+#include <string>
+
+namespace handover::props {
+
+// Changes the table as `data` says, lets the kernel decode it, and holds what
+// the kernel says against what the table's rules ask for (model/
+// handover_table.h). Returns what is wrong, or nothing.
+//
+// `data` is a byte of flags (1: checksums are made right in the end; 2, 4: what
+// KHO says of the root is changed, too) and then edits of 12 bytes: kind, page,
+// offset (16 bits, little endian), value (64 bits). Every input is one.
+std::string DecodeTable(const uint8_t* data, size_t size);
+
+}  // namespace handover::props
+
+#endif  // HANDOVER_PROPS_TABLE_DECODER_H_

@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: BSD-3-Clause
+//
+// Bytes made by chance as damage to the table.
+#include "props/table_decoder.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "props/random.h"
+#include "props/rapidcheck.h"
+
+namespace handover::props {
+namespace {
+
+TEST(TableDecoder, TakesWhatIsRight) {
+  EXPECT_EQ(DecodeTable(nullptr, 0), "");
+  const uint8_t right = 1;
+  EXPECT_EQ(DecodeTable(&right, 1), "");
+}
+
+TEST(TableDecoder, AnyBytes) {
+  Random random(FromEnvironment("HANDOVER_SEED", 1));
+  const uint64_t runs = FromEnvironment("HANDOVER_HISTORIES", 20000);
+  for (uint64_t n = 0; n < runs; ++n) {
+    std::vector<uint8_t> data(1 + 12 * static_cast<size_t>(random.Small(6)));
+    for (uint8_t& byte : data) byte = static_cast<uint8_t>(random.Next());
+    // Mostly near what is there.
+    for (size_t at = 1; at < data.size(); at += 12)
+      if (random.Percent(70))
+        std::fill(data.begin() + static_cast<std::ptrdiff_t>(at) + 5,
+                  data.begin() + static_cast<std::ptrdiff_t>(at) + 12, 0);
+    data[0] &= random.Percent(80) ? 1 : 7;
+    ASSERT_EQ(DecodeTable(data.data(), data.size()), "") << "run " << n;
+  }
+}
+
+}  // namespace
+}  // namespace handover::props
