@@ -16,6 +16,7 @@
 #include "sim/liveupdate/kho.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/boot.h"
 
 namespace handover::props {
 namespace {
@@ -251,13 +252,17 @@ class Watcher {
         return;
       calls = sim::M().fallible_calls() - at_jump;
       steps = sim::StepsOfLastRun();
-      if (damage == nullptr) return;
+      if (damage == nullptr) {
+        whole_refused = executor.Quarantined();
+        return;
+      }
       if (steps > Bound(whole_steps) || calls > Bound(whole_calls))
         found.push_back({step, "refusal",
                          absl::StrCat("the next kernel took ", steps,
                                       " steps and made ", calls, " calls")});
       const std::string missing = MissingMessage(seen, *damage);
-      if (!missing.empty()) found.push_back({step, "refusal", missing});
+      if (!whole_refused && !missing.empty())
+        found.push_back({step, "refusal", missing});
     };
     sim::HistoryResult result = sim::RunHistory(history, options);
     result.findings.insert(result.findings.end(), found.begin(), found.end());
@@ -268,6 +273,7 @@ class Watcher {
   uint64_t steps = 0;
   uint64_t whole_calls = 0;
   uint64_t whole_steps = 0;
+  bool whole_refused = false;  // without any damage
 
  private:
   static bool Logged(const std::vector<std::string_view>& words) {
@@ -290,8 +296,8 @@ class Watcher {
     for_each_hstate(h) page_sizes.push_back(huge_page_size(h));
     const model::TableVerdict verdict = JudgeTable(
         seen.handed, page_sizes, kho_is_enabled() && liveupdate_enabled());
-    // A kernel that had no memory to look says so later.
-    if (!verdict.quarantine || seen.fault_injected) return "";
+    // What is refused for another reason, damaged or not, is refused for that.
+    if (!verdict.quarantine || !sim::Config().has_luo_hugetlb) return "";
     std::vector<std::string_view> words;
     for (const Command& c : damage)
       for (std::string_view word : WordsFor(c.target)) words.push_back(word);
@@ -304,7 +310,7 @@ class Watcher {
 int64_t FirstUpdate(const History& history) {
   int64_t at = -1;
   for (const Command& c : history.commands)
-    if (c.verb == Verb::kCorrupt) return at;
+    if (c.verb == Verb::kCorrupt || c.verb == Verb::kFail) return at;
   sim::RunOptions options;
   options.observer = [&at](int64_t step, const Command* command,
                            const model::Observation& seen,
