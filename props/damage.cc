@@ -330,6 +330,7 @@ Between LookBetween(const History& history, size_t at) {
   sim::RunOptions options;
   options.at_handover = [&between] {
     between.table = sim::ReadTableView();
+    between.table.handles = sim::LuoHandles();
     between.root = sim::OutgoingTableRoot();
     if (kho_scratch_cnt > 0) between.scratch = kho_scratch[0].addr;
     std::set<uint64_t> held;

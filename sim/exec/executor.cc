@@ -453,6 +453,7 @@ void Executor::NextKernel(bool power) {
     CheckHandedOnce();
     if (!corruptions_.empty()) CorruptTable(corruptions_);
     seen_.handed = ReadTableView();
+    seen_.handed.handles = LuoHandles();
     seen_.handed.original = std::move(left.original);
     seen_.handed.free = std::move(left.free);
     seen_.handed_known = true;

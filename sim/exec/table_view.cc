@@ -253,9 +253,7 @@ TableView ReadTableView() {
     none.end_frame = M().memory().end_pfn();
     return none;
   }
-  TableView view = Reader(KhoOutgoingKeys()).Read(phys, bytes);
-  view.handles = LuoHandles();
-  return view;
+  return Reader(KhoOutgoingKeys()).Read(phys, bytes);
 }
 
 TableView ReadIncomingTableView(uint64_t phys, uint64_t bytes) {
