@@ -38,7 +38,7 @@ constexpr int kPages = 3;
 constexpr char kCmdline[] =
     "kho=on liveupdate=on hugepagesz=16K hugepages=0:4,1:4 hugepagesz=64K "
     "hugepages=1";
-constexpr char kWhy[] = "wrong version";
+constexpr char kWhy[] = "pages refused: version";
 
 Initcall g_this_init, g_other_init;
 int InitOfThisKernel() {
