@@ -42,6 +42,8 @@ struct TableView {
     std::vector<Run> runs;  // as many as a block can have
   };
   struct Owner {
+    uint64_t at = 0;    // which record it is
+    uint64_t next = 0;  // which record comes then; 0: none
     bool held = false;
     bool magic = false;
     bool checksum = false;
@@ -89,7 +91,14 @@ struct TableView {
   bool version = false;
   bool checksum = false;
   bool counts_fit = false;
-  bool errors_right = true;  // the list of memory errors is undamaged
+  // The list of memory errors, and whether it is undamaged.
+  struct Error {
+    uint64_t address = 0;
+    uint32_t pages = 0;
+    uint32_t checksum = 0;  // as it stands there
+  };
+  std::vector<Error> errors;
+  bool errors_right = true;
   uint64_t first = 0;        // the first file's record
   uint64_t nr_files = 0;
   std::vector<Count> counts;
@@ -149,8 +158,8 @@ struct HandedFile {
   // Ascending. Where there is no page, that is promised to be had. Where nobody
   // is charged it may be left out if there is one.
   std::vector<HandedRange> reserved;
-  // Frames of the table in which that stands.
-  std::vector<int64_t> resv_blocks;
+  // Frames of the table in which that stands, and in which the owners do.
+  std::vector<int64_t> records;
   // Pages by node, of the kernel that it comes from.
   std::vector<TableView::Count> counts;
 };

@@ -79,7 +79,8 @@ constexpr std::string_view kForms[kVerbs] = {
 constexpr std::string_view kTargetNames[kTargets] = {
     "root.address",   "root.bytes",       "root.magic",     "root.version",
     "root.csum",      "root.nr_counts",   "root.files",     "root.nr_files",
-    "root.order",     "root.nid",         "root.count",     "file.magic",
+    "root.order",     "root.nid",         "root.count",     "error.address",
+    "error.nr",       "error.csum",       "file.magic",
     "file.version",   "file.csum",        "file.order",     "file.next",
     "file.runs",      "file.late",        "file.resv",      "file.owners",
     "file.nr_owners", "file.size",        "file.pos",       "file.nr_pages",

@@ -142,6 +142,9 @@ enum class Target : uint8_t {
   kRootOrder,  // of its counts
   kRootNode,
   kRootCount,
+  kErrorAddress,  // of the list of memory errors behind those
+  kErrorNr,
+  kErrorCsum,
   kFileMagic,
   kFileVersion,
   kFileCsum,

@@ -40,11 +40,14 @@ using model::TableVerdict;
 using model::TableView;
 
 // Two sizes, two nodes, two files with late pages, what is reserved, free
-// pages.
+// pages, several owners, a memory error.
 constexpr char kHistory[] =
     "history 1\n"
     "geometry small nodes=2\n"
     "boot hugepagesz=16K hugepages=24 hugepages=6\n"
+    "admin cgroup c0\n"
+    "admin cgroup c1 in=c0\n"
+    "admin move p0 c1\n"
     "p0 memfd f0 16K sealable\n"
     "p0 map f0 m0 0 9\n"
     "p0 write m0 1 a\n"
@@ -53,6 +56,9 @@ constexpr char kHistory[] =
     "p0 write m0 8 d\n"
     "p0 memfd f1 64K\n"
     "p0 fallocate f1 0 2\n"
+    "p1 map f0 m0 0 9 noreserve\n"
+    "p1 write m0 6 6\n"
+    "admin poison f0 6\n"
     "admin preserve-free 16K on\n"
     "agent open\n"
     "agent session s0\n"
@@ -108,12 +114,15 @@ class World {
       for (const TableView::Chain* chain : {&file.runs, &file.late, &file.resv})
         for (const TableView::Block& block : chain->blocks)
           AddPage(block.frame << PAGE_SHIFT);
+      for (const TableView::Owner& owner : file.owners) AddPage(owner.at);
       for (const TableView::Chain* chain : {&file.runs, &file.late})
         for (const TableView::Block& block : chain->blocks)
           for (const TableView::Run& run : block.runs)
             places_.push_back(run.frame << PAGE_SHIFT);
     }
-    if (view.files.size() != 3) std::abort();
+    if (view.files.size() != 3 || view.files[1].owners.empty() ||
+        view.errors.empty())
+      std::abort();
     places_.push_back(kho_scratch[0].addr);
     places_.push_back(sim::M().memory().end_pfn() << PAGE_SHIFT);
     places_.push_back(0);
@@ -201,8 +210,9 @@ class World {
   // Of each page as the record that it was.
   void Resum() {
     for (const Page& page : pages_) {
-      uint32_t magic;
+      uint32_t magic, third;
       std::memcpy(&magic, page.bytes.data(), sizeof(magic));
+      std::memcpy(&third, page.bytes.data() + 2 * sizeof(third), sizeof(third));
       if (magic == HUGETLB_LUO_ROOT_MAGIC) {
         ResumOne(page.phys, offsetof(hugetlb_luo_root_ser, csum),
                  sizeof(hugetlb_luo_root_ser) +
@@ -213,6 +223,9 @@ class World {
                  sizeof(hugetlb_luo_file_ser) +
                      uint64_t{Load<hugetlb_luo_file_ser>(page.phys).nr_counts} *
                          sizeof(hugetlb_luo_count_ser));
+      } else if (third == HUGETLB_LUO_OWNER_MAGIC) {
+        ResumOne(page.phys, offsetof(hugetlb_luo_owner_ser, csum),
+                 sizeof(hugetlb_luo_owner_ser));
       } else {
         ResumOne(page.phys, offsetof(hugetlb_luo_block_ser, csum),
                  sizeof(hugetlb_luo_block_ser) +

@@ -294,6 +294,30 @@ void CorruptRoot(uint64_t phys, const Command& c) {
   if (c.resum) ResumRoot(phys);
 }
 
+// An entry of the list behind the counts. One without an address is none, so
+// what is there does not vanish. Checksums stay: a right one would leave nobody
+// who knows which pages have errors.
+void CorruptError(uint64_t phys, uint64_t bytes, const Command& c) {
+  using Entry = hugetlb_luo_error_ser;
+  const u64 nr = Load<hugetlb_luo_root_ser>(phys).nr_counts;
+  const uint64_t list =
+      phys + sizeof(hugetlb_luo_root_ser) + nr * sizeof(hugetlb_luo_count_ser);
+  const uint64_t at = list + static_cast<uint64_t>(c.nth) * sizeof(Entry);
+  if (nr > PAGE_SIZE || at + sizeof(Entry) > phys + bytes ||
+      !Readable(phys, bytes))
+    return;
+  const bool empty = Load<Entry>(list).addr == 0;
+  const auto entry = Load<Entry>(at);
+  if (entry.addr == 0 && (!empty || c.nth != 0)) return;
+  if (!empty && c.target == Target::kErrorNr) {
+    Add(at, {offsetof(Entry, nr), false}, c.delta);
+  } else if (!empty && c.target == Target::kErrorCsum) {
+    Add(at, {offsetof(Entry, csum), false}, c.delta);
+  } else if (entry.addr + static_cast<uint64_t>(c.delta) != 0) {
+    Add(at, {offsetof(Entry, addr), true}, c.delta);
+  }
+}
+
 void CorruptFile(uint64_t phys, const Command& c) {
   Target target = c.target;
   // A file without pages has no counts, only their number.
@@ -395,6 +419,9 @@ void CorruptTable(const std::vector<Command>& corruptions) {
       CorruptEntry(c);
     } else if (c.target <= Target::kRootCount) {
       CorruptRoot(table.root, c);
+    } else if (c.target <= Target::kErrorCsum) {
+      uint64_t phys, bytes;
+      if (OutgoingTable(&phys, &bytes)) CorruptError(table.root, bytes, c);
     } else if (c.target <= Target::kFileCount) {
       if (nth < table.files.size()) CorruptFile(table.files[nth], c);
     } else if (c.target <= Target::kBlockNr) {

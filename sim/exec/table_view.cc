@@ -68,7 +68,7 @@ class Reader {
     view_.checksum = ChecksumRight(phys, offsetof(hugetlb_luo_root_ser, csum),
                                    all, root.csum);
     view_.counts = Counts(phys + sizeof(root), root.nr_counts);
-    view_.errors_right = ErrorsRight(phys + all, phys + bytes);
+    ReadErrors(phys + all, phys + bytes);
     std::set<uint64_t> seen;
     for (uint64_t at = root.files; at != 0 && seen.insert(at).second;) {
       view_.files.push_back(File(at));
@@ -105,15 +105,15 @@ class Reader {
   }
 
   // What stands behind the counts, up to the first entry that is not there.
-  static bool ErrorsRight(uint64_t at, uint64_t end) {
+  void ReadErrors(uint64_t at, uint64_t end) {
     using Entry = hugetlb_luo_error_ser;
     for (; at + sizeof(Entry) <= end; at += sizeof(Entry)) {
       const auto entry = Load<Entry>(at);
       if (entry.addr == 0) break;
-      if (!ChecksumRight(at, offsetof(Entry, csum), sizeof(Entry), entry.csum))
-        return false;
+      view_.errors.push_back({entry.addr, entry.nr, entry.csum});
+      view_.errors_right &= ChecksumRight(at, offsetof(Entry, csum),
+                                          sizeof(Entry), entry.csum);
     }
-    return true;
   }
 
   TableView::File File(uint64_t at) const {
@@ -157,6 +157,7 @@ class Reader {
   // The one at `*at`, which becomes the next one's place.
   TableView::Owner Owner(uint64_t* at) const {
     TableView::Owner out;
+    out.at = *at;
     out.held = HeldPage(*at);
     if (!out.held) return out;
     const auto owner = Load<hugetlb_luo_owner_ser>(*at);
@@ -171,7 +172,7 @@ class Reader {
       out.path[kind] = PathNumber(
           std::string_view(path, strnlen(path, HUGETLB_LUO_PATH_SIZE)));
     }
-    *at = owner.next;
+    *at = out.next = owner.next;
     return out;
   }
 
