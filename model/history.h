@@ -128,8 +128,8 @@ constexpr CgroupPath ParentPath(CgroupPath path) {
 std::string PrintPath(CgroupPath path);
 
 // Fields of the records of linux/kho/abi/hugetlb.h; first, what KHO's device
-// tree says about the place and length of the root, and last, what LUO's records
-// say about the place of a file's.
+// tree says about the place and length of the root, and last, what LUO's
+// records say about the place of a file's.
 enum class Target : uint8_t {
   kRootAddress,
   kRootBytes,

@@ -395,9 +395,11 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
         event->reserved = reserved;
         event->bind = bind;
       }
-      // The page could not be added, nor its region be taken away.
+      // The page could not be added, and then there was no memory to take its
+      // region away: restore_reserve_on_error() leaves it, for nobody's
+      // account, and has the page counted as reserved when it is freed.
       if (fault_ && !f.shmem && !reserved && SeenReserved(id, index)) {
-        f.regions.Add(index, index + 1);
+        f.Reserve(index, index + 1, kNobody);
         Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
         uncertain_resv_ = true;
       }

@@ -103,7 +103,9 @@ TEST_F(HandoverTest, BadUsageIsStatusTwoAndSaysWhatIsRight) {
     const char* says;
   };
   for (const Case& c : {
-           Case{"frobnicate", "run, replay, draw, inspect, judge, generate, explore and sweep"},
+           Case{"frobnicate",
+                "run, replay, draw, inspect, judge, generate, explore and "
+                "sweep"},
            Case{"run --sed=1", "--seed"},
            Case{"run --seed=one", "--seed is a number"},
            Case{"run --nodes=5", "from 1 to 4"},

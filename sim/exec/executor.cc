@@ -6,6 +6,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <iterator>
 #include <utility>
 
 #include "absl/strings/match.h"
@@ -98,6 +99,21 @@ void NoteErrors(const std::vector<BadFrame>& errors, model::TableView* out) {
     for (model::TableView::FreePage& page : free.pages)
       for (const BadFrame& bad : errors)
         page.poisoned |= bad.first == page.frame;
+}
+
+// The pages that a table's records are in, ascending.
+std::vector<uint64_t> PagesOf(const model::TableView& table) {
+  std::vector<uint64_t> pages;
+  for (const model::TableView::File& file : table.files) {
+    pages.push_back(file.at);
+    for (const auto* chain : {&file.runs, &file.late, &file.resv})
+      for (const model::TableView::Block& block : chain->blocks)
+        pages.push_back(block.frame << kPageShift);
+    for (const model::TableView::Owner& owner : file.owners)
+      pages.push_back(owner.at);
+  }
+  std::sort(pages.begin(), pages.end());
+  return pages;
 }
 
 }  // namespace
@@ -441,7 +457,8 @@ void Executor::NextKernel(bool power) {
       task->outcome.value = task->started && user_.PoisonTookEffect();
     }
     model::TableView left;
-    NoteRecords(ReadTableView(), &left);
+    const model::TableView whole = ReadTableView();
+    NoteRecords(whole, &left);
     snapshooter_.NoteHandover(left);
     for (const KhoKey& key : snapshooter_.handed_over()) {
       const uint64_t pfn = key.phys >> kPageShift;
@@ -454,6 +471,11 @@ void Executor::NextKernel(bool power) {
     if (!corruptions_.empty()) CorruptTable(corruptions_);
     seen_.handed = ReadTableView();
     seen_.handed.handles = LuoHandles();
+    left_out_.clear();
+    const std::vector<uint64_t> were = PagesOf(whole);
+    const std::vector<uint64_t> are = PagesOf(seen_.handed);
+    std::set_difference(were.begin(), were.end(), are.begin(), are.end(),
+                        std::back_inserter(left_out_));
     seen_.handed.original = std::move(left.original);
     seen_.handed.free = std::move(left.free);
     seen_.handed_known = true;

@@ -52,10 +52,13 @@ class Executor {
   const std::vector<KhoKey>& handed_over() const {
     return snapshooter_.handed_over();
   }
-  // And those that were claimed in the meantime.
   bool table_corrupted() const { return table_corrupted_; }
   // What LUO says about where files' records are, too.
   bool handles_corrupted() const { return handles_corrupted_; }
+  // Pages of the table that the running kernel got which no record of it leads
+  // to any more, since it was damaged. Ascending.
+  const std::vector<uint64_t>& left_out() const { return left_out_; }
+  // And those that were claimed in the meantime.
   const std::vector<KhoKey>& claimed() const { return snapshooter_.claimed(); }
   // The kernel before had other nodes.
   bool renumbered() const { return renumbered_; }
@@ -112,9 +115,10 @@ class Executor {
 
   // What `sim` commands prepared for the next command.
   std::vector<FaultPlan> faults_;
-  uint64_t cut_ = 0;  // `sim cut`: at which step; 0: none
+  uint64_t cut_ = 0;              // `sim cut`: at which step; 0: none
   bool table_corrupted_ = false;  // that the running kernel got
   bool handles_corrupted_ = false;
+  std::vector<uint64_t> left_out_;
   bool renumbered_ = false;
   uint64_t interleave_ = 0;  // `sim interleave`, for the next command
   std::vector<model::Command> corruptions_;

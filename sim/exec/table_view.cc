@@ -111,8 +111,8 @@ class Reader {
       const auto entry = Load<Entry>(at);
       if (entry.addr == 0) break;
       view_.errors.push_back({entry.addr, entry.nr, entry.csum});
-      view_.errors_right &= ChecksumRight(at, offsetof(Entry, csum),
-                                          sizeof(Entry), entry.csum);
+      view_.errors_right &=
+          ChecksumRight(at, offsetof(Entry, csum), sizeof(Entry), entry.csum);
     }
   }
 
