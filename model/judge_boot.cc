@@ -856,8 +856,13 @@ std::vector<Reserved> Stepper::Quarantined() const {
     add(f.page_size, sums);
   }
   if (!state_->unsettled) return list;
-  // Counted on the strength of the announcement.
+  // Counted on the strength of the announcement. Of a size that KHO holds no
+  // page of a damaged root may announce some; BootPool() is where these count.
   for (const Pool& pool : state_->pools) {
+    if (std::none_of(list.begin(), list.end(), [&pool](const Reserved& r) {
+          return r.page_size == pool.page_size;
+        }))
+      continue;
     NodeSums sums{};
     for (int n = 0; n < state_->nodes; ++n)
       sums[static_cast<size_t>(n)] = -Announced(pool.page_size, n);

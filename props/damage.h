@@ -33,8 +33,7 @@ struct Between {
 // What the history leaves to the next kernel at command `at`, an update.
 Between LookBetween(const model::History& history, size_t at);
 // Where that is, of the first that goes well; -1: nowhere, or the history has
-// damage or
-// faults of its own.
+// damage of its own.
 int64_t FirstUpdate(const model::History& history);
 
 // All there is to do to one table: each bit of each field, with a checksum that
