@@ -136,7 +136,8 @@ bool AddUp(const TableView::File& file) {
 bool OnlyPages(const TableView::File& file) {
   return file.size == 0 && file.position == 0 && file.seals == 0 &&
          file.mode == 0 && file.nr_resv == 0 && file.late.blocks.empty() &&
-         file.resv.blocks.empty();
+         file.resv.blocks.empty() && file.nr_owners == 0 &&
+         file.owners_end == 0;
 }
 
 // Returns why the file has to be refused: nothing, if it has not.
@@ -195,7 +196,9 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
          static_cast<int64_t>(run->index + run->pages),
          OwnersOf(file, *run)[static_cast<size_t>(Charge::kRsvd)]});
   for (const TableView::Block& block : file.resv.blocks)
-    out->resv_blocks.push_back(static_cast<int64_t>(block.frame));
+    out->records.push_back(static_cast<int64_t>(block.frame));
+  for (const TableView::Owner& owner : file.owners)
+    out->records.push_back(static_cast<int64_t>(owner.at >> kPageShift));
   out->at = file.at;
   out->free = free;
   out->page_size = page_size;
@@ -221,8 +224,8 @@ void RefuseOverlaps(std::vector<HandedFile>* files,
         static_cast<int64_t>((*files)[i].page_size >> kPageShift);
     for (const HandedPage& page : (*files)[i].pages)
       spans.push_back({page.frame, page.frame + frames, i});
-    for (const int64_t block : (*files)[i].resv_blocks)
-      spans.push_back({block, block + 1, i});
+    for (const int64_t record : (*files)[i].records)
+      spans.push_back({record, record + 1, i});
   }
   std::sort(spans.begin(), spans.end(),
             [](const Span& a, const Span& b) { return a.from < b.from; });

@@ -99,7 +99,7 @@ struct TableView {
   };
   std::vector<Error> errors;
   bool errors_right = true;
-  uint64_t first = 0;        // the first file's record
+  uint64_t first = 0;  // the first file's record
   uint64_t nr_files = 0;
   std::vector<Count> counts;
   // Following `next` until a record is not there or was there before.

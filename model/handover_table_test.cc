@@ -57,6 +57,7 @@ class TableTest : public ::testing::Test {
   static TableView::Owner MakeOwner(uint64_t nr, const Owners& path) {
     TableView::Owner owner;
     owner.held = owner.magic = owner.checksum = owner.ended = true;
+    owner.at = 0x300000 + nr * 0x1000;
     owner.nr = nr;
     owner.path = path;
     return owner;
@@ -265,6 +266,15 @@ TEST_F(TableTest, ReservedInManyPieces) {
   EXPECT_TRUE(Judge().quarantine);
   f.nr_resv = 5;
   EXPECT_FALSE(Judge().quarantine);
+}
+
+TEST_F(TableTest, OwnersInCommonAreRefusedOnBothSides) {
+  t_.files[1].nr_owners = 1;
+  t_.files[1].owners = {t_.files[0].owners[0]};
+  const TableVerdict v = Judge();
+  EXPECT_TRUE(v.quarantine);
+  EXPECT_TRUE(v.accepted.empty());
+  EXPECT_EQ(v.refused.size(), 2u);
 }
 
 TEST_F(TableTest, OverlapsAreRefusedOnBothSides) {

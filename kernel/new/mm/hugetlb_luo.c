@@ -2481,6 +2481,7 @@ hugetlb_luo_resv_block(const struct hugetlb_luo_file_ser *ser)
  */
 static int hugetlb_luo_check_overlap(void)
 {
+	struct hugetlb_luo_owner_ser *owner;
 	struct hugetlb_luo_block_ser *block;
 	struct hugetlb_luo_span *spans, *far;
 	struct hugetlb_luo_cursor cursor;
@@ -2488,10 +2489,12 @@ static int hugetlb_luo_check_overlap(void)
 	struct hugetlb_luo_run_ser *run;
 	unsigned long index, nr = 0, n = 0;
 	unsigned int shift;
+	u64 phys;
 
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (in->err)
 			continue;
+		nr += in->ser->nr_owners;
 		hugetlb_luo_walk(&cursor, in->ser);
 		while (hugetlb_luo_next_run(&cursor))
 			nr++;
@@ -2521,6 +2524,13 @@ static int hugetlb_luo_check_overlap(void)
 		     block = hugetlb_luo_next_block(block)) {
 			spans[n].start = virt_to_phys(block);
 			spans[n].end = spans[n].start + PAGE_SIZE;
+			spans[n].in = in;
+			n++;
+		}
+		for (phys = in->ser->owners; phys; phys = owner->next) {
+			owner = phys_to_virt(phys);
+			spans[n].start = phys;
+			spans[n].end = phys + PAGE_SIZE;
 			spans[n].in = in;
 			n++;
 		}
