@@ -278,8 +278,10 @@ class Run {
     switch (command.verb) {
       case Verb::kCorrupt:
         damaged_ = true;
-        // Damage whose checksum is right may be taken for something else.
-        misleading_ |= command.resum;
+        // Damage whose checksum is right may be taken for something else, and
+        // so may one file's handle for another's.
+        misleading_ |=
+            command.resum || command.target == model::Target::kLuoData;
         break;
       case Verb::kDuring:
         if (command.inner.at(0).verb == Verb::kClose)
