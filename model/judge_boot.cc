@@ -627,6 +627,12 @@ void Stepper::SettleTable() {
       file(id).life = File::Life::kAnnounced;
       // Else it is what it was, and the table has to say so.
       if (state_->corrupted) TakeOver(&file(id), handed, before);
+      // Errors are of the memory, whichever record it is in.
+      for (Page& page : file(id).pages)
+        page.poisoned |=
+            std::any_of(lost.begin(), lost.end(), [&page](const auto& had) {
+              return had.first.frame == page.frame && had.first.poisoned;
+            });
       for (const Page& page : file(id).pages)
         claimed.emplace_back(page.frame, FrameEnd(page, handed.page_size));
     }

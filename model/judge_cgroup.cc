@@ -202,8 +202,9 @@ Stepper::Room Stepper::RoomForFile(const File& f) const {
       add(page.owners[static_cast<size_t>(charge)], charge, 1);
   for (const RegionCharge& c : f.charges)
     add(c.owner, Charge::kRsvd, c.to - c.from);
-  // One may be removed between the look at it and the charge.
-  if (racing_ && groups) return Room::kUnknown;
+  // One may be removed between the look at it and the charge. A table that was
+  // damaged may have owners of nothing, and these are looked at as well.
+  if (racing_ && (groups || state_->corrupted)) return Room::kUnknown;
   Room room = Room::kEnough;
   for (const auto& [key, pages] : sums) {
     const Room one = RoomFor(key.first, key.second, f.page_size, pages);

@@ -3528,7 +3528,7 @@ static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 		return ERR_PTR(-EAGAIN);
 
 	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
-	if (!in || virt_to_phys(in->ser) != phys) {
+	if (!in || virt_to_phys(in->ser) != phys || hugetlb_luo_is_free(in)) {
 		pr_err("no preserved file has its record at %#llx\n", phys);
 		return ERR_PTR(-ENOENT);
 	}
