@@ -322,6 +322,11 @@ TableVerdict JudgeTable(const TableView& table,
     verdict.lost.push_back({c.order, c.node, lost});
   }
   verdict.accepted = std::move(files);
+  // Nobody can ask for free pages, nor for what says that it is.
+  for (RefusedFile& refused : verdict.refused)
+    for (const TableView::File& file : table.files)
+      if (file.at == refused.at && (file.flags & kFlagFree) != 0)
+        refused.errors = {ENOENT};
   return verdict;
 }
 

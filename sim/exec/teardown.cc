@@ -132,8 +132,9 @@ void Invariants::CheckNothingLeft(bool whole) {
       none("reservations", static_cast<int64_t>(h->resv_huge_pages));
     }
   }
-  // A fault during boot may have cost live update, or part of what came.
-  if (boot_fault_) {
+  // A fault during boot may have cost live update, or part of what came. A
+  // kernel that was cut short may have left files that LUO does not name.
+  if (boot_fault_ || !whole) {
     if (!stuck) CheckOwnSlabs();
     return;
   }
@@ -141,7 +142,7 @@ void Invariants::CheckNothingLeft(bool whole) {
   // Only a kernel that knows of HugeTLB's table takes it.
   const bool takes =
       kho_is_enabled() && liveupdate_enabled() && Config().has_luo_hugetlb;
-  if (whole && takes && !broken && !quarantine && !ShmemLuoLostMemory()) {
+  if (takes && !broken && !quarantine && !ShmemLuoLostMemory()) {
     const std::vector<uint64_t> never = KhoNeverRestored();
     for (const KhoKey& key : KhoUnclaimed()) {
       if (std::binary_search(never.begin(), never.end(), key.phys)) continue;
