@@ -44,7 +44,7 @@ using model::TableView;
 constexpr char kHistory[] =
     "history 1\n"
     "geometry small nodes=2\n"
-    "boot hugepagesz=16K hugepages=24 hugepages=6\n"
+    "boot hugepagesz=16K hugepages=24 hugepagesz=64K hugepages=6\n"
     "admin cgroup c0\n"
     "admin cgroup c1 in=c0\n"
     "admin move p0 c1\n"
@@ -66,7 +66,7 @@ constexpr char kHistory[] =
     "agent preserve s0 2 f1\n"
     "p0 write m0 3 e\n"
     "p0 write m0 7 f\n"
-    "loader load hugepagesz=16K hugepages=24 hugepages=6\n"
+    "loader load hugepagesz=16K hugepages=24 hugepagesz=64K hugepages=6\n"
     "agent reboot\n";
 
 // Each decoding leaves some objects behind, since nobody claims the files.

@@ -101,6 +101,15 @@ void NoteErrors(const std::vector<BadFrame>& errors, model::TableView* out) {
         page.poisoned |= bad.first == page.frame;
 }
 
+// Whether the list of memory errors has the frame.
+bool Lists(const model::TableView& table, uint64_t pfn) {
+  return std::any_of(table.errors.begin(), table.errors.end(),
+                     [pfn](const model::TableView::Error& error) {
+                       const uint64_t first = error.address >> kPageShift;
+                       return pfn >= first && pfn - first < error.pages;
+                     });
+}
+
 // The pages that a table's records are in, ascending.
 std::vector<uint64_t> PagesOf(const model::TableView& table) {
   std::vector<uint64_t> pages;
@@ -465,6 +474,7 @@ void Executor::NextKernel(bool power) {
       seen_.handed_pages.push_back(
           {0, static_cast<int64_t>(pfn), machine_->memory().RealNodeOf(pfn)});
     }
+    if (seen_.cut && !Lists(whole, user_.poisoning())) user_.ForgetPoisoning();
     user_.KeepErrors(snapshooter_.handed_over());
     NoteErrors(user_.errors(), &left);
     CheckHandedOnce();

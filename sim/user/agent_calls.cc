@@ -116,6 +116,14 @@ bool UserSpace::PoisonTookEffect() const {
          is_raw_hwpoison_page_in_hugepage(pfn_to_page(poisoning_));
 }
 
+void UserSpace::ForgetPoisoning() {
+  errors_.erase(std::remove_if(errors_.begin(), errors_.end(),
+                               [this](const BadFrame& bad) {
+                                 return bad.pfn == poisoning_;
+                               }),
+                errors_.end());
+}
+
 void UserSpace::KeepErrors(const std::vector<KhoKey>& handed_over) {
   std::vector<BadFrame> kept;
   for (BadFrame bad : errors_) {

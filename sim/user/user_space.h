@@ -138,6 +138,10 @@ class UserSpace {
   // The kernel is gone: of the memory errors only those are still known that it
   // took down, and that are in pages which were handed over.
   void KeepErrors(const std::vector<KhoKey>& handed_over);
+  // The frame of a Poison() that has not come back; 0: none. Its error may not
+  // be written down yet, and then nobody knows of it if the kernel stops here.
+  uint64_t poisoning() const { return poisoning_; }
+  void ForgetPoisoning();
   // A Poison() that never came back got so far that the kernel knew of it.
   bool PoisonTookEffect() const;
 
