@@ -188,7 +188,11 @@ void ReachCounter::Booted(const model::Observation& seen,
                                  pool.allocated == 0 && pool.free > 2);
   Mark(Reach::kAreaAfter, !seen.after.cma.empty());
   const std::string& line = Config().cmdline;
-  Mark(Reach::kAskedByNode, line.find(':') != std::string::npos);
+  for (size_t at = line.find("hugepages="); at != std::string::npos;
+       at = line.find("hugepages=", at + 1))
+    Mark(Reach::kAskedByNode,
+         line.substr(at, line.find(' ', at) - at).find(':') !=
+             std::string::npos);
   Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
   Mark(Reach::kOptimizedAfter,
        line.find("hugetlb_free_vmemmap=on") != std::string::npos);
