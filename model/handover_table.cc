@@ -37,11 +37,14 @@ bool Before(const Count& a, const Count& b) {
 
 // Every number is one that this machine may have, none is given twice.
 bool Plausible(const TableView& table) {
+  uint64_t sum = 0;  // of that size
   for (size_t i = 0; i < table.counts.size(); ++i) {
     const Count& c = table.counts[i];
-    if (c.order >= kOrders || c.pages > table.end_frame >> c.order ||
+    if (i == 0 || c.order != table.counts[i - 1].order) sum = 0;
+    if (c.order >= kOrders || c.pages > (table.end_frame >> c.order) - sum ||
         (i > 0 && !Before(table.counts[i - 1], c)))
       return false;
+    sum += c.pages;
   }
   return true;
 }
@@ -125,7 +128,7 @@ bool AddUp(const TableView::File& file) {
   uint64_t left = file.nr_pages;
   for (size_t i = 0; i < file.counts.size(); ++i) {
     const Count& c = file.counts[i];
-    if (c.order != file.order || c.pages > left) return false;
+    if (c.order != file.order || c.pages == 0 || c.pages > left) return false;
     if (i > 0 && c.node <= file.counts[i - 1].node) return false;
     left -= c.pages;
   }

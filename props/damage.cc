@@ -209,8 +209,8 @@ std::vector<std::string_view> WordsFor(Target target) {
     case Target::kRootFiles:
     case Target::kRootNrFiles:
     case Target::kFileNext:
-      return {"address of a record", "nr_files, or next", "magic", "version",
-              "csum"};
+      return {"address of a record", "nr_files, or next", "magic of a record",
+              "version of a record", "csum"};
     case Target::kFileOrder:
       return {"order", "counts", "csum"};
     case Target::kFileRuns:

@@ -5,6 +5,7 @@
 #include <sim/kernel_api.h>
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 #include <cstring>
 #include <set>
@@ -63,12 +64,14 @@ class Reader {
     view_.first = root.files;
     const uint64_t all =
         sizeof(root) + uint64_t{root.nr_counts} * sizeof(hugetlb_luo_count_ser);
-    view_.counts_fit = all <= bytes;
+    constexpr uint64_t kErrorBytes =
+        HUGETLB_LUO_ERRORS * sizeof(hugetlb_luo_error_ser);
+    view_.counts_fit = all + kErrorBytes <= bytes;
     if (!view_.counts_fit) return view_;
     view_.checksum = ChecksumRight(phys, offsetof(hugetlb_luo_root_ser, csum),
                                    all, root.csum);
     view_.counts = Counts(phys + sizeof(root), root.nr_counts);
-    ReadErrors(phys + all, phys + bytes);
+    ReadErrors(phys + all);
     std::set<uint64_t> seen;
     for (uint64_t at = root.files; at != 0 && seen.insert(at).second;) {
       view_.files.push_back(File(at));
@@ -104,14 +107,21 @@ class Reader {
     return counts;
   }
 
-  // What stands behind the counts, up to the first entry that is not there.
-  void ReadErrors(uint64_t at, uint64_t end) {
+  // What stands behind the counts: nothing comes after an entry that is not
+  // there, and each is a page or a huge page.
+  void ReadErrors(uint64_t at) {
     using Entry = hugetlb_luo_error_ser;
-    for (; at + sizeof(Entry) <= end; at += sizeof(Entry)) {
+    bool over = false;
+    for (int n = 0; n < HUGETLB_LUO_ERRORS; ++n, at += sizeof(Entry)) {
       const auto entry = Load<Entry>(at);
-      if (entry.addr == 0) break;
+      if (entry.addr == 0) {
+        over = true;
+        continue;
+      }
       view_.errors.push_back({entry.addr, entry.nr, entry.csum});
       view_.errors_right &=
+          !over && std::has_single_bit(uint32_t{entry.nr}) &&
+          entry.addr % (uint64_t{entry.nr} * PAGE_SIZE) == 0 &&
           ChecksumRight(at, offsetof(Entry, csum), sizeof(Entry), entry.csum);
     }
   }

@@ -183,6 +183,7 @@
 #include <linux/list.h>
 #include <linux/liveupdate.h>
 #include <linux/lockdep.h>
+#include <linux/log2.h>
 #include <linux/memblock.h>
 #include <linux/memcontrol.h>
 #include <linux/memfd.h>
@@ -327,7 +328,7 @@ struct hugetlb_luo_payer {
  * @ser:        Its record.
  * @h:          Its page size.
  * @err:        Why it was refused, or 0.
- * @why:        The field that it was refused for.
+ * @why:        What it was refused for: the field, if there is one.
  * @promised:   What the file has reserved is reserved in its pool.
  * @restored:   Number of pages, counted by ascending index, that KHO has given
  *              back and that are on @folios. More than zero only after a
@@ -2118,6 +2119,7 @@ void __init hugetlb_luo_boot_init(void)
 	phys_addr_t phys;
 	size_t size;
 	int err;
+	u64 sum = 0;
 	u32 i;
 
 	err = kho_retrieve_subtree(HUGETLB_LUO_KHO_ENTRY, &phys, &size);
@@ -2146,8 +2148,9 @@ void __init hugetlb_luo_boot_init(void)
 	}
 
 	why = "nr_counts";
-	if (root->nr_counts > (size - sizeof(*root)) / sizeof(root->counts[0]) ||
-	    root->nr_counts > HUGETLB_LUO_MAX_COUNTS)
+	if (root->nr_counts > HUGETLB_LUO_MAX_COUNTS ||
+	    size < struct_size(root, counts, root->nr_counts) +
+		   HUGETLB_LUO_ERRORS * sizeof(struct hugetlb_luo_error_ser))
 		goto refuse;
 
 	why = "csum";
@@ -2158,9 +2161,12 @@ void __init hugetlb_luo_boot_init(void)
 	for (i = 0; i < root->nr_counts; i++) {
 		const struct hugetlb_luo_count_ser *count = &root->counts[i];
 
+		if (!i || count->order != count[-1].order)
+			sum = 0;
 		if (count->order >= BITS_PER_LONG - PAGE_SHIFT ||
-		    count->nr > memblock_end_of_DRAM() >> PAGE_SHIFT >> count->order)
+		    count->nr > (memblock_end_of_DRAM() >> PAGE_SHIFT >> count->order) - sum)
 			goto refuse;
+		sum += count->nr;
 		/* Each size and node once. */
 		if (i && (count->order < count[-1].order ||
 			  (count->order == count[-1].order &&
@@ -2392,7 +2398,7 @@ static bool hugetlb_luo_counts_add_up(const struct hugetlb_luo_file_ser *ser)
 	for (i = 0; i < ser->nr_counts; i++) {
 		const struct hugetlb_luo_count_ser *count = &ser->counts[i];
 
-		if (count->order != ser->order || count->nr > left ||
+		if (count->order != ser->order || !count->nr || count->nr > left ||
 		    (i && count->nid <= count[-1].nid))
 			return false;
 		left -= count->nr;
@@ -2498,6 +2504,7 @@ static int hugetlb_luo_check_overlap(void)
 		hugetlb_luo_walk(&cursor, in->ser);
 		while (hugetlb_luo_next_run(&cursor))
 			nr++;
+		cond_resched();
 		for (block = hugetlb_luo_resv_block(in->ser); block;
 		     block = hugetlb_luo_next_block(block))
 			nr++;
@@ -2586,14 +2593,21 @@ static int hugetlb_luo_mark_errors(void)
 {
 	struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
 	const struct hugetlb_luo_error_ser *error = hugetlb_luo_errors(root);
-	const void *end = (void *)root + hugetlb_luo_in.root_size;
 	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
 	unsigned long index;
+	bool over = false;
+	unsigned int n;
 
-	for (; (void *)(error + 1) <= end && error->addr; error++) {
-		if (error->csum != hugetlb_luo_error_csum(error))
+	for (n = 0; n < HUGETLB_LUO_ERRORS; n++, error++) {
+		if (!error->addr) {
+			over = true;
+			continue;
+		}
+		if (over || error->csum != hugetlb_luo_error_csum(error) ||
+		    !is_power_of_2(error->nr) ||
+		    !IS_ALIGNED(error->addr, (u64)error->nr << PAGE_SHIFT))
 			return -EINVAL;
 		xa_for_each(&hugetlb_luo_in.files, index, in) {
 			if (in->err)
@@ -2601,6 +2615,7 @@ static int hugetlb_luo_mark_errors(void)
 			hugetlb_luo_walk(&cursor, in->ser);
 			while ((run = hugetlb_luo_next_run(&cursor)))
 				hugetlb_luo_mark_run(in, run, error);
+			cond_resched();
 		}
 	}
 
@@ -2779,11 +2794,11 @@ static int hugetlb_luo_find_files(void)
 		}
 		ser = phys_to_virt(phys);
 		if (ser->magic != HUGETLB_LUO_FILE_MAGIC) {
-			why = "magic";
+			why = "magic of a record";
 			break;
 		}
 		if (ser->version != HUGETLB_LUO_VERSION) {
-			why = "version";
+			why = "version of a record";
 			break;
 		}
 
@@ -2816,7 +2831,7 @@ static int hugetlb_luo_find_files(void)
 }
 
 /*
- * Validate everything. For lack of memory nothing is decided, and the next one
+ * Validate everything. For lack of memory no file is refused, and the next one
  * who needs to know tries again.
  */
 static int hugetlb_luo_do_import(void)
@@ -4109,7 +4124,7 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
  * from its predecessor and that is not claimed yet, or cannot be, would be up for
  * grabs in the next kernel.
  *
- * Return: 0, or -EBUSY if there is such memory.
+ * Return: 0, or -EBUSY if there is such memory, or no memory to find out.
  */
 int hugetlb_luo_reboot(void)
 {
