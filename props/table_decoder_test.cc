@@ -1,11 +1,15 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Bytes made by chance as damage to the table.
+// What the fuzzer has found worth keeping, and some chance.
 #include "props/table_decoder.h"
 
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <iterator>
+#include <string>
 #include <vector>
 
 #include "props/random.h"
@@ -18,6 +22,22 @@ TEST(TableDecoder, TakesWhatIsRight) {
   EXPECT_EQ(DecodeTable(nullptr, 0), "");
   const uint8_t right = 1;
   EXPECT_EQ(DecodeTable(&right, 1), "");
+}
+
+TEST(TableDecoder, SavedInputs) {
+  int inputs = 0;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           HANDOVER_SOURCE_DIR "/props/corpus")) {
+    std::ifstream file(entry.path(), std::ios::binary);
+    const std::vector<char> bytes((std::istreambuf_iterator<char>(file)),
+                                  std::istreambuf_iterator<char>());
+    EXPECT_EQ(DecodeTable(reinterpret_cast<const uint8_t*>(bytes.data()),
+                          bytes.size()),
+              "")
+        << entry.path();
+    ++inputs;
+  }
+  EXPECT_GT(inputs, 20);
 }
 
 TEST(TableDecoder, AnyBytes) {
