@@ -23,14 +23,14 @@ constexpr std::string_view kNames[kReaches] = {
     "for fewer",
     "for pages on some nodes",
     "for pages on a node that there is not",
-    "next kernel lacks nodes",
+    "next kernel has numa=off",
     "preserved with page structures optimized away",
     "next kernel optimizes them",
     "next kernel lacks the page size",
     "demoted beside pages handed over",
     "resized beside pages handed over",
-    "memory went offline, pages moved",
-    "memory could not go offline for pages",
+    "memory went offline beside pages handed over",
+    "memory could not, for pages in use",
     "preserved with private mappings",
     "preserved while several processes map it",
     "preserved with pages pinned by a device",
@@ -42,8 +42,8 @@ constexpr std::string_view kNames[kReaches] = {
     "memory error while the update was under way",
     "free pages handed over",
     "without any session",
-    "more than the next kernel asks for",
-    "while others changed the pools",
+    "on a node that needed no others",
+    "while others still ran",
     "three updates in a row",
     "five updates in a row",
     "preserved while a control group is charged",
@@ -58,6 +58,12 @@ constexpr std::string_view kNames[kReaches] = {
     "not preserved, as it could not be moved",
     "next kernel has areas beside pages handed over",
     "an area that was not to be had",
+    "preserved with more reserved than there are pages",
+    "promised at boot",
+    "not retrieved, as the pool was too small for it",
+    "gigantic page handed over in a file",
+    "update refused, as something was not claimed",
+    "not preserved again, as its session was not finished",
 };
 
 int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -108,6 +114,10 @@ void ReachCounter::Preserved(int name, const model::Observation& seen,
     Mark(Reach::kSurplusPreserved, Surplus(seen.after, view.page_size) > 0);
     Mark(Reach::kSeals, (view.seals & ~model::kSealSeal) != 0);
     Mark(Reach::kNoexec, (view.seals & model::kSealExec) != 0);
+    int64_t reserved = 0;
+    for (uint32_t i = view.regions_begin; i < view.regions_end; ++i)
+      reserved += seen.after.regions[i].to - seen.after.regions[i].from;
+    Mark(Reach::kReserved, reserved > view.pages_end - view.pages_begin);
     for (uint32_t i = view.pages_begin; i < view.pages_end; ++i)
       Mark(Reach::kOptimizedBefore,
            folio_test_hugetlb_vmemmap_optimized(
@@ -140,8 +150,10 @@ void ReachCounter::Retrieved(const model::Command& c,
       std::find(limited_.begin(), limited_.end(), c.token) != limited_.end();
   if (!seen.outcome.ok()) {
     bool limited = false;
-    for (const std::string& said : M().log())
+    for (const std::string& said : M().log()) {
       limited |= said.find("limit of control group") != std::string::npos;
+      Mark(Reach::kPoolShort, said.find("have reserved") != std::string::npos);
+    }
     if (!limited || seen.outcome.result != -EAGAIN) return;
     limited_.push_back(c.token);
     Mark(Reach::kLimited);
@@ -169,9 +181,13 @@ void ReachCounter::Booted(const model::Observation& seen,
   Mark(Reach::kThreeUpdates, updates_ >= 3);
   Mark(Reach::kFiveUpdates, updates_ >= 5);
   if (!handed) return;
+  for (int i = 0; i < seen.after.nr_pools; ++i)
+    Mark(Reach::kPromised, seen.after.pool[static_cast<size_t>(i)].resv > 0);
   for (const model::SizedPool& pool : seen.after.sized) {
     Mark(Reach::kMoreAsked, pool.preserved > 0 && pool.allocated > 0);
     Mark(Reach::kFewerAsked, pool.surplus > 0);
+    Mark(Reach::kGigantic, pool.preserved > 0 && pool.page_size >> PAGE_SHIFT >
+                                                     MAX_ORDER_NR_PAGES);
   }
   std::array<int64_t, model::kMaxPageSizes> free{};
   for (const model::SizedPool& pool : seen.after.sized)
@@ -255,12 +271,16 @@ void ReachCounter::After(const model::Command& c,
     Booted(seen, executor);
   } else if (c.verb == Verb::kPreserve && ok) {
     Preserved(c.file, seen, executor);
+  } else if (c.verb == Verb::kPreserve) {
+    Mark(Reach::kAgainRefused, seen.outcome.result == -EBUSY);
+  } else if (c.verb == Verb::kReboot) {
+    Mark(Reach::kRebootRefused, seen.outcome.result == -EBUSY);
   } else if (c.verb == Verb::kDemote) {
     Mark(Reach::kDemoted, ok && beside);
   } else if (c.verb == Verb::kNr) {
     Mark(Reach::kResized, ok && beside);
   } else if (c.verb == Verb::kOffline) {
-    Mark(Reach::kOfflineMoved, ok);
+    Mark(Reach::kOfflineMoved, ok && beside);
     Mark(Reach::kOfflineWaited, seen.outcome.result == -EINTR);
   } else if (c.verb == Verb::kPoison) {
     Mark(Reach::kErrorAfterPreserve, ok && CountLuo().outgoing_files > 0);

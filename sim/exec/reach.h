@@ -57,8 +57,14 @@ enum class Reach : uint8_t {
   kAreaRefused,
   kAreaAfter,
   kAreaShort,
+  kReserved,
+  kPromised,
+  kPoolShort,
+  kGigantic,
+  kRebootRefused,
+  kAgainRefused,
 };
-inline constexpr int kReaches = static_cast<int>(Reach::kAreaShort) + 1;
+inline constexpr int kReaches = static_cast<int>(Reach::kAgainRefused) + 1;
 
 std::string_view ReachName(Reach reach);
 
