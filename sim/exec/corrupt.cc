@@ -4,6 +4,7 @@
 #include <libfdt.h>
 #include <sim/kernel_api.h>
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -295,8 +296,8 @@ void CorruptRoot(uint64_t phys, const Command& c) {
 }
 
 // An entry of the list behind the counts. One without an address is none, so
-// what is there does not vanish. Checksums stay: a right one would leave nobody
-// who knows which pages have errors.
+// the last one does not vanish. Checksums are made right only of what makes no
+// sense: otherwise nobody would know which pages have errors.
 void CorruptError(uint64_t phys, uint64_t bytes, const Command& c) {
   using Entry = hugetlb_luo_error_ser;
   const u64 nr = Load<hugetlb_luo_root_ser>(phys).nr_counts;
@@ -311,9 +312,17 @@ void CorruptError(uint64_t phys, uint64_t bytes, const Command& c) {
   if (entry.addr == 0 && (!empty || c.nth != 0)) return;
   if (!empty && c.target == Target::kErrorNr) {
     Add(at, {offsetof(Entry, nr), false}, c.delta);
+    // A number that makes sense would be believed.
+    const uint32_t pages = Load<Entry>(at).nr;
+    if (c.resum && (!std::has_single_bit(pages) ||
+                    entry.addr % (uint64_t{pages} * PAGE_SIZE) != 0))
+      Resum(at, offsetof(Entry, csum), sizeof(Entry));
   } else if (!empty && c.target == Target::kErrorCsum) {
     Add(at, {offsetof(Entry, csum), false}, c.delta);
-  } else if (entry.addr + static_cast<uint64_t>(c.delta) != 0) {
+  } else if (entry.addr + static_cast<uint64_t>(c.delta) != 0 ||
+             (at + 2 * sizeof(Entry) <= phys + bytes &&
+              c.nth + 1 < HUGETLB_LUO_ERRORS &&
+              Load<Entry>(at + sizeof(Entry)).addr != 0)) {
     Add(at, {offsetof(Entry, addr), true}, c.delta);
   }
 }
