@@ -157,6 +157,7 @@ void Stepper::DropSession(int name) {
       file(id).preserved = false;
       file(id).late.clear();
       file(id).unsure.clear();
+      file(id).left.clear();
       PutFile(id);
     }
   }
@@ -180,6 +181,12 @@ void Stepper::KeepOut(uint64_t page_size, const Page& page, bool free) {
   }
 }
 
+// KHO was made by plan not to let go of the page.
+bool Stepper::KhoKeeps(const Page& page) const {
+  return fault_ && std::binary_search(snapshot_.unclaimed.begin(),
+                                      snapshot_.unclaimed.end(), page.frame);
+}
+
 // Nobody asked for the file: its pages become ordinary pages of the pool.
 void Stepper::Release(int id) {
   const uint64_t page_size = file(id).page_size;
@@ -190,12 +197,8 @@ void Stepper::Release(int id) {
   file(id).promised = false;
   frames_changed_ = true;
   if (file(id).shmem) return;
-  // KHO may have been made by plan to keep some, which shows before any is
-  // freed.
-  auto kept = [this](const Page& page) {
-    return fault_ && std::binary_search(snapshot_.unclaimed.begin(),
-                                        snapshot_.unclaimed.end(), page.frame);
-  };
+  // Which ones KHO keeps shows before any is freed.
+  auto kept = [this](const Page& page) { return KhoKeeps(page); };
   for (const Page& page : pages) {
     if (!kept(page)) continue;
     if (PoolEvent* event = Event(page_size, PoolEvent::Kind::kLose))
@@ -216,7 +219,7 @@ void Stepper::FinishSession(Session* session) {
       [this](const auto& f) { return f.status <= 0 && !file(f.file).shmem; });
   if (asks) {
     const auto at = session - state_->sessions.data();
-    SettleLate(/*went=*/true);
+    SettleLate(/*went=*/true, static_cast<int>(at));
     session = &state_->sessions[static_cast<size_t>(at)];
   }
   while (!session->files.empty()) {

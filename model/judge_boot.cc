@@ -561,12 +561,19 @@ void Stepper::MatchRegions() {
       if (at != handed.at || handed.free) continue;
       File& f = file(id);
       const Regions regions = HandedRegions(handed);
-      const bool all_there =
-          std::all_of(f.regions.list().begin(), f.regions.list().end(),
-                      [&regions](const Region& r) {
-                        return regions.CountIn(r.from, r.to) == r.to - r.from;
-                      });
-      const int64_t more = regions.Count() - f.regions.Count();
+      // What was left behind after the file was preserved is nobody's.
+      auto left = [&f, &regions](const Region& r) {
+        return std::count_if(f.left.begin(), f.left.end(), [&](int64_t index) {
+          return r.from <= index && index < r.to && !regions.Contains(index);
+        });
+      };
+      int64_t more = regions.Count() - f.regions.Count();
+      bool all_there = true;
+      for (const Region& r : f.regions.list()) {
+        const int64_t without = left(r);
+        all_there &= regions.CountIn(r.from, r.to) + without == r.to - r.from;
+        more += without;
+      }
       if (!all_there || (more > 0 && !f.raced)) {
         Fail("metadata",
              absl::StrCat("of ", f.regions.Count(), " reserved indices ",
@@ -574,6 +581,7 @@ void Stepper::MatchRegions() {
                           all_there ? "" : ", some of them others"));
       }
       f.regions = regions;
+      f.left.clear();
       if (snapshot_.charges_known) MatchOwners(&f, handed);
     }
   }
@@ -597,8 +605,19 @@ bool Stepper::ExplainsUse() const {
   return true;
 }
 
-bool Stepper::ExplainsQuarantine() const {
-  return SameReserved(Quarantined(), snapshot_.quarantined);
+bool Stepper::ExplainsQuarantine(int finishing) const {
+  std::vector<Reserved> expected = Quarantined();
+  if (finishing >= 0) {
+    for (const SessionFile& each :
+         state_->sessions[static_cast<size_t>(finishing)].files) {
+      const File& f = state_->files[static_cast<size_t>(each.file)];
+      if (each.status > 0 || f.life != File::Life::kAnnounced || f.shmem)
+        continue;
+      for (const Page& page : f.pages)
+        if (KhoKeeps(page)) expected.push_back({f.page_size, page.node, 1});
+    }
+  }
+  return SameReserved(expected, snapshot_.quarantined);
 }
 
 // The files are what the table says, or refused.
@@ -718,7 +737,7 @@ void Stepper::TakeOver(File* f, const HandedFile& handed,
 // The check of the table that a boot had no memory for is made up for: what is
 // refused now leaves the counters that it was already in. `went`: the command
 // that asked got what it wanted, and there is no doubt about it.
-void Stepper::SettleLate(bool went) {
+void Stepper::SettleLate(bool went, int finishing) {
   if (!state_->unsettled) return;
   const State before = *state_;
   const auto events = events_;
@@ -736,7 +755,8 @@ void Stepper::SettleLate(bool went) {
         SeenReservations(state_->pools[i].page_size) ==
         ExpectedReservations(state_->pools[i].page_size) + state_->resv_off[i];
   if (fault_ &&
-      (held || !(ExplainsQuarantine() && ExplainsReport() && reserved))) {
+      (held ||
+       !(ExplainsQuarantine(finishing) && ExplainsReport() && reserved))) {
     *state_ = before;  // there was no memory again
     events_ = events;
     return;

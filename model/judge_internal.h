@@ -126,6 +126,7 @@ class Stepper {
   bool MayBePoisoned(int id, int64_t index) const;
   const PageView* SeenPage(int id, int64_t index);
   bool SeenReserved(int id, int64_t index) const;
+  void LeaveRegion(int id, int64_t index);
   // A new page of a file; it is of the pool unless `file` is a shmem one.
   Page* NewPage(int id, int64_t index, int bind, const Outcome* outcome);
   void RemovePages(int id, int64_t from, int64_t to);
@@ -149,6 +150,7 @@ class Stepper {
   void RetrievePromise(File* f, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
   void FinishSession(Session* session);
+  bool KhoKeeps(const Page& page) const;
   void KeepOut(uint64_t page_size, const Page& page, bool free = false);
   void Release(int file);
   std::vector<int> WhyRefused(int file) const;
@@ -175,7 +177,7 @@ class Stepper {
   void SettleTable();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);
-  void SettleLate(bool went);
+  void SettleLate(bool went, int finishing = -1);
   void MatchRegions();
   void MatchOwners(File* f, const HandedFile& handed);
   std::vector<int> Claimants(uint64_t page_size) const;
@@ -186,7 +188,9 @@ class Stepper {
   void PromiseLate();
   // Pages that this step has let go of so far.
   int64_t Freed(size_t pool) const;
-  bool ExplainsQuarantine() const;
+  // `finishing`: the session whose files are finished now, or none (-1); KHO may
+  // have kept some of their pages.
+  bool ExplainsQuarantine(int finishing = -1) const;
   bool ExplainsUse() const;
   bool ExplainsReport() const;
   std::vector<Reserved> Due() const;  // to be reported, with numbers

@@ -262,6 +262,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
         event->reserved = reserved;
         event->bind = bind;
       }
+      if (needs_own && !reserved) LeaveRegion(id, index);
     }
     if (o.kind == Outcome::Kind::kKilled) Exit(c.process);
     return;
@@ -395,14 +396,7 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
         event->reserved = reserved;
         event->bind = bind;
       }
-      // The page could not be added, and then there was no memory to take its
-      // region away: restore_reserve_on_error() leaves it, for nobody's
-      // account, and has the page counted as reserved when it is freed.
-      if (fault_ && !f.shmem && !reserved && SeenReserved(id, index)) {
-        f.Reserve(index, index + 1, kNobody);
-        Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
-        uncertain_resv_ = true;
-      }
+      if (!reserved) LeaveRegion(id, index);
       stops = false;
       break;
     }
@@ -812,6 +806,18 @@ bool Stepper::SeenReserved(int id, int64_t index) const {
     if (snapshot_.regions[i].from <= index && index < snapshot_.regions[i].to)
       return true;
   return false;
+}
+
+// A page could not be added, and then there was no memory to take its region
+// away, or to look for it: restore_reserve_on_error() leaves it, for nobody's
+// account. If it has found it, the page counts as reserved when it is freed.
+void Stepper::LeaveRegion(int id, int64_t index) {
+  File& f = file(id);
+  if (!fault_ || f.shmem || !SeenReserved(id, index)) return;
+  f.Reserve(index, index + 1, kNobody);
+  if (f.preserved) Insert(&f.left, index);
+  Event(f.page_size, PoolEvent::Kind::kMaybeKeep);
+  uncertain_resv_ = true;
 }
 
 Page* Stepper::NewPage(int id, int64_t index, int bind,

@@ -104,6 +104,9 @@ struct File {
   // Pages that were added while other things ran. If it was preserved at that
   // time, they may be late ones or not.
   std::vector<int64_t> unsure;
+  // Indices whose regions Linux left behind since it was preserved, for nothing
+  // (restore_reserve_on_error()).
+  std::vector<int64_t> left;
   // Something else ran while it was preserved: a fault that failed in the end
   // may have been taken for a reservation.
   bool raced = false;

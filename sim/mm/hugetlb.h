@@ -129,8 +129,8 @@ int NumaNodeId();
 
 // True once this kernel's reserve count went wrong as upstream's does when an
 // allocation fails at the wrong time (hugetlb_fix_reserve_counts(),
-// memfd_alloc_folio(), free_huge_folio() of a surplus page): not the fault of
-// the code under test.
+// restore_reserve_on_error(), memfd_alloc_folio(), free_huge_folio() of a
+// surplus page): not the fault of the code under test.
 bool HugetlbReserveIsOff();
 void HugetlbReserveWentOff();
 

@@ -411,7 +411,17 @@ struct folio* alloc_hugetlb_folio(struct vm_area_struct* vma,
 void restore_reserve_on_error(struct hstate* h, struct vm_area_struct* vma,
                               unsigned long address, struct folio* folio) {
   const long chg = sim::VmaNeedsReservation(h, vma, address);
+  const bool shared = vma->vm_flags & VM_MAYSHARE;
 
+  // Upstream takes it that there is no region where there was no memory to ask
+  // for it: in a shared map it now promises a page that nothing is counted for,
+  // in a private one it says that the promise which comes back was used.
+  if (chg < 0 && (shared || !folio_test_hugetlb_restore_reserve(folio))) {
+    const auto idx =
+        static_cast<long>(sim::VmaHugecacheOffset(h, vma, address));
+    if (region_count(sim::VmaResvMap(vma), idx, idx + 1) != 0)
+      sim::HugetlbReserveWentOff();
+  }
   if (folio_test_hugetlb_restore_reserve(folio)) {
     if (chg < 0)
       folio_clear_hugetlb_restore_reserve(folio);
@@ -426,7 +436,7 @@ void restore_reserve_on_error(struct hstate* h, struct vm_area_struct* vma,
   } else if (chg == 0) {
     if (VmaReservation(h, vma, address, ResvMode::kDel) < 0)
       folio_set_hugetlb_restore_reserve(folio);
-  } else if (!(vma->vm_flags & VM_MAYSHARE)) {
+  } else if (!shared) {
     folio_set_hugetlb_restore_reserve(folio);
   }
 }
