@@ -51,35 +51,49 @@ bool Plausible(const TableView& table) {
 
 using Runs = std::vector<const TableView::Run*>;
 
-// Returns 0 or an errno.
-int CheckOwners(const TableView::File& file) {
+// Why a page that is named as one of the table's cannot be one. A page of
+// somebody else's was preserved, and may have been given back since.
+bool Strange(bool held, bool magic, std::set<int>* errors) {
+  if (!held || !magic) errors->insert(ENXIO);
+  if (held && !magic) errors->insert(EINVAL);
+  return !held || !magic;
+}
+
+void CheckOwners(const TableView::File& file, std::set<int>* errors) {
   for (size_t i = 0; i < file.owners.size(); ++i) {
     const TableView::Owner& owner = file.owners[i];
-    if (!owner.held) return ENXIO;
-    if (!owner.magic || !owner.checksum || !owner.ended || owner.nr != i + 1)
-      return EINVAL;
+    if (Strange(owner.held, owner.magic, errors)) return;
+    if (!owner.checksum || !owner.ended || owner.nr != i + 1) {
+      errors->insert(EINVAL);
+      return;
+    }
   }
-  return file.owners.size() != file.nr_owners || file.owners_end != 0 ? EINVAL
-                                                                      : 0;
+  if (file.owners.size() != file.nr_owners || file.owners_end != 0)
+    errors->insert(EINVAL);
 }
 
 Owners OwnersOf(const TableView::File& file, const TableView::Run& run) {
   return run.owner == 0 ? Owners{} : file.owners[run.owner - 1].path;
 }
 
-// The runs of a list of blocks. Returns 0 or an errno.
-int Collect(const TableView::Chain& chain, uint64_t nr_owners, Runs* runs) {
+// The runs of a list of blocks, as far as it is right.
+void Collect(const TableView::Chain& chain, uint64_t nr_owners, Runs* runs,
+             std::set<int>* errors) {
   for (const TableView::Block& block : chain.blocks) {
-    if (!block.held) return ENXIO;
-    if (!block.magic || !block.checksum || block.nr_runs == 0 ||
-        block.nr_runs != block.runs.size())
-      return EINVAL;
-    for (const TableView::Run& run : block.runs) {
-      if (run.pages == 0 || run.owner > nr_owners) return EINVAL;
-      runs->push_back(&run);
+    if (Strange(block.held, block.magic, errors)) return;
+    bool right = block.checksum && block.nr_runs != 0 &&
+                 block.nr_runs == block.runs.size();
+    for (size_t i = 0; right && i < block.runs.size(); ++i) {
+      const TableView::Run& run = block.runs[i];
+      right = run.pages != 0 && run.owner <= nr_owners;
+      if (right) runs->push_back(&run);
+    }
+    if (!right) {
+      errors->insert(EINVAL);
+      return;
     }
   }
-  return chain.circular ? EINVAL : 0;
+  if (chain.circular) errors->insert(EINVAL);
 }
 
 uint64_t Sum(const Runs& runs) {
@@ -143,9 +157,20 @@ bool OnlyPages(const TableView::File& file) {
          file.owners_end == 0;
 }
 
+// How many pages of lists, and base pages of files, have been looked at. More
+// than twice what there is, and several files are damaged: then all are refused.
+// Those of a file that is refused for something else count as if it were right.
+struct Looked {
+  uint64_t listed = 0;
+  uint64_t checked = 0;
+  bool TooMuch(const TableView& table) const {
+    return std::max(listed, checked) > 2 * table.end_frame;
+  }
+};
+
 // Returns why the file has to be refused: nothing, if it has not.
 std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
-                        const std::vector<uint64_t>& page_sizes,
+                        const std::vector<uint64_t>& page_sizes, Looked* looked,
                         HandedFile* out) {
   if (!file.counts_fit || !file.checksum || (file.flags & ~kFlagFree) != 0 ||
       (file.seals & ~kSeals) != 0 || (file.mode & ~kModes) != 0 ||
@@ -166,16 +191,21 @@ std::vector<int> WhyNot(const TableView& table, const TableView::File& file,
   if (free) end = file.nr_pages;
   // Which one of several shows depends on what is looked at first.
   std::set<int> errors;
-  if (int error = CheckOwners(file)) errors.insert(error);
+  CheckOwners(file, &errors);
   for (const auto& [chain, list] :
        {std::pair(&file.runs, &runs), std::pair(&file.late, &late),
         std::pair(&file.resv, &resv)}) {
-    if (int error = Collect(*chain, file.nr_owners, list)) errors.insert(error);
+    Collect(*chain, file.nr_owners, list, &errors);
     if (!Ascending(*list, end)) errors.insert(EINVAL);
+    looked->listed += chain->blocks.size();
   }
+  looked->listed += file.owners.size();
+  if (looked->TooMuch(table)) errors.insert(EINVAL);
   if (!errors.empty()) return {errors.begin(), errors.end()};
   if (Sum(runs) + Sum(late) != file.nr_pages) return {EINVAL};
   if (!ReservedRight(file, resv, runs, late)) return {EINVAL};
+  looked->checked += file.nr_pages << file.order;
+  if (looked->TooMuch(table)) return {EINVAL};
   runs.insert(runs.end(), late.begin(), late.end());
   std::stable_sort(runs.begin(), runs.end(),
                    [](const TableView::Run* a, const TableView::Run* b) {
@@ -278,13 +308,15 @@ TableVerdict JudgeTable(const TableView& table,
   }
 
   std::vector<HandedFile> files;
+  Looked looked;
   size_t found = 0;
   for (const TableView::File& file : table.files) {
     if (found == table.nr_files || !file.held || !file.magic || !file.version)
       break;
     ++found;
     HandedFile handed;
-    std::vector<int> errors = WhyNot(table, file, page_sizes, &handed);
+    std::vector<int> errors =
+        WhyNot(table, file, page_sizes, &looked, &handed);
     if (errors.empty()) {
       files.push_back(std::move(handed));
     } else {
@@ -299,7 +331,7 @@ TableVerdict JudgeTable(const TableView& table,
   RefuseOverlaps(&files, &verdict.refused);
   if (files.size() != before) verdict.quarantine = true;
 
-  if (!table.errors_right) {
+  if (!table.errors_right || looked.TooMuch(table)) {
     for (const HandedFile& file : files)
       verdict.refused.push_back({file.at, {EINVAL}});
     verdict.quarantine |= !files.empty();

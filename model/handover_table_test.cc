@@ -190,7 +190,6 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.nr_owners = 3; });
   wrong(EINVAL, [&] { f.owners_end = 0x3000; });
   wrong(EINVAL, [&] { f.owners[1].nr = 1; });
-  wrong(EINVAL, [&] { f.owners[0].magic = false; });
   wrong(EINVAL, [&] { f.owners[0].checksum = false; });
   wrong(EINVAL, [&] { f.owners[1].ended = false; });
   wrong(ENXIO, [&] { f.owners[1].held = false; });
@@ -211,7 +210,6 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.counts[1].pages = ~uint64_t{0}; });
   wrong(EINVAL, [&] { f.counts.pop_back(); });
   wrong(ENXIO, [&] { f.runs.blocks[0].held = false; });
-  wrong(EINVAL, [&] { f.late.blocks[0].magic = false; });
   wrong(EINVAL, [&] { f.late.blocks[0].checksum = false; });
   wrong(EINVAL, [&] { f.runs.blocks[0].nr_runs = 0; });
   wrong(EINVAL, [&] { f.runs.circular = true; });
@@ -223,7 +221,6 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.nr_resv = 2; });
   wrong(EINVAL, [&] { f.resv.blocks.clear(); });
   wrong(ENXIO, [&] { resv.held = false; });
-  wrong(EINVAL, [&] { resv.magic = false; });
   wrong(EINVAL, [&] { resv.checksum = false; });
   wrong(EINVAL, [&] { resv.nr_runs = 0; });
   wrong(EINVAL, [&] { f.resv.circular = true; });
@@ -235,6 +232,52 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] {
     resv = MakeBlock({{2, 1, 0, false, {}}, {1, 1, 0, false, {}}});
   });
+}
+
+// A page of somebody else's may have been given back by the time that it is
+// looked at.
+TEST_F(TableTest, PagesOfOthers) {
+  const std::vector<int> either = {ENXIO, EINVAL};
+  auto errors = [this] {
+    const TableVerdict v = Judge();
+    return v.refused.size() == 1 ? v.refused[0].errors : std::vector<int>();
+  };
+  TableView::File& f = t_.files[0];
+  f.owners[0].magic = false;
+  EXPECT_EQ(errors(), either);
+  f.owners[0].magic = true;
+  f.runs.blocks[0].magic = false;
+  EXPECT_EQ(errors(), either);
+}
+
+// Lists and pages of all files together are not more than twice what there is.
+TEST_F(TableTest, NoMoreThanThereIs) {
+  t_.end_frame = 1100;
+  int64_t frame = 5000;
+  auto add = [&frame](TableView::File* f, uint64_t index) {
+    f->resv.blocks.push_back(MakeBlock({{index, 1, 0, false, {}}}));
+    f->resv.blocks.back().frame = frame++;
+    ++f->nr_resv;
+  };
+  for (TableView::File& f : t_.files) {
+    f.size = uint64_t{1} << 40;
+    f.late.blocks.clear();
+    f.resv.blocks.clear();
+    f.owners.clear();
+    f.nr_owners = 0;
+    f.runs.blocks[0].runs[0].owner = 0;
+    f.nr_resv = 0;
+    for (uint64_t i = 0; i < 1097; ++i) add(&f, 10 + i);
+  }
+  t_.files[0].nr_pages = 1;
+  t_.files[0].counts = {{2, 0, 1}};
+  TableView::File& second = t_.files[1];
+  const auto refused = [this] { return Judge().refused.size(); };
+  // 2 x 1097 of what is reserved, 2 of pages: four more fit.
+  for (uint64_t i = 0; i < 4; ++i) add(&second, 2000 + i);
+  EXPECT_EQ(refused(), 0u);
+  add(&second, 3000);
+  EXPECT_EQ(refused(), 2u);
 }
 
 TEST_F(TableTest, WhoIsCharged) {

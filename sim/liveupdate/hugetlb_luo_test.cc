@@ -10,15 +10,19 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "model/handover_table.h"
 #include "sim/exec/corrupt.h"
 #include "sim/exec/table_view.h"
 #include "sim/liveupdate/kho.h"
+#include "sim/liveupdate/kho_internal.h"
 #include "sim/liveupdate/luo.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
@@ -78,6 +82,23 @@ class HugetlbLuoTest : public KernelTest {
                        [text](const std::string& line) {
                          return line.find(text) != std::string::npos;
                        });
+  }
+  size_t LogLines(const char* text) const {
+    return static_cast<size_t>(
+        std::count_if(machine_.log().begin(), machine_.log().end(),
+                      [text](const std::string& line) {
+                        return line.find(text) != std::string::npos;
+                      }));
+  }
+  // Changes the record of a file, whose checksum stays right.
+  void EditRecord(uint64_t at,
+                  const std::function<void(hugetlb_luo_file_ser*)>& edit) {
+    auto* ser =
+        reinterpret_cast<hugetlb_luo_file_ser*>(machine_.memory().base() + at);
+    edit(ser);
+    ser->csum = RecordChecksum(
+        at, offsetof(hugetlb_luo_file_ser, csum),
+        sizeof(*ser) + ser->nr_counts * sizeof(hugetlb_luo_count_ser));
   }
   struct file* Session() {
     struct file* session = nullptr;
@@ -1127,15 +1148,11 @@ TEST_F(HugetlbLuoTest, ListsOfWhatIsReservedAreNotShared) {
   ASSERT_EQ(RebootCall(), 0);
   const TableView view = ReadTableView();
   ASSERT_EQ(view.files.size(), 2u);
-  auto record = [&](size_t i) {
-    return reinterpret_cast<hugetlb_luo_file_ser*>(machine_.memory().base() +
-                                                   view.files[i].at);
-  };
-  record(1)->resv = record(0)->resv;
-  record(1)->csum =
-      RecordChecksum(view.files[1].at, offsetof(hugetlb_luo_file_ser, csum),
-                     sizeof(hugetlb_luo_file_ser) +
-                         record(1)->nr_counts * sizeof(hugetlb_luo_count_ser));
+  u64 resv = 0;
+  EditRecord(view.files[0].at,
+             [&resv](hugetlb_luo_file_ser* ser) { resv = ser->resv; });
+  EditRecord(view.files[1].at,
+             [resv](hugetlb_luo_file_ser* ser) { ser->resv = resv; });
   EXPECT_TRUE(Handed().empty());
   ASSERT_TRUE(Kexec(config_));
   ASSERT_EQ(LuoOpen(), 0);
@@ -1147,6 +1164,84 @@ TEST_F(HugetlbLuoTest, ListsOfWhatIsReservedAreNotShared) {
   EXPECT_EQ(SessionRelease(session), 0);
   EXPECT_EQ(Pool().resv, 0u);
   EXPECT_EQ(RebootCall(), -EBUSY);
+}
+
+// Many files with the same long list are not all looked at: it is seen that they
+// have more than there is memory for, and all are refused.
+TEST_F(HugetlbLuoTest, ListsOfAllFilesAreBounded) {
+  constexpr u32 kBlocks = 1000;
+  Up();
+  struct file* session = Session();
+  const uint64_t end = sim_max_pfn;
+  const u64 files = 2 * end / kBlocks + 1;
+  for (u64 token = 1; token <= files; ++token)
+    ASSERT_EQ(PreserveFd(session, token, MakeFile(kBlocks, {})), 0);
+  ASSERT_EQ(PreserveFd(session, files + 1, MakeFile(1, {0})), 0);
+  u64 list = 0;
+  for (u32 i = kBlocks; i-- > 0;) {
+    void* page = kho_alloc_preserve(PAGE_SIZE);
+    ASSERT_FALSE(IS_ERR(page));
+    auto* block = static_cast<hugetlb_luo_block_ser*>(page);
+    block->next = list;
+    block->magic = HUGETLB_LUO_BLOCK_MAGIC;
+    block->nr_runs = 1;
+    block->runs[0] = {i, 1, 0, 0};
+    list = virt_to_phys(page);
+    block->csum =
+        RecordChecksum(list, offsetof(hugetlb_luo_block_ser, csum),
+                       sizeof(*block) + sizeof(hugetlb_luo_run_ser));
+  }
+  ASSERT_EQ(RebootCall(), 0);
+  for (const TableView::File& file : ReadTableView().files) {
+    if (file.nr_pages != 0) continue;
+    EditRecord(file.at, [&](hugetlb_luo_file_ser* ser) {
+      ser->resv = list;
+      ser->nr_resv = kBlocks;
+    });
+  }
+  EXPECT_TRUE(Handed().empty());
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  EXPECT_EQ(LogLines("file refused: -EINVAL, more than there is memory for"),
+            files + 1);
+}
+
+// Nor do the pages that they say are theirs.
+TEST_F(HugetlbLuoTest, PagesOfAllFilesAreBounded) {
+  Up();
+  struct file* session = Session();
+  for (u64 token = 1; token <= 6; ++token)
+    ASSERT_EQ(PreserveFd(session, token, MakeFile(4, {0})), 0);
+  ASSERT_EQ(PreserveFd(session, 7, MakeFile(4, {0, 1})), 0);
+  ASSERT_EQ(RebootCall(), 0);
+  const u32 pages =
+      static_cast<u32>(machine_.memory().end_pfn() * 2 / 5 * PAGE_SIZE / k16K);
+  for (const TableView::File& file : ReadTableView().files) {
+    if (file.nr_pages == 2) continue;
+    const u64 at = file.runs.blocks.at(0).frame << PAGE_SHIFT;
+    auto* block = reinterpret_cast<hugetlb_luo_block_ser*>(
+        machine_.memory().base() + at);
+    block->runs[0].nr = pages;
+    block->csum =
+        RecordChecksum(at, offsetof(hugetlb_luo_block_ser, csum),
+                       sizeof(*block) + sizeof(hugetlb_luo_run_ser));
+    EditRecord(file.at, [&](hugetlb_luo_file_ser* ser) {
+      ser->size = uint64_t{pages} * k16K;
+      ser->nr_pages = ser->counts[0].nr = pages;
+    });
+  }
+  std::vector<int> errors;
+  for (const auto& refused :
+       JudgeTable(ReadTableView(), {16 << 10, 64 << 10, 256 << 10}, true)
+           .refused)
+    errors.insert(errors.end(), refused.errors.begin(), refused.errors.end());
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), ENXIO), 5);
+  EXPECT_EQ(std::count(errors.begin(), errors.end(), EINVAL), 2);
+  ASSERT_TRUE(Kexec(config_));
+  ASSERT_EQ(LuoOpen(), 0);
+  EXPECT_EQ(LogLines("file refused: -ENXIO, frame of a run"), 5u);
+  EXPECT_EQ(LogLines("file refused: -EINVAL, more than there is memory for"),
+            2u);
 }
 
 // Two come to a hole, as memfd_pin_folios() may that has seen it empty: the
@@ -1247,6 +1342,30 @@ class RootlessTest : public HugetlbLuoTest {
     fput(file);
   }
 };
+
+// KHO's record of the root is damaged such that it is another's. That LUO has a
+// file says that there was one.
+TEST_F(RootlessTest, FilesThatCameWithoutATable) {
+  for (const bool ask : {true, false}) {
+    FirstKernel();
+    auto* fdt = static_cast<char*>(g_kho.out_fdt);
+    const size_t at =
+        std::string_view(fdt, PAGE_SIZE).find(std::string_view("hugetlb", 8));
+    ASSERT_LT(at, size_t{PAGE_SIZE});
+    fdt[at] = 'x';
+    ASSERT_TRUE(Kexec(config_));
+    ASSERT_EQ(LuoOpen(), 0);
+    EXPECT_FALSE(LogHas("table of preserved pages refused"));
+    struct file* session = Incoming();
+    struct file* file = nullptr;
+    if (ask) {
+      EXPECT_EQ(RetrieveFd(session, 1, &file), -ENOENT);
+    }
+    EXPECT_EQ(Finish(session), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    EXPECT_EQ(RebootCall(), -EBUSY) << ask;
+  }
+}
 
 TEST_F(RootlessTest, PreservesNothing) {
   Up();
@@ -1687,6 +1806,16 @@ class ImportTest : public HugetlbLuoTest {
   }
   bool Late() const { return LogHas("no memory to check preserved files"); }
 
+  // What LUO has of the only file of an incoming session.
+  static LuoFile* Entry(std::string_view name) {
+    LuoSession* session;
+    list_for_each_entry(session, &g_luo.incoming.list, list) {
+      if (session->name == name)
+        return list_first_entry(&session->files.files, LuoFile, list);
+    }
+    return nullptr;
+  }
+
   // Retrieves; if the nth call fails, again. False: there are fewer.
   bool Retrieve(uint64_t token, FaultPlan plan) {
     machine_.set_fault_plan(plan);
@@ -1921,6 +2050,54 @@ TEST_F(ImportTest, TwoAskForTheFirstTime) {
     Close();
     ASSERT_FALSE(HasFailure() || !machine_.violations().empty()) << step;
   }
+}
+
+// LUO's records are damaged such that two sessions ask for the same file at the
+// same time: one of them gets it.
+TEST_F(ImportTest, TwoAskForTheSameFile) {
+  uint64_t steps = 5000;
+  int busy = 0;
+  for (uint64_t step = 1; step < steps; ++step) {
+    machine_.set_fault_plan({});
+    Up();
+    for (const char* name : {"s", "t"}) {
+      struct file* session = nullptr;
+      ASSERT_EQ(SessionCreate(name, &session), 0);
+      ASSERT_EQ(PreserveFd(session, 1, MakeFile(8, {1, 2, 5})), 0);
+    }
+    ASSERT_EQ(RebootCall(), 0);
+    CrossWith(0);
+    struct file* other = nullptr;
+    ASSERT_EQ(SessionRetrieve("t", &other), 0);
+    const std::array<struct file*, 2> sessions = {session_, other};
+    const u64 handle = Entry("s")->serialized_data;
+    const u64 lost = std::exchange(Entry("t")->serialized_data, handle);
+    std::array<struct file*, 2> files = {};
+    std::array<int, 2> err = {1, 1};
+    PlanDuring(step, ActorByName("p0"),
+               [&] { err[1] = RetrieveFd(other, 1, &files[1]); });
+    Call("agent", [&] {
+      err[0] = RetrieveFd(session_, 1, &files[0]);
+      return 0;
+    });
+    steps = std::min(steps, StepsOfLastRun());
+    const size_t winner = err[0] == 0 ? 0 : 1;
+    ASSERT_EQ(err[winner], 0) << step;
+    EXPECT_EQ(PagesIn(files[winner]), 3u);
+    const int why = err[1 - winner];
+    EXPECT_TRUE(why == -EAGAIN || why == -ENOENT) << step << " " << why;
+    busy += why == -EAGAIN;
+    files_.push_back(files[winner]);
+    // The file that nobody named is finished.
+    Entry(winner == 0 ? "t" : "s")->serialized_data = lost;
+    for (struct file* session : sessions) {
+      EXPECT_EQ(Finish(session), 0);
+      EXPECT_EQ(SessionRelease(session), 0);
+    }
+    Close();
+    ASSERT_FALSE(HasFailure() || !machine_.violations().empty()) << step;
+  }
+  EXPECT_GT(busy, 10);
 }
 
 // What no damage can do, as records with other seals are refused at boot: the

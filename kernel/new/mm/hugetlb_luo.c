@@ -329,6 +329,7 @@ struct hugetlb_luo_payer {
  * @h:          Its page size.
  * @err:        Why it was refused, or 0.
  * @why:        What it was refused for: the field, if there is one.
+ * @busy:       It is being retrieved, or finished.
  * @promised:   What the file has reserved is reserved in its pool.
  * @restored:   Number of pages, counted by ascending index, that KHO has given
  *              back and that are on @folios. More than zero only after a
@@ -344,6 +345,7 @@ struct hugetlb_luo_in_file {
 	struct hstate *h;
 	int err;
 	const char *why;
+	bool busy;
 	bool promised;
 	u64 restored;
 	struct list_head folios;
@@ -354,8 +356,8 @@ struct hugetlb_luo_in_file {
 /* What comes from the previous kernel. */
 static struct {
 	/*
-	 * Protects the members below once the system is up. A file of @files is
-	 * protected by LUO, which does not run two operations on it at a time.
+	 * Protects the members below once the system is up. A file of @files
+	 * belongs to whoever made it busy.
 	 */
 	struct mutex lock;
 	/* By frame number of the record; refused files are kept. */
@@ -364,6 +366,8 @@ static struct {
 	/* One of another version that has no files. */
 	struct hugetlb_luo_root_ser *empty_root;
 	size_t root_size;
+	/* Pages of lists, and base pages of files, that were looked at. */
+	u64 nr_listed, nr_checked;
 	/* Those that are online when pools are planned. */
 	nodemask_t nodes;
 	/* Everything was validated, @files is complete. */
@@ -2239,18 +2243,46 @@ static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
 	return 0;
 }
 
+/*
+ * Files that are damaged may have lists, and pages, of each other, which would take
+ * for ever. Intact ones have no more than there is memory, nor has any one by
+ * itself: twice as much, and several are damaged, and it is not known which ones.
+ */
+static bool hugetlb_luo_too_much(void)
+{
+	return hugetlb_luo_in.nr_listed > 2 * (u64)max_pfn ||
+	       hugetlb_luo_in.nr_checked > 2 * (u64)max_pfn;
+}
+
+#define HUGETLB_LUO_TOO_MUCH	"more than there is memory for"
+
+/* Check that a list goes on at @phys. */
+static int hugetlb_luo_check_address(struct hugetlb_luo_in_file *in, u64 phys,
+				     const char *why)
+{
+	if (!hugetlb_luo_page_held(phys))
+		return hugetlb_luo_wrong(in, why, -ENXIO);
+	hugetlb_luo_in.nr_listed++;
+	if (hugetlb_luo_too_much())
+		return hugetlb_luo_wrong(in, HUGETLB_LUO_TOO_MUCH, -EINVAL);
+
+	return 0;
+}
+
 /* Check those who are charged. Their numbers keep from going round in circles. */
 static int hugetlb_luo_check_owners(struct hugetlb_luo_in_file *in)
 {
 	const struct hugetlb_luo_file_ser *ser = in->ser;
 	u64 phys = ser->owners, n;
 	unsigned int kind;
+	int err;
 
 	for (n = 0; n < ser->nr_owners; n++) {
 		const struct hugetlb_luo_owner_ser *owner;
 
-		if (!hugetlb_luo_page_held(phys))
-			return hugetlb_luo_wrong(in, "address of an owner", -ENXIO);
+		err = hugetlb_luo_check_address(in, phys, "address of an owner");
+		if (err)
+			return err;
 
 		owner = phys_to_virt(phys);
 		if (owner->magic != HUGETLB_LUO_OWNER_MAGIC)
@@ -2287,13 +2319,15 @@ static int hugetlb_luo_check_blocks(struct hugetlb_luo_in_file *in, u64 phys,
 	u64 end_index = hugetlb_luo_is_free(in) ? in->ser->nr_pages :
 			hugetlb_luo_end_index(in->h, in->ser->size);
 	u64 next_index = 0;
+	int err;
 	u32 i;
 
 	while (phys) {
 		const struct hugetlb_luo_block_ser *block;
 
-		if (!hugetlb_luo_page_held(phys))
-			return hugetlb_luo_wrong(in, "address of a block", -ENXIO);
+		err = hugetlb_luo_check_address(in, phys, "address of a block");
+		if (err)
+			return err;
 
 		block = phys_to_virt(phys);
 		if (block->magic != HUGETLB_LUO_BLOCK_MAGIC)
@@ -2374,6 +2408,10 @@ static int hugetlb_luo_check_runs(struct hugetlb_luo_in_file *in)
 	if (err)
 		return err;
 
+	hugetlb_luo_in.nr_checked += nr_pages << ser->order;
+	if (hugetlb_luo_too_much())
+		return hugetlb_luo_wrong(in, HUGETLB_LUO_TOO_MUCH, -EINVAL);
+
 	hugetlb_luo_walk(&cursor, ser);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		/* Each index is in one of the lists at most. */
@@ -2411,7 +2449,8 @@ static bool hugetlb_luo_counts_add_up(const struct hugetlb_luo_file_ser *ser)
  * Check one file by itself.
  *
  * Return: 0, -EOPNOTSUPP if this kernel does not have the page size, -ENXIO if
- * KHO does not hold some page, -EINVAL if the record makes no sense.
+ * KHO does not hold some page, -EINVAL if the record makes no sense, or those of
+ * all files together do not.
  */
 static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 {
@@ -2445,7 +2484,6 @@ static int hugetlb_luo_check_file(struct hugetlb_luo_in_file *in)
 	if (!in->h)
 		return hugetlb_luo_wrong(in, "order", -EOPNOTSUPP);
 
-	/* Bounds the time that it takes to look at all of them, too. */
 	if (ser->nr_pages > max_pfn >> ser->order)
 		return hugetlb_luo_wrong(in, "nr_pages", -EINVAL);
 
@@ -2481,6 +2519,16 @@ hugetlb_luo_resv_block(const struct hugetlb_luo_file_ser *ser)
 	return ser->resv ? phys_to_virt(ser->resv) : NULL;
 }
 
+static void hugetlb_luo_refuse_all(const char *why)
+{
+	struct hugetlb_luo_in_file *in;
+	unsigned long index;
+
+	xa_for_each(&hugetlb_luo_in.files, index, in)
+		if (!in->err)
+			in->err = hugetlb_luo_wrong(in, why, -EINVAL);
+}
+
 /*
  * Refuse all files that have memory in common with another, or with itself. Of
  * their tables, too: two that have a block with pages in common have these.
@@ -2511,6 +2559,11 @@ static int hugetlb_luo_check_overlap(void)
 	}
 	if (!nr)
 		return 0;
+	/* No lack of memory that would be over some time. */
+	if (nr > INT_MAX / sizeof(*spans)) {
+		hugetlb_luo_refuse_all(HUGETLB_LUO_TOO_MUCH);
+		return 0;
+	}
 
 	spans = kvmalloc_objs(*spans, nr);
 	if (!spans)
@@ -2695,16 +2748,6 @@ static u64 hugetlb_luo_expected(unsigned int order, unsigned int nid)
 	return nr;
 }
 
-static void hugetlb_luo_refuse_all(const char *why)
-{
-	struct hugetlb_luo_in_file *in;
-	unsigned long index;
-
-	xa_for_each(&hugetlb_luo_in.files, index, in)
-		if (!in->err)
-			in->err = hugetlb_luo_wrong(in, why, -EINVAL);
-}
-
 /* Were no more pages preserved than announced, on each node? */
 static bool hugetlb_luo_counts_hold(void)
 {
@@ -2853,7 +2896,11 @@ static int hugetlb_luo_do_import(void)
 		return 0;
 	}
 
+	hugetlb_luo_in.nr_listed = 0;
+	hugetlb_luo_in.nr_checked = 0;
 	err = hugetlb_luo_find_files();
+	if (hugetlb_luo_too_much())
+		hugetlb_luo_refuse_all(HUGETLB_LUO_TOO_MUCH);
 	if (!err)
 		err = hugetlb_luo_check_overlap();
 	if (err) {
@@ -3508,8 +3555,10 @@ static int hugetlb_luo_import_late(void)
 		return 0;
 
 	err = hugetlb_luo_do_import();
-	if (err)
+	if (err) {
+		pr_err("no memory to check preserved files\n");
 		return err;
+	}
 	if (hugetlb_luo_in.counted)
 		hugetlb_luo_discount();
 	hugetlb_luo_put_root();
@@ -3528,12 +3577,15 @@ static int hugetlb_luo_import_late(void)
 }
 
 /*
- * The file with this record.
+ * Get the file with this record, until hugetlb_luo_in_put() or _done(). LUO has
+ * no two operations on a file at a time, but where its own records are damaged
+ * two of its files may be the same one.
  *
  * Return: the file, or ERR_PTR: -EAGAIN if there was no memory to check what was
- * handed over, -ENOENT if there is no such file among it.
+ * handed over, or if somebody else has the file; -ENOENT if there is no such file;
+ * what it was refused with.
  */
-static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
+static struct hugetlb_luo_in_file *hugetlb_luo_in_get(u64 phys)
 {
 	struct hugetlb_luo_in_file *in;
 
@@ -3545,10 +3597,26 @@ static struct hugetlb_luo_in_file *hugetlb_luo_in_lookup(u64 phys)
 	in = xa_load(&hugetlb_luo_in.files, PHYS_PFN(phys));
 	if (!in || virt_to_phys(in->ser) != phys || hugetlb_luo_is_free(in)) {
 		pr_err("no preserved file has its record at %#llx\n", phys);
+		/* A file, and no table: nobody knows which memory is its. */
+		if (!hugetlb_luo_in.root_size)
+			hugetlb_luo_in.quarantine = true;
 		return ERR_PTR(-ENOENT);
 	}
+	if (in->err)
+		return ERR_PTR(in->err);
+	if (in->busy) {
+		pr_err("preserved file is being retrieved, or finished, by another session\n");
+		return ERR_PTR(-EAGAIN);
+	}
+	in->busy = true;
 
 	return in;
+}
+
+static void hugetlb_luo_in_put(struct hugetlb_luo_in_file *in)
+{
+	guard(mutex)(&hugetlb_luo_in.lock);
+	in->busy = false;
 }
 
 static void hugetlb_luo_in_done(struct hugetlb_luo_in_file *in)
@@ -4035,11 +4103,9 @@ static int hugetlb_luo_retrieve(struct liveupdate_file_op_args *args)
 	u64 filled = 0;
 	int err;
 
-	in = hugetlb_luo_in_lookup(args->serialized_data);
+	in = hugetlb_luo_in_get(args->serialized_data);
 	if (IS_ERR(in))
 		return PTR_ERR(in);
-	if (in->err)
-		return in->err;
 
 	/* From here on it is kept, also if something else fails. */
 	err = hugetlb_luo_promise(in);
@@ -4087,15 +4153,20 @@ err_put_payers:
 	hugetlb_luo_put_payers(in);
 err_again:
 	/* All is as it was, but for the promise: LUO may ask again. */
+	hugetlb_luo_in_put(in);
 	pr_warn("preserved file could not be restored: %pe\n", ERR_PTR(err));
 	return -EAGAIN;
 }
 
 static bool hugetlb_luo_can_finish(struct liveupdate_file_op_args *args)
 {
+	if (args->retrieve_status)
+		return true;
+
+	guard(mutex)(&hugetlb_luo_in.lock);
+
 	/* Who does not know what there is cannot let go of it. */
-	return args->retrieve_status ||
-	       PTR_ERR_OR_ZERO(hugetlb_luo_in_lookup(args->serialized_data)) != -EAGAIN;
+	return !hugetlb_luo_import_late();
 }
 
 static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
@@ -4105,8 +4176,8 @@ static void hugetlb_luo_finish(struct liveupdate_file_op_args *args)
 	if (args->retrieve_status > 0)
 		return;
 
-	in = hugetlb_luo_in_lookup(args->serialized_data);
-	if (IS_ERR(in) || in->err)
+	in = hugetlb_luo_in_get(args->serialized_data);
+	if (IS_ERR(in))
 		return;
 
 	if (hugetlb_luo_release(in)) {
@@ -4131,10 +4202,8 @@ int hugetlb_luo_reboot(void)
 	guard(mutex)(&hugetlb_luo_in.lock);
 
 	/* Nobody asks for free pages, which may be all there is. */
-	if (hugetlb_luo_import_late()) {
-		pr_err("no memory to check preserved files\n");
+	if (hugetlb_luo_import_late())
 		return -EBUSY;
-	}
 	if (hugetlb_luo_in.quarantine) {
 		pr_err("preserved memory is quarantined, a cold reboot is needed\n");
 		return -EBUSY;

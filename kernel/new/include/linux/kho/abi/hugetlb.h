@@ -53,10 +53,11 @@
  * the pages into its pool when it fills that.
  *
  * Memory errors are not part of the files' records: they come at any time, after
- * those are final, too. What is left of the memory of the root behind its counts
- * is a list of &struct hugetlb_luo_error_ser, which is written to until the kernel
- * stops. It has all huge pages with memory errors, whether or not they are in a
- * file that is handed over.
+ * those are final, too. Behind the counts of the root is a list of
+ * %HUGETLB_LUO_ERRORS &struct hugetlb_luo_error_ser, which is written to until the
+ * kernel stops. It has all huge pages with memory errors, whether or not they are
+ * in a file that is handed over, without a gap between them. If the list is
+ * damaged, no file is accepted: nobody can tell which pages have errors.
  *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that
