@@ -21,10 +21,28 @@ TROUBLE = re.compile(
     r'suspected memory leak|segfault at|Out of memory')
 
 
+def unmixed(lines):
+  """A line of the kernel's may come while a program's is half written."""
+  out = []
+  begun = ''
+  for line in lines:
+    found = re.match(r'([^[].*?)(\[ *\d+\.\d{6}\] .*)', line)
+    if found:
+      begun += found[1]
+      out.append(found[2])
+    elif begun and re.match(r'\[ *\d+\.\d{6}\] ', line):
+      out.append(line)
+    else:
+      out.append(begun + line)
+      begun = ''
+  return out
+
+
 def read_log(path):
   with open(path, errors='replace') as log:
     lines = [re.sub(r'\x1b\[[0-9;]*[A-Za-z]', '', line.rstrip('\r\n'))
              for line in log]
+  lines = unmixed(lines)
   lines = [re.sub(r'^\[\s*\d+\.\d+\]\s?', '', line) for line in lines]
   # The kernel's log once more, after a failure: for people only.
   if '--- the kernel\'s log:' in lines:

@@ -650,6 +650,20 @@ static pid_t allocate_hole(int fd, __u64 index)
 	return pid;
 }
 
+/* To nothing, as far as that goes, and back. */
+static void resize_node_pool(int nid)
+{
+	struct pool pool = read_pool(SZ_2M, nid);
+	long used = pool.nr - pool.free;
+	char path[128];
+
+	pool_path(path, sizeof(path), SZ_2M, nid, "nr_hugepages");
+	check_eq("shrinking a pool", write_number(path, 0), 0);
+	check_pool(SZ_2M, nid, used, 0, used);
+	check_eq("growing it again", write_number(path, 32), 0);
+	check_pool(SZ_2M, nid, 32, 32 - used, 0);
+}
+
 /* Runs beside reboot(): does what programs do while some files are frozen. */
 static void run_while_frozen(const int *fds)
 {
@@ -682,6 +696,9 @@ static void run_while_frozen(const int *fds)
 			fail_exit("fstat");
 		check_eq("blocks", st.st_blocks, f[i].nr * (SZ_2M / 512));
 	}
+	/* Pages in use are nobody's to take, and what is free comes and goes. */
+	for (i = 0; i < NR_NODES; i++)
+		resize_node_pool(i);
 	control_freeze(FREEZE_HOLD, 0);
 	for (i = 0; i < 2; i++)
 		check(waitpid(pids[i], &status, 0) == pids[i] && !status,

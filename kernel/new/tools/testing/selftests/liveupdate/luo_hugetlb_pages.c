@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 /*
- * Huge pages that are not like the others: with memory errors, in a CMA area.
+ * Huge pages that are not like the others: with memory errors, in a CMA area, in
+ * ZONE_MOVABLE.
  *
  * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
  */
@@ -20,6 +21,8 @@
 #include <sys/types.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+#include <linux/falloc.h>
 
 #include <libliveupdate.h>
 #include <lu_hugetlb.h>
@@ -219,6 +222,65 @@ static void poisoned_3(void)
 	check_eq("a memory error in a free page", hard_offline(f->pages[0].pfn + 5), 0);
 	check_pool(SZ_2M, 0, 16, 14, 0);
 	check_pool(SZ_2M, 1, 15, 15, 0);
+
+	/* The others go along, without any session. */
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	load_kernel(POISONED_ARGS);
+	ksft_exit_fail_msg("live update: %s\n", strerror(-try_reboot()));
+}
+
+/* What had errors was not in the pool any more, and others take its place. */
+static void poisoned_4(void)
+{
+	check_log("order 9, node 0: 0 preserved pages in use, 14 free, 2 allocated, 0 surplus");
+	check_log("order 9, node 1: 0 preserved pages in use, 15 free, 1 allocated, 0 surplus");
+	check_pools_free(SZ_2M, 16, 16);
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 0);
+}
+
+/* --- movable: pages leave ZONE_MOVABLE when they are preserved --- */
+
+#define MOVABLE_ARGS	"hugepages=32 movablecore=1024M"
+
+static void movable_1(void)
+{
+	struct file_state *f = new_file_state(), before;
+	int session = new_session("movable"), fd;
+	__u32 i;
+
+	fd = create_file(f, 10, SZ_2M, 8);
+	fill_pages(f, fd, 0, 4, 0);
+	fill_pages(f, fd, 4, 4, 1);
+	before = *f;
+	preserve(session, f, fd);
+	f->nr = 0;
+	for (i = 0; i < before.nr; i++) {
+		note_page(f, fd, i, before.pages[i].seed);
+		check(f->pages[i].pfn != before.pages[i].pfn,
+		      "page %u is where it was", i);
+		check_eq("node", f->pages[i].nid, before.pages[i].nid);
+	}
+	check_file(f, fd);
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	live_update(MOVABLE_ARGS);
+}
+
+static void movable_2(void)
+{
+	int session, fd;
+
+	load_state();
+	/* The free ones were left out. */
+	check_log("order 9, node 0: 4 preserved pages in use, 0 free, 12 allocated, 0 surplus");
+	check_log("order 9, node 1: 4 preserved pages in use, 0 free, 12 allocated, 0 surplus");
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("movable");
+	fd = retrieve(session, &state.files[0]);
+	check_file(&state.files[0], fd);
+	finish(session);
+	close(fd);
+	check_pools_free(SZ_2M, 16, 16);
 }
 
 /* --- cma: gigantic pages from a CMA area, beside those that are handed over --- */
@@ -279,20 +341,82 @@ static void cma_3(void)
 	session = take_session("cma");
 	retrieve_all(session, fds);
 	finish(session);
-	/* Now there is one to move to: the file is in the area no more. */
 	check_set_pool(SZ_1G, 1, "nr_hugepages", 2);
 	close_all(fds);
 	check_pools_free(SZ_1G, 0, 2);
 	check_pools_free(SZ_2M, 16, 16);
 }
 
+/* --- cma_moved: a gigantic page leaves its area, since there is another one --- */
+
+static void cma_moved_1(void)
+{
+	preserve_full(new_session("cma"), 10, SZ_1G, 1, 1);
+	live_update(CMA_ARGS);
+}
+
+static __u64 frame_in_file(int fd, __u64 index)
+{
+	void *addr = map_page(fd, SZ_1G, index);
+	__u64 pfn;
+
+	if (!addr)
+		fail_exit("mmap of page %llu", index);
+	/* This touches it, too. */
+	check_eq("node", node_of(addr), 1);
+	pfn = frame_of(addr);
+	munmap(addr, SZ_1G);
+
+	return pfn;
+}
+
+/* With areas for them, boot allocates none: only what was handed over is elsewhere. */
+static void cma_moved_2(void)
+{
+	__u64 elsewhere, in_cma;
+	struct file_state both;
+	int session, fd;
+
+	load_state();
+	elsewhere = state.files[0].pages[0].pfn;
+	finish(take_session("cma"));
+	check_set_pool(SZ_1G, 1, "nr_hugepages", 2);
+	check_pools_free(SZ_1G, 0, 2);
+
+	fd = create_file(&both, 20, SZ_1G, 2);
+	check_eq("allocating", sys_fallocate(fd, 0, 0, 2 * SZ_1G), 0);
+	in_cma = frame_in_file(fd, 0) == elsewhere;
+	check_eq("frame of the other page", frame_in_file(fd, !in_cma), elsewhere);
+	check_eq("punching a hole",
+		 sys_fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+			       !in_cma * SZ_1G, SZ_1G), 0);
+	fill_page(&both, fd, in_cma, 1);
+	check(both.pages[0].pfn != elsewhere, "the page is not in the area");
+	session = new_session("moved");
+	check_eq("preserving a page in CMA",
+		 luo_session_preserve_fd(session, fd, 20), 0);
+	both.pages[0].pfn = elsewhere;
+	check_file(&both, fd);
+	check_pool(SZ_1G, 1, 2, 1, 0);
+	close(session);
+	close(fd);
+	check_pools_free(SZ_1G, 0, 2);
+}
+
 static const struct chain_test tests[] = {
-	{ "poisoned", 1024, 3,
+	{ "poisoned", 1024, 4,
 	  POISONED_ARGS,
-	  { poisoned_1, poisoned_2, poisoned_3 }, "x86_64" },
+	  { poisoned_1, poisoned_2, poisoned_3, poisoned_4 }, "x86_64" },
+	{ "movable", 1024, 2,
+	  MOVABLE_ARGS,
+	  { movable_1, movable_2 } },
 	{ "cma", 4096, 3,
 	  "hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32",
 	  { cma_1, cma_2, cma_3 }, "x86_64" },
+	/* An emulator takes a minute to copy the page: on one configuration. */
+	{ "cma_moved", 4096, 2,
+	  "hugepagesz=1G hugepages=1:1",
+	  { cma_moved_1, cma_moved_2 }, "lean" },
 };
 
 int main(int argc, char *argv[])

@@ -1159,6 +1159,25 @@ static void free_pages_4(void)
 	check_pools_free(SZ_2M, 3, 3);
 }
 
+/* --- free_missing_size: free pages come to a CPU without 1 GiB pages --- */
+
+static void free_missing_size_1(void)
+{
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	check_set_pool(SZ_1G, ANY_NODE, "preserve_free", 1);
+	reboot_without_session("clearcpuid=pdpe1gb hugepages=0:24,1:8");
+}
+
+static void free_missing_size_2(void)
+{
+	check_pools_free(SZ_2M, 24, 8);
+	check_reported_free(0, 0, 24, 0, 0);
+	check_reported_free(1, 0, 8, 0, 0);
+	/* Nobody can ask for it, and nobody gets it. */
+	load_kernel("hugepages=32");
+	check_eq("reboot", try_reboot(), -EBUSY);
+}
+
 /* --- hvo: page structures that are optimized away, on either side --- */
 
 #define HVO_POOLS	"hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64"
@@ -1271,6 +1290,9 @@ static const struct chain_test tests[] = {
 	{ "free_pages", 4096, 4,
 	  FREE_ARGS,
 	  { free_pages_1, free_pages_2, free_pages_3, free_pages_4 } },
+	{ "free_missing_size", 4096, 2,
+	  FREE_ARGS,
+	  { free_missing_size_1, free_missing_size_2 }, "x86_64" },
 	{ "private", 1024, 2,
 	  PRIVATE_ARGS,
 	  { private_1, private_2 } },
