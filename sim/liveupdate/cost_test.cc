@@ -21,6 +21,7 @@
 #include <string>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "sim/exec/table_view.h"
 #include "sim/liveupdate/kexec.h"
 #include "sim/liveupdate/luo.h"
@@ -29,6 +30,7 @@
 #include "sim/machine/machine.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
+#include "sim/mm/hugetlb_sysfs.h"
 #include "sim/mm/memfd.h"
 #include "sim/mm/vfs.h"
 
@@ -40,19 +42,31 @@ void __real_hugetlb_luo_boot_begin(struct hstate* h);
 bool __real_hugetlb_luo_boot_more(struct hstate* h);
 void __real_hugetlb_luo_boot_end(struct hstate* h);
 void __real_hugetlb_luo_import();
+void __real_hugetlb_luo_hand_over_free();
 }
 
 namespace sim {
 namespace {
 
-enum Path { kPreserve, kFreeze, kAccounting, kImport, kRetrieve, kNrPaths };
+enum Path {
+  kPreserve,
+  kUnpreserve,
+  kFreeze,
+  kHandOver,
+  kAccounting,
+  kImport,
+  kRetrieve,
+  kFinish,
+  kNrPaths
+};
 constexpr int kNone = -1;
 
 // What the process that is counted says to the one that counts.
 struct Shared {
   int path = kNone;
   uintptr_t entry = 0;  // of the function of kernel/new that is to be counted
-  int runs = 0;         // of all tables
+  int runs = 0;         // of all files' pages
+  int free = 0;         // pages handed over that are in no file
 };
 Shared* g_shared;
 
@@ -83,13 +97,19 @@ struct Plan {
   int pages = 4;  // of each file
   int late = 0;   // of each file: added after it was preserved
   bool scattered = false;
-  int sizes = 2;  // page sizes of the kernel
+  int reserved = 0;         // of each file: holes apart from each other
+  int pool = 400;           // pages of the pool
+  bool with_free = false;   // what is left of it is handed over
+  bool unpreserve = false;  // instead of the update
+  bool finish = false;      // instead of retrieving
+  int sizes = 2;            // page sizes of the kernel
 };
 
 struct Costs {
   bool ok = false;
   std::array<int64_t, kNrPaths> own = {};
   int runs = 0;
+  int free = 0;
 };
 
 Geometry TwoNodes(int sizes) {
@@ -120,7 +140,11 @@ struct file* MakeFile(const Plan& plan) {
   struct file* file =
       MemfdCreate(MFD_HUGETLB | MFD_EXEC | 14 << MFD_HUGE_SHIFT);
   if (IS_ERR(file)) return nullptr;
-  bool ok = VfsTruncate(file, (plan.pages + plan.late) * kPageSize) == 0;
+  const long end = plan.pages + plan.late;
+  bool ok = VfsTruncate(file, (end + 2 * plan.reserved) * kPageSize) == 0;
+  for (long at = end; at < end + 2 * plan.reserved; at += 2)
+    ok &= hugetlb_reserve_pages(file_inode(file), at, at + 1, nullptr,
+                                EMPTY_VMA_FLAGS) >= 0;
   for (int i = 0; i < plan.pages; ++i)
     ok &= FillOne(file, plan.scattered ? plan.pages - 1 - i : i);
   return ok ? file : nullptr;
@@ -132,8 +156,10 @@ bool Update(const Plan& plan) {
   ResetActors();
   KernelConfig config;
   config.has_luo_hugetlb = true;
-  config.cmdline = "kho=on liveupdate=on hugepagesz=16K hugepages=400";
+  config.cmdline =
+      absl::StrCat("kho=on liveupdate=on hugepagesz=16K hugepages=", plan.pool);
   if (!Boot(config) || LuoOpen() != 0) return false;
+  if (plan.with_free && PreserveFreeStore(kPageSize, true) != 0) return false;
   struct file* session = nullptr;
   if (SessionCreate("s", &session) != 0) return false;
   std::vector<struct file*> files;
@@ -147,6 +173,12 @@ bool Update(const Plan& plan) {
     Mark(kNone);
     if (err != 0) return false;
   }
+  if (plan.unpreserve) {
+    Mark(kUnpreserve, Ops()->unpreserve);
+    const int err = SessionRelease(session);
+    Mark(kNone);
+    return err == 0 && machine.violations().empty();
+  }
   for (struct file* file : files)
     for (int i = 0; i < plan.late; ++i)
       if (!FillOne(file, plan.pages + i)) return false;
@@ -156,13 +188,24 @@ bool Update(const Plan& plan) {
   });
   Mark(kNone);
   if (result != RunResult::kKernelDown) return false;
-  for (const auto& file : ReadTableView().files)
+  for (const auto& file : ReadTableView().files) {
+    if ((file.flags & HUGETLB_LUO_FILE_FREE) != 0) {
+      g_shared->free += static_cast<int>(file.nr_pages);
+      continue;
+    }
     for (const auto* chain : {&file.runs, &file.late})
       for (const auto& block : chain->blocks)
         g_shared->runs += static_cast<int>(block.runs.size());
+  }
 
   if (!Kexec(config) || LuoOpen() != 0) return false;
   if (SessionRetrieve("s", &session) != 0) return false;
+  if (plan.finish) {
+    Mark(kFinish, Ops()->finish);
+    const int err = Finish(session);
+    Mark(kNone);
+    return err == 0 && machine.violations().empty();
+  }
   for (int i = 0; i < plan.files; ++i) {
     struct file* file = nullptr;
     Mark(kRetrieve, Ops()->retrieve);
@@ -293,6 +336,7 @@ Costs Measure(const Plan& plan) {
   }
   costs.ok = pid > 0 && WIFEXITED(status) && WEXITSTATUS(status) == 0;
   costs.runs = g_shared->runs;
+  costs.free = g_shared->free;
   g_shared = nullptr;
   munmap(memory, sizeof(Shared));
   return costs;
@@ -306,6 +350,11 @@ bool MayTrace() {
   return pid > 0 && waitpid(pid, &status, 0) == pid && status == 0;
 }
 
+void Say(const char* what, double instructions) {
+  std::printf("[     COST ] %s: %.1f instructions of kernel/new\n", what,
+              instructions);
+}
+
 class CostTest : public ::testing::Test {
  protected:
   void SetUp() override {
@@ -315,10 +364,6 @@ class CostTest : public ::testing::Test {
     const Costs costs = Measure(plan);
     EXPECT_TRUE(costs.ok);
     return costs;
-  }
-  static void Say(const char* what, double instructions) {
-    std::printf("[     COST ] %s: %.1f instructions of kernel/new\n", what,
-                instructions);
   }
 };
 
@@ -375,16 +420,69 @@ TEST_F(CostTest, ValidationTakesTimeForRunsAndLittleForPages) {
   Say("import, a run", a_run);
 }
 
+// What costs the same for each of 16, 32, 64 of something.
+void ProportionalTo(const Costs& c16, const Costs& c32, const Costs& c64,
+                    Path path, const char* what) {
+  const double each = static_cast<double>(c32.own[path] - c16.own[path]) / 16;
+  EXPECT_GT(each, 1) << what;
+  EXPECT_NEAR(static_cast<double>(c64.own[path] - c32.own[path]) / 32, each,
+              each / 10)
+      << what;
+  Say(what, each);
+}
+
 TEST_F(CostTest, PreservingAndRetrievingTakeTimeForPages) {
   const Costs p16 = Of({.pages = 16}), p32 = Of({.pages = 32}),
               p64 = Of({.pages = 64});
-  for (const auto& [path, name] : {std::pair(kPreserve, "preserve, a page"),
-                                   {kRetrieve, "retrieve, a page"}}) {
-    const double a_page =
-        static_cast<double>(p32.own[path] - p16.own[path]) / 16;
-    EXPECT_NEAR(static_cast<double>(p64.own[path] - p32.own[path]) / 32, a_page,
-                a_page / 10);
-    Say(name, a_page);
+  ProportionalTo(p16, p32, p64, kPreserve, "preserve, a page");
+  ProportionalTo(p16, p32, p64, kRetrieve, "retrieve, a page");
+}
+
+TEST_F(CostTest, UnpreservingAndFinishingTakeTimeForPages) {
+  auto unpreserve = [](int pages) {
+    return Of({.pages = pages, .unpreserve = true});
+  };
+  ProportionalTo(unpreserve(16), unpreserve(32), unpreserve(64), kUnpreserve,
+                 "unpreserve, a page");
+  auto finish = [](int pages) { return Of({.pages = pages, .finish = true}); };
+  ProportionalTo(finish(16), finish(32), finish(64), kFinish, "finish, a page");
+}
+
+TEST_F(CostTest, ReservedHolesTakeTimeForEach) {
+  const Costs r16 = Of({.reserved = 16}), r32 = Of({.reserved = 32}),
+              r64 = Of({.reserved = 64});
+  ProportionalTo(r16, r32, r64, kPreserve, "preserve, a reserved hole");
+  ProportionalTo(r16, r32, r64, kImport, "import, a reserved hole");
+  ProportionalTo(r16, r32, r64, kRetrieve, "retrieve, a reserved hole");
+  // Late pages are compared with what is reserved, and there are none.
+  EXPECT_EQ(r64.own[kFreeze], r16.own[kFreeze]);
+}
+
+// The part of the blackout that is in proportion to free pages, where they are
+// handed over; else they are not even counted.
+TEST_F(CostTest, FreePagesTakeTimeForEach) {
+  std::vector<Costs> with, without;
+  for (int pool : {60, 120, 240}) {
+    with.push_back(Of({.pool = pool, .with_free = true}));
+    without.push_back(Of({.pool = pool}));
+  }
+  EXPECT_EQ(without[0].free, 0);
+  EXPECT_EQ(without[2].own[kHandOver], without[0].own[kHandOver]);
+  EXPECT_NEAR(without[2].own[kAccounting], without[0].own[kAccounting],
+              without[0].own[kAccounting] / 10);
+  for (const auto& [path, name] :
+       {std::pair(kHandOver, "hand over, a free page"),
+        {kImport, "import, a free page"},
+        {kAccounting, "boot accounting, a free page"}}) {
+    auto each = [&with, path](size_t i) {
+      return static_cast<double>(with[i + 1].own[path] - with[i].own[path]) /
+             (with[i + 1].free - with[i].free);
+    };
+    ASSERT_GT(with[1].free, with[0].free + 30);
+    ASSERT_GT(with[2].free, with[1].free + 60);
+    EXPECT_GT(each(0), 1) << name;
+    EXPECT_NEAR(each(1), each(0), each(0) / 5) << name;
+    Say(name, each(1));
   }
 }
 
@@ -412,6 +510,11 @@ void __wrap_hugetlb_luo_boot_end(struct hstate* h) {
 void __wrap_hugetlb_luo_import() {
   sim::Mark(sim::kImport, __real_hugetlb_luo_import);
   __real_hugetlb_luo_import();
+  sim::Mark(sim::kNone);
+}
+void __wrap_hugetlb_luo_hand_over_free() {
+  sim::Mark(sim::kHandOver, __real_hugetlb_luo_hand_over_free);
+  __real_hugetlb_luo_hand_over_free();
   sim::Mark(sim::kNone);
 }
 }
