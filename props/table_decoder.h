@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// The next kernel's decoder of the handover table by itself, tens of thousands
-// of times a second: kernel/new's own, in a booted kernel, on a table that is
+// The next kernel's decoder of the handover table by itself, more than ten
+// thousand times a second in the fuzzer: kernel/new's own, in a booted kernel, on a table that is
 // changed and put back.
 //
 // A program that uses this is linked with --wrap for the functions that
