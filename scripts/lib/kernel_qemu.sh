@@ -67,12 +67,19 @@ build_program() {
 # build_programs: the selftests and what they run, into scratch.
 build_programs() {
   local lib=$KERNEL_TREE/$SELFTEST/lib new=$REPO/kernel/new source
+  local pids=() pid status=0
   for source in "${PROGRAM_SOURCES[@]}"; do
     build_program "$(basename "$source" .c)" -I "$new/$SELFTEST/lib/include" \
       -I "$lib/include" -I "$KERNEL_TREE/${SELFTEST%/*}" \
-      "$source" "$new/$SELFTEST"/lib/*.c "$lib/lu_utils.c" || return 1
+      "$source" "$new/$SELFTEST"/lib/*.c "$lib/lu_utils.c" &
+    pids+=($!)
   done
-  build_program hugeverify "$new/tools/mm/hugeverify.c"
+  build_program hugeverify "$new/tools/mm/hugeverify.c" &
+  pids+=($!)
+  for pid in "${pids[@]}"; do
+    wait "$pid" || status=1
+  done
+  return $status
 }
 
 # list_tests CONFIG [NAME...]: the tests that such a kernel can run, or those

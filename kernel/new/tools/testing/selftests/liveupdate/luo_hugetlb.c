@@ -289,7 +289,7 @@ static void finish_unretrieved_2(void)
 	check_pools_free(SZ_2M, 32, 32);
 }
 
-/* --- retrieved_in_part: two sessions, one never asked for until the end --- */
+/* --- retrieved_in_part: one of two sessions, the other one not at all --- */
 
 #define RETRIEVED_IN_PART_ARGS	"hugepages=64"
 
@@ -323,11 +323,7 @@ static void retrieved_in_part_2(void)
 	/* Those of the other session would be lost in a third kernel. */
 	load_kernel(RETRIEVED_IN_PART_ARGS);
 	check_eq("reboot", try_reboot(), -EBUSY);
-	session = take_session("second");
-	fd = retrieve(session, &state.files[2]);
-	check_file(&state.files[2], fd);
-	finish(session);
-	close(fd);
+	finish(take_session("second"));
 	check_pools_free(SZ_2M, 32, 32);
 }
 
@@ -464,6 +460,17 @@ static void changed_meanwhile_1(void)
 		 ftruncate(fd, 20 * SZ_2M) ? -errno : 0, 0);
 	f->size = 20 * SZ_2M;
 	f->pages[0] = f->pages[--f->nr];
+	check_file(f, fd);
+	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+	/* The last page, which is the first one noted now. */
+	check_eq("truncation afterwards",
+		 ftruncate(fd, 7 * SZ_2M) ? -errno : 0, 0);
+	f->pages[0] = f->pages[--f->nr];
+	check_eq("growing once more", ftruncate(fd, 20 * SZ_2M) ? -errno : 0, 0);
+	check_eq("allocating afterwards",
+		 sys_fallocate(fd, 0, 2 * SZ_2M, SZ_2M) ? -errno : 0, 0);
+	fill_page(f, fd, 2, ANY_NODE);
+	fill_page(f, fd, 3, 1);
 	check_file(f, fd);
 	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
 
@@ -671,6 +678,7 @@ static void run_while_frozen(const int *fds)
 	pid_t pids[2];
 	struct stat st;
 	int status, i;
+	long free;
 
 	for (i = 0; read_number(FREEZE_CALLS) < 1 && i < 3000; i++)
 		usleep(10000);
@@ -685,10 +693,13 @@ static void run_while_frozen(const int *fds)
 	check(write_page(fds[NEVER_FROZEN], FILLED_WHILE_HELD,
 			 SEED_WHILE_FROZEN), "mmap: %s", strerror(errno));
 
-	/* These have to wait. */
+	/* These have to wait, when they have got a page. */
+	free = read_pool(SZ_2M, ANY_NODE).free;
 	pids[0] = touch_hole(&f[THAWED_SESSION], fds[THAWED_SESSION],
 			     TOUCHED_WHILE_FROZEN);
 	pids[1] = allocate_hole(fds[THAWED_FILE], ALLOCATED_WHILE_FROZEN);
+	for (i = 0; read_pool(SZ_2M, ANY_NODE).free > free - 2 && i < 3000; i++)
+		usleep(10000);
 	usleep(500000);
 	for (i = 0; i < 2; i++) {
 		check_eq("waitpid", waitpid(pids[i], &status, WNOHANG), 0);
@@ -908,6 +919,15 @@ static void write_counted(int fd)
 	}
 }
 
+static void bind_to_cpu(int cpu)
+{
+	unsigned long mask = 1UL << cpu;
+
+	if (syscall(__NR_sched_setaffinity, 0, sizeof(mask), &mask))
+		fail_exit("sched_setaffinity");
+}
+
+/* The reboot call runs on CPU 0, which stops the other one. */
 static void writer_1(void)
 {
 	struct file_state *f = new_file_state();
@@ -923,13 +943,28 @@ static void writer_1(void)
 	count = map_any_page(fd, SZ_2M, 0);
 	if (!count)
 		fail_exit("mmap");
+	memset(count, 0, 4 * sizeof(*count));
 	pid = fork();
 	if (pid < 0)
 		fail_exit("fork");
-	if (!pid)
+	if (!pid) {
+		bind_to_cpu(1);
 		write_counted(fd);
+	}
+	/* One that never has to wait for a page. */
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		bind_to_cpu(1);
+		for (;;)
+			__atomic_add_fetch(&count[3], 1, __ATOMIC_SEQ_CST);
+	}
+	bind_to_cpu(0);
 	while (__atomic_load_n(&count[1], __ATOMIC_SEQ_CST) < 64 * 20)
 		;
+	/* How far that one was when the reboot began. */
+	count[2] = __atomic_load_n(&count[3], __ATOMIC_SEQ_CST);
 	check_eq("reboot", try_reboot(), 0);
 }
 
@@ -948,7 +983,9 @@ static void writer_2(void)
 		fail_exit("mmap");
 	first = words[0];
 	second = words[1];
-	ksft_print_msg("the writer got to %llu and %llu\n", first, second);
+	ksft_print_msg("the writer got to %llu and %llu; the other one to %llu, from %llu\n",
+		       first, second, words[3], words[2]);
+	check(words[3] > words[2], "nobody wrote while the kernel rebooted");
 	check(first == second || first == second + 1,
 	      "a word came that was stored after one that did not");
 	check(second >= 64 * 20, "what was seen by others did not come");

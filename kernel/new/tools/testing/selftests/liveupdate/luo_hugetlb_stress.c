@@ -1094,19 +1094,19 @@ static void try_refused(void)
 		close(fd);
 		break;
 	case 2:
-		/* A reservation is a promise that is not handed on. */
+		/* What is reserved beyond the end, as by a mapping to read from. */
 		if (free_on(SIZE_2M, ANY_NODE) < 2)
 			goto out;
 		fd = sys_memfd_create("reserved", MFD_HUGETLB | MFD_HUGE_2MB);
 		if (fd < 0)
 			fail_exit("memfd_create");
-		addr = mmap(NULL, 2 * SZ_2M, PROT_READ | PROT_WRITE, MAP_SHARED,
-			    fd, 0);
+		addr = mmap(NULL, 2 * SZ_2M, PROT_READ, MAP_SHARED, fd, 0);
 		if (addr == MAP_FAILED)
 			fail_exit("mmap");
 		munmap(addr, 2 * SZ_2M);
 		err = luo_session_preserve_fd(session, fd, 1);
-		check_eq("preserving reservations", err, -EOPNOTSUPP);
+		check_eq("preserving what is reserved beyond the end", err,
+			 -EOPNOTSUPP);
 		close(fd);
 		break;
 	case 3:

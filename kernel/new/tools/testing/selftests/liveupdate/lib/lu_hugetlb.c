@@ -743,6 +743,28 @@ int preserve_last(int session, __u64 token, __u64 page_size, __u64 nr,
 	return fd;
 }
 
+/* Where pages are now, as their mapping has it. */
+static void print_retrieved(const struct file_state *f, int fd)
+{
+	__u32 i;
+
+	for (i = 0; i < f->nr; i++) {
+		void *addr;
+		int nid;
+
+		if (i && i + 1 != f->nr && f->pages[i].nid == f->pages[i - 1].nid)
+			continue;
+		addr = map_page(fd, f->page_size, f->pages[i].index);
+		if (!addr)
+			continue;
+		nid = node_of(addr);
+		ksft_print_msg("retrieved: file %llu, %llu kB page %llu: frame %llx, node %d\n",
+			       f->token, f->page_size >> 10, f->pages[i].index,
+			       frame_of(addr), nid);
+		munmap(addr, f->page_size);
+	}
+}
+
 /* Retrieve all files of a session, the last one first, and compare them. */
 void retrieve_all(int session, int *fds)
 {
@@ -751,7 +773,7 @@ void retrieve_all(int session, int *fds)
 	for (i = state.nr_files - 1; i >= 0; i--) {
 		fds[i] = retrieve(session, &state.files[i]);
 		check_file(&state.files[i], fds[i]);
-		print_file("retrieved", &state.files[i]);
+		print_retrieved(&state.files[i], fds[i]);
 	}
 }
 
