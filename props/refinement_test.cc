@@ -176,6 +176,20 @@ TEST(Refinement, OfTheDesignWhereItIsDense) {
   EXPECT_GT(sum.handovers, n);
 }
 
+// Held against designs that it does not follow the code is seen to do what they
+// do not. (What a fault into a frozen file gets is not looked at.)
+TEST(Refinement, OfOtherDesignsFails) {
+  for (const char* name :
+       {"frozen-early", "walk-at-freeze", "unnoticed", "rfc-2025"}) {
+    sim::Shadows shadows(*model::FindDesign(name));
+    Sum sum;
+    std::string wrong;
+    for (uint64_t seed = 1; seed <= 100 && wrong.empty(); ++seed)
+      wrong = Check(Dense(seed).Make(), &shadows, seed, &sum);
+    EXPECT_NE(wrong, "") << name << " allows all that kernel/new does";
+  }
+}
+
 TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
   sim::Shadows shadows(Ours());
   Sum sum;
