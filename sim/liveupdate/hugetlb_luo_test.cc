@@ -2052,6 +2052,23 @@ TEST_F(ImportTest, TwoAskForTheFirstTime) {
   }
 }
 
+// However often there is no memory to look at what came: it is not taken for more
+// than there is memory for.
+TEST_F(ImportTest, ManyAttempts) {
+  Cross(kVital + 1);
+  ASSERT_TRUE(Late());
+  for (int i = 0; i < 1000; ++i) {
+    machine_.set_fault_plan({FailKind::kAlloc, 4});
+    struct file* file = nullptr;
+    ASSERT_EQ(RetrieveFd(session_, 1, &file), -EAGAIN) << i;
+    ASSERT_TRUE(machine_.fault_fired());
+  }
+  EXPECT_FALSE(Retrieve(1, {}));
+  ExpectFirstFile();
+  FinishAll(0);
+  Close();
+}
+
 // LUO's records are damaged such that two sessions ask for the same file at the
 // same time: one of them gets it.
 TEST_F(ImportTest, TwoAskForTheSameFile) {
