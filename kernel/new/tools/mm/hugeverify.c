@@ -645,16 +645,40 @@ static char *next_line(char **text)
 	return line;
 }
 
+/* A field of /proc/mounts, where white space and backslashes are like "\040". */
+static void unescape_mount(char *text)
+{
+	char *to = text;
+
+	while (*text) {
+		if (text[0] == '\\' && text[1] && text[2] && text[3]) {
+			*to++ = (text[1] - '0') << 6 | (text[2] - '0') << 3 |
+				(text[3] - '0');
+			text += 4;
+		} else {
+			*to++ = *text++;
+		}
+	}
+	*to = 0;
+}
+
+/*
+ * The groups of a hierarchy are recorded once, where it was mounted first: it may
+ * be mounted again elsewhere, and no counter is to be there twice.
+ */
 static void record_cgroups(struct buffer *out)
 {
 	char path[PATH_SIZE], *text, *line;
+	uint64_t *devices = NULL;
 	struct buffer mounts;
+	size_t nr = 0, i;
 
 	if (!read_all("/proc/self/mounts", &mounts))
 		return;
 	text = mounts.data;
 	while ((line = next_line(&text))) {
 		char *folder, *type, *options;
+		struct stat st;
 
 		next_word(&line);
 		folder = next_word(&line);
@@ -665,9 +689,19 @@ static void record_cgroups(struct buffer *out)
 		if (strcmp(type, "cgroup2") &&
 		    (strcmp(type, "cgroup") || !strstr(options, "hugetlb")))
 			continue;
+		unescape_mount(folder);
+		if (stat(folder, &st))
+			continue;
+		for (i = 0; i < nr && devices[i] != (uint64_t)st.st_dev; i++)
+			;
+		if (i < nr)
+			continue;
+		devices = grow(devices, nr, sizeof(*devices));
+		devices[nr++] = st.st_dev;
 		snprintf(path, sizeof(path), "%s", folder);
 		record_cgroup(out, path, strlen(path), 0);
 	}
+	free(devices);
 	free(mounts.data);
 }
 
