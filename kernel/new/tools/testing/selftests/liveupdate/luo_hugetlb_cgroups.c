@@ -13,11 +13,13 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -368,6 +370,264 @@ static void cgroup_path_2(void)
 	check_pools_free(SZ_2M, 16, 16);
 }
 
+/* --- cgroup_verify: what hugeverify says of a process in a group --- */
+
+#define VERIFY_ARGS	"hugepages=0:8,1:8"
+
+/* As systemd calls them; and as hugeverify writes that. */
+#define VM		"/machine-qemu\\x2d1.scope"
+#define VM_COUNTER	"cgroup/machine-qemu%5cx2d1.scope/hugetlb.2MB."
+
+#define CGROUPS_TOO	"/control groups too"
+
+/* The file, and where the mapping of the process begins, in pages. */
+#define VM_PAGES	8
+#define VM_FIRST	1
+
+/* Pages of the file that the process has not: beyond its mapping, and within. */
+#define VM_OUTSIDE	0
+#define VM_UNMAPPED	3
+
+/* Those that are in its page tables. */
+static const struct {
+	__u64 index;
+	int nid;
+} vm_pages[] = {
+	{ 1, 0 }, { 2, 1 }, { 5, 1 }, { 6, 0 },
+};
+
+#define VM_THERE	(ARRAY_SIZE(vm_pages) + 2)
+
+/* The groups, at a second place as well: some programs mount their own. */
+static void mount_cgroups_twice(void)
+{
+	mount_cgroups(CONTROLLERS, ACCOUNTING);
+	if (mkdir(CGROUPS_TOO, 0755) ||
+	    mount("cgroup2", CGROUPS_TOO, "cgroup2", 0, ACCOUNTING))
+		fail_exit("mounting cgroup2 once more");
+}
+
+static char *vm_page(char *mem, __u64 index)
+{
+	return mem + (index - VM_FIRST) * SZ_2M;
+}
+
+/* Read what the state has of it. */
+static void vm_map(char *mem, __u64 index)
+{
+	const struct file_state *f = &state.files[0];
+	unsigned int i;
+
+	for (i = 0; i < f->nr; i++)
+		if (f->pages[i].index == index &&
+		    compare_pattern(vm_page(mem, index), SZ_2M,
+				    f->pages[i].seed) >= 0)
+			_exit(1);
+}
+
+static void vm_unmap(char *mem, __u64 index)
+{
+	if (syscall(__NR_madvise, vm_page(mem, index), SZ_2M, MADV_DONTNEED))
+		_exit(1);
+}
+
+/* It stops itself: nobody writes while somebody records. */
+static void wait_for_vm(pid_t pid)
+{
+	int status = 0;
+
+	if (waitpid(pid, &status, WUNTRACED) != pid ||
+	    status != (SIGSTOP << 8 | 0x7f))
+		ksft_exit_fail_msg("the process in %s failed: %d\n", VM, status);
+}
+
+static void go_on_with_vm(pid_t pid)
+{
+	kill(pid, SIGCONT);
+	wait_for_vm(pid);
+}
+
+/* @fn, in a process of the group that has the file mapped, to its first stop. */
+static pid_t start_vm(int fd, void (*fn)(char *mem))
+{
+	pid_t pid = fork();
+	char *mem;
+
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		if (write_cgroup(VM, "cgroup.procs", "0"))
+			_exit(1);
+		mem = mmap(NULL, (VM_PAGES - VM_FIRST) * SZ_2M,
+			   PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+			   VM_FIRST * SZ_2M);
+		if (mem == MAP_FAILED)
+			_exit(1);
+		fn(mem);
+		_exit(0);
+	}
+	wait_for_vm(pid);
+
+	return pid;
+}
+
+static void end_vm(pid_t pid)
+{
+	kill(pid, SIGKILL);
+	if (waitpid(pid, NULL, 0) != pid)
+		fail_exit("waiting for the process in %s", VM);
+}
+
+static void vm_before(char *mem)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vm_pages); i++) {
+		bind_to_node(vm_pages[i].nid);
+		write_pattern(vm_page(mem, vm_pages[i].index), SZ_2M,
+			      page_seed(&state.files[0], vm_pages[i].index));
+	}
+	raise(SIGSTOP);
+}
+
+static void vm_after(char *mem)
+{
+	unsigned int i;
+
+	for (i = 0; i < ARRAY_SIZE(vm_pages); i++)
+		vm_map(mem, vm_pages[i].index);
+	raise(SIGSTOP);
+	vm_unmap(mem, 2);
+	raise(SIGSTOP);
+	vm_map(mem, 2);
+	vm_map(mem, VM_UNMAPPED);
+	raise(SIGSTOP);
+	vm_unmap(mem, VM_UNMAPPED);
+	write_pattern(vm_page(mem, 5), SZ_2M, page_seed(&state.files[0], 5));
+	raise(SIGSTOP);
+}
+
+/*
+ * Whose the only page of a file is that nobody records: @group's or, NULL, that of
+ * the root, which has no counters.
+ */
+static void charge_other(int other, const char *group)
+{
+	if (ftruncate(other, 0) || ftruncate(other, SZ_2M))
+		fail_exit("ftruncate");
+	/* The pool of each node is to be as it was. */
+	bind_to_node(0);
+	if (group)
+		in_group(group, allocate, other, 0, 1);
+	else if (allocate(other, 0, 1))
+		fail_exit("fallocate");
+	bind_to_node(ANY_NODE);
+}
+
+/*
+ * Compare with the record of the kernel before, all of it: nothing is to be ignored,
+ * as pools, groups and frames are the same. @first and @second, which may be NULL,
+ * are all that differs. @nr pages are in both records.
+ */
+static void check_verified(const int *fds, pid_t pid, int nr, const char *first,
+			   const char *second)
+{
+	int differences = !!first + !!second;
+	static char text[1 << 12];
+	char summary[64];
+
+	check_eq("hugeverify compare",
+		 compare_process(fds, pid, text, sizeof(text)), !!differences);
+	snprintf(summary, sizeof(summary),
+		 "%d pages in 2 files compared: %d differences\n", nr, differences);
+	check(strstr(text, summary), "hugeverify does not say: %s", summary);
+	check(!first || strstr(text, first), "hugeverify does not say: %s", first);
+	check(!second || strstr(text, second), "hugeverify does not say: %s",
+	      second);
+	/* Frames, flags and hashes were there to be compared. */
+	check(!strstr(text, "note: "), "hugeverify did not compare everything");
+}
+
+static void cgroup_verify_1(void)
+{
+	struct file_state *f = new_file_state();
+	static struct file_state other;
+	int session, fds[2];
+	unsigned int i;
+	pid_t pid;
+
+	mount_cgroups_twice();
+	make_cgroup(VM, NULL);
+	fds[0] = create_file(f, 10, SZ_2M, VM_PAGES);
+	fds[1] = create_file(&other, 11, SZ_2M, 1);
+	charge_other(fds[1], NULL);
+	pid = start_vm(fds[0], vm_before);
+
+	in_group(VM, allocate, fds[0], VM_OUTSIDE, 1);
+	in_group(VM, allocate, fds[0], VM_UNMAPPED, 1);
+	for (i = 0; i < ARRAY_SIZE(vm_pages); i++) {
+		note_page(f, fds[0], vm_pages[i].index,
+			  page_seed(f, vm_pages[i].index));
+		check_eq("node of a page", f->pages[i].nid, vm_pages[i].nid);
+	}
+	/* Zeroes would not be told from holes without userfaultfd(). */
+	fill_page(f, fds[0], VM_OUTSIDE, ANY_NODE);
+	fill_page(f, fds[0], VM_UNMAPPED, ANY_NODE);
+	check_group(VM, VM_THERE, VM_PAGES, VM_THERE);
+
+	session = new_session("verify");
+	preserve(session, f, fds[0]);
+	record_process(RECORD_BEFORE, fds, pid);
+	live_update(VERIFY_ARGS);
+}
+
+static void cgroup_verify_2(void)
+{
+	const int same = ARRAY_SIZE(vm_pages) + VM_THERE;
+	int session, fds[MAX_FILES], other_fd;
+	static struct file_state other;
+	pid_t pid;
+
+	load_state();
+	mount_cgroups_twice();
+	make_cgroup(VM, NULL);
+	session = take_session("verify");
+	retrieve_all(session, fds);
+	finish(session);
+	other_fd = create_file(&other, 11, SZ_2M, 1);
+	charge_other(other_fd, NULL);
+	pid = start_vm(fds[0], vm_after);
+	check_group(VM, VM_THERE, VM_PAGES, VM_THERE);
+	check_verified(fds, pid, same, NULL, NULL);
+
+	/* The group has a page more; pools, the file and the process are the same. */
+	charge_other(other_fd, VM);
+	check_verified(fds, pid, same,
+		       VM_COUNTER "current: it was 12582912, is 14680064\n",
+		       VM_COUNTER "rsvd.current: it was 16777216, is 18874368\n");
+	charge_other(other_fd, NULL);
+	check_verified(fds, pid, same, NULL, NULL);
+
+	/* Only the process has a page less, and then another one more. */
+	go_on_with_vm(pid);
+	check_verified(fds, pid, same - 1,
+		       "process/0 page 2: it was there, is a hole\n", NULL);
+	go_on_with_vm(pid);
+	check_verified(fds, pid, same,
+		       "process/0 page 3: it was a hole, is there\n", NULL);
+	/* And what both of them have. */
+	go_on_with_vm(pid);
+	check_verified(fds, pid, same, "10 page 5: hash was 0x",
+		       "process/0 page 5: hash was 0x");
+
+	end_vm(pid);
+	close(other_fd);
+	close_all(fds);
+	check_group(VM, 0, 0, 0);
+	remove_cgroup(VM);
+	check_pools_free(SZ_2M, 8, 8);
+}
+
 static const struct chain_test tests[] = {
 	{ "cgroups", 1024, 3,
 	  CGROUPS_ARGS,
@@ -378,6 +638,9 @@ static const struct chain_test tests[] = {
 	{ "cgroup_path", 1024, 2,
 	  CGROUPS_ARGS,
 	  { cgroup_path_1, cgroup_path_2 } },
+	{ "cgroup_verify", 1024, 2,
+	  VERIFY_ARGS,
+	  { cgroup_verify_1, cgroup_verify_2 } },
 };
 
 int main(int argc, char *argv[])

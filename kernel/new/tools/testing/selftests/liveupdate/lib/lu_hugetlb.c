@@ -42,6 +42,9 @@ static const unsigned long printed_sizes[] = { SZ_64K, SZ_2M, SZ_32M, SZ_1G };
 
 struct state state;
 
+/* What hugeverify says of two records. */
+#define COMPARED	"/compared"
+
 /* What the next kernel needs besides its init. */
 const char * const chain_files[] = { HUGEVERIFY, RECORD_BEFORE, NULL };
 
@@ -520,8 +523,8 @@ void live_update(const char *args)
  * What tools/mm/hugeverify makes of it
  */
 
-/* Return: its exit status. */
-static int run_hugeverify(char *const argv[])
+/* Return: its exit status. What it says goes to @out, unless that is NULL. */
+static int run_hugeverify(char *const argv[], const char *out)
 {
 	pid_t pid = fork();
 	int status;
@@ -529,6 +532,11 @@ static int run_hugeverify(char *const argv[])
 	if (pid < 0)
 		fail_exit("fork");
 	if (!pid) {
+		int fd = out ? open(out, O_WRONLY | O_CREAT | O_TRUNC, 0600) :
+			       STDOUT_FILENO;
+
+		if (fd < 0 || dup2(fd, STDOUT_FILENO) < 0)
+			fail_exit("%s", out);
 		execve(HUGEVERIFY, argv, (char *const []){ NULL });
 		fail_exit(HUGEVERIFY);
 	}
@@ -538,13 +546,17 @@ static int run_hugeverify(char *const argv[])
 	return WEXITSTATUS(status);
 }
 
-/* All files of the state, in its order. They are called by their tokens. */
-void record_files(const char *path, const int *fds)
+/*
+ * All files of the state, in its order, which are called by their tokens, and what
+ * the process @pid has mapped, unless that is 0. It is called "process".
+ */
+void record_process(const char *path, const int *fds, pid_t pid)
 {
 	static char words[MAX_FILES][2][32];
-	char *argv[4 + 3 * MAX_FILES + 1] = {
+	char *argv[4 + 3 * MAX_FILES + 4 + 1] = {
 		HUGEVERIFY, "record", "--out", (char *)path,
 	};
+	char number[16];
 	int n = 4;
 	__u32 i;
 
@@ -557,27 +569,64 @@ void record_files(const char *path, const int *fds)
 		argv[n++] = words[i][0];
 		argv[n++] = words[i][1];
 	}
+	if (pid) {
+		snprintf(number, sizeof(number), "%d", pid);
+		argv[n++] = "--label";
+		argv[n++] = "process";
+		argv[n++] = "--pid";
+		argv[n++] = number;
+	}
 	unlink(path);
-	check_eq("hugeverify record", run_hugeverify(argv), 0);
+	check_eq("hugeverify record", run_hugeverify(argv, NULL), 0);
+}
+
+void record_files(const char *path, const int *fds)
+{
+	record_process(path, fds, 0);
 }
 
 /* With what the kernel before recorded: 0 if all is the same. */
-int compare_files(const int *fds)
+static int compare_records(const char *out)
 {
 	char *argv[5] = {
 		HUGEVERIFY, "compare", RECORD_BEFORE, RECORD_NOW, NULL,
 	};
 
+	return run_hugeverify(argv, out);
+}
+
+int compare_files(const int *fds)
+{
 	record_files(RECORD_NOW, fds);
 
-	return run_hugeverify(argv);
+	return compare_records(NULL);
+}
+
+/* What is said of it goes to @text. */
+int compare_process(const int *fds, pid_t pid, char *text, size_t len)
+{
+	int status, fd;
+	ssize_t nr;
+
+	record_process(RECORD_NOW, fds, pid);
+	status = compare_records(COMPARED);
+	fd = open(COMPARED, O_RDONLY);
+	nr = fd < 0 ? -1 : read(fd, text, len - 1);
+	if (nr < 0)
+		fail_exit(COMPARED);
+	close(fd);
+	text[nr] = 0;
+	ksft_print_msg("hugeverify compare, status %d:\n%s", status, text);
+
+	return status;
 }
 
 /*
  * Control groups, named by their path in the one hierarchy of version 2
  */
 
-#define CGROUPS		"/cgroup"
+/* With a space, which /proc/mounts has as something else. */
+#define CGROUPS		"/control groups"
 
 /* As long as a name of a directory can be. */
 #define CGROUP_NAME	255

@@ -8,6 +8,8 @@
 #ifndef SELFTESTS_LIVEUPDATE_LIB_LU_HUGETLB_H
 #define SELFTESTS_LIVEUPDATE_LIB_LU_HUGETLB_H
 
+#include <sys/types.h>
+
 #include <lu_chain.h>
 
 #define SZ_64K		0x00010000UL
@@ -104,7 +106,9 @@ void load_state(void);
 void live_update(const char *args);
 
 void record_files(const char *path, const int *fds);
+void record_process(const char *path, const int *fds, pid_t pid);
 int compare_files(const int *fds);
+int compare_process(const int *fds, pid_t pid, char *text, size_t len);
 
 void mount_cgroups(const char *controllers, const char *options);
 void make_cgroup(const char *group, const char *controllers);
