@@ -12,6 +12,11 @@
 
 #include <lu_chain.h>
 
+/* Older C libraries lack it. */
+#ifndef F_SEAL_EXEC
+#define F_SEAL_EXEC	0x0020
+#endif
+
 #define SZ_64K		0x00010000UL
 #define SZ_2M		0x00200000UL
 #define SZ_32M		0x02000000UL
