@@ -265,6 +265,27 @@ build_objects() {
   done
 }
 
+# symbols_of VARIANT: what the objects named on standard input, with respect to
+# the current folder, define and need: lines "OBJECT: SYMBOL TYPE".
+symbols_of() (
+  set -o pipefail
+  xargs -d '\n' "$(cross_of "$1")nm" -A -g -P | cut -d' ' -f1-3
+)
+
+# step_symbols VARIANT: of the objects that run_build built, and the words of the
+# headers in TOUCHED, for series_links.py.
+step_symbols() {
+  local name headers=()
+  (cd "$KERNEL_WORK/build-$1" && symbols_of "$1") \
+    <"$KERNEL_WORK/objects-$1" || return 1
+  for name in "${TOUCHED[@]}"; do
+    [[ $name != *.h || ! -e $KERNEL_WORK/src/$name ]] ||
+      headers+=("$KERNEL_WORK/src/$name")
+  done
+  cat /dev/null "${headers[@]}" | grep -oE '[A-Za-z_][A-Za-z0-9_]*' | sort -u |
+    sed 's/.*/headers: & -/'
+}
+
 # candidates SOURCE: C files there: what the series touches (TOUCHED), and what
 # includes its headers most.
 candidates() {
@@ -331,6 +352,55 @@ run_build() {
       esac
     done
   fi
+  return $status
+}
+
+# tools_make FOLDER ARGUMENT...: make in that folder of the work tree. Nothing of
+# the caller's environment gets in.
+tools_make() {
+  local folder=$1
+  shift
+  env -i PATH="$PATH" LC_ALL=C CFLAGS="${TOOLS_CFLAGS:-}" \
+    make -s -B -j"$(nproc)" -C "$KERNEL_WORK/src/$folder" "$@"
+}
+
+# build_tools: builds the selftests of live update, and the programs of NEW in
+# tools/mm, by the tree's own Makefiles; warnings are errors. What they leave in
+# the tree is removed.
+build_tools() {
+  local selftests=tools/testing/selftests/liveupdate out=$KERNEL_WORK/tools
+  local name base made status=0 arguments
+  kernel_make off "$KERNEL_WORK/src" headers || return 1
+  rm -rf "$out"
+  mkdir -p "$out"
+  arguments=(OUTPUT="$out" USERCFLAGS=-Werror
+    KHDR_INCLUDES="-isystem $KERNEL_WORK/build-off/usr/include")
+  tools_make $selftests "${arguments[@]}" || status=1
+  for name in "${NEW[@]}"; do
+    base=$(basename "$name" .c)
+    case $name in
+      $selftests/lib/*.c) made=$out/libliveupdate/$base.o ;;
+      $selftests/*.c) made=$out/$base ;;
+      tools/mm/*.c)
+        made=$out/$base
+        # Without tools/lib/api, which takes longer and is for another program.
+        TOOLS_CFLAGS='-O2 -Werror' tools_make tools/mm LIBS= "$base" ||
+          status=1
+        # A rule for all C files builds it, but 'make all' only what is named.
+        ! tools_make tools/mm -n LIBS= all | grep -q -- "-o $base " ||
+          mv "$KERNEL_WORK/src/tools/mm/$base" "$made"
+        rm -f "$KERNEL_WORK/src/tools/mm/$base"
+        ;;
+      *) continue ;;
+    esac
+    # With a failure above, it says why.
+    [ $status != 0 ] || [ -e "$made" ] || {
+      echo "$name is not built: does a Makefile name it?"
+      status=1
+    }
+  done
+  # 'make clean' looks for the objects in OUTPUT, where they are not.
+  rm -f "$KERNEL_WORK/src/$selftests"/*.[do]
   return $status
 }
 

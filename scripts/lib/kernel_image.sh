@@ -56,14 +56,16 @@ built_image() {
   esac
 }
 
-# build_image CONFIG: sets IMAGE, a folder with the kernel, gen_init_cpio and the
-# headers for userspace in include/. What was built once stays in the cache.
+# build_image CONFIG: sets IMAGE, a folder with the kernel, gen_init_cpio, the
+# headers for userspace in include/, and in symbols what each object defines and
+# needs (symbols_of), for scripts/series. What was built once stays in the cache.
 # With somebody's own tree (KERNEL_SRC), make decides what is new.
 build_image() {
   local config=$1 images=$HANDOVER_CACHE/images log
   need_packages $(cross_packages "$config")
   IMAGE=$images/$(image_key "$config")
-  if [ -e "$IMAGE/kernel" ] && [ -z "${KERNEL_SRC:-}" ]; then
+  # One that an older version of this script made has no symbols.
+  if [ -e "$IMAGE/symbols" ] && [ -z "${KERNEL_SRC:-}" ]; then
     touch "$IMAGE"
     return 0
   fi
@@ -112,6 +114,13 @@ make_image() (
   cp "$build/$(built_image "$1")" "$IMAGE.partial/kernel" &&
     cp "$build/usr/gen_init_cpio" "$build/System.map" "$build/.config" \
       "$IMAGE.partial" &&
+    (
+      set -o pipefail
+      # The members of lib.a are linked where something needs them.
+      cd "$build" && { "$(cross_of "$1")ar" t vmlinux.a &&
+        find arch lib -name lib.a; } | symbols_of "$1" \
+        >"$IMAGE.partial/symbols"
+    ) &&
     cp -a "$build/usr/include" "$IMAGE.partial/include" &&
     mv "$IMAGE.partial" "$IMAGE" || exit 1
   # Each takes 20 MB; a bisection wants a few.

@@ -433,6 +433,80 @@ class Series(unittest.TestCase):
                 self.assertEqual(len(output.splitlines()), 1, output)
 
 
+class SeriesLinks(unittest.TestCase):
+    """series_links.py on a kernel of three objects, one of them untouched."""
+
+    KERNEL = ('mm/a.o: a_new T\nmm/a.o: b_new U\nmm/a.o: linker U\n'
+              'mm/b.o: b T\nmm/b.o: b_new T\nmm/b.o: maybe W\n'
+              'mm/c.o: b U\nmm/c.o: c T\nmm/c.o: maybe T\n')
+    PRISTINE = 'mm/b.o: b T\nmm/b.o: maybe W\nheaders: b -\n'
+    LAST = ('mm/a.o: a_new T\nmm/a.o: b_new U\nmm/a.o: c U\n'
+            'mm/a.o: linker U\nmm/a.o: a_lack w\nmm/b.o: b T\n'
+            'mm/b.o: b_new T\nmm/b.o: maybe W\n')
+
+    setUp = Series.setUp
+    put = Series.put
+
+    def check(self, *steps, kernel=KERNEL, touched=''):
+        self.put('image/symbols', kernel)
+        self.put('image/System.map', '01 T b\n02 D linker\n03 t c_lack\n'
+                 '04 T a_new\n05 T b_new\n06 T c\n07 T maybe\n')
+        self.put('touched', touched)
+        words = []
+        for number, step in enumerate((self.PRISTINE,) + steps):
+            self.put(f'step-{number}', step)
+            words.append(f'patch-{number}={self.folder}/step-{number}')
+        return run(sys.executable, f'{LIB}/series_links.py',
+                   f'--kernel={self.folder}/image',
+                   f'--touched={self.folder}/touched', *words)
+
+    def test_what_links(self):
+        self.assertEqual(self.check(self.PRISTINE + 'mm/b.o: b_new T\n',
+                                    self.LAST), (0, ''))
+        self.assertEqual(self.check(self.LAST, touched='mm/a.c\nmm/c.h\n'),
+                         (0, ''))
+
+    def test_what_does_not(self):
+        none = 'mm/b.o: maybe W\n'
+        for step, kernel, says in (
+                # a local symbol of the kernel is of no use
+                (self.LAST + 'mm/a.o: c_lack U\n', self.KERNEL,
+                 'mm/a.o needs c_lack, which no object defines'),
+                (self.LAST.replace('mm/b.o: b_new T\n', ''), self.KERNEL,
+                 'mm/a.o needs b_new, which mm/b.o defines only from patch-2 '
+                 'on: '),
+                (none, self.KERNEL,
+                 'mm/b.o no longer defines b, which mm/c.o still has'),
+                (none + 'headers: b -\n', self.KERNEL.replace(': b U', ': x U'),
+                 'mm/b.o no longer defines b, which a header that the series '
+                 'touches still has'),
+                (self.PRISTINE + 'headers: b_new -\n',
+                 self.KERNEL + 'mm/c.o: b_new U\n',
+                 'mm/c.o, which the series does not touch, needs by way of a '
+                 'header b_new, which mm/b.o defines only from patch-2 on'),
+                (self.LAST + 'mm/a.o: b D\n', self.KERNEL,
+                 'b is defined more than once, in mm/a.o and mm/b.o'),
+                (self.LAST + 'mm/a.o: c T\n', self.KERNEL,
+                 'c is defined more than once, in mm/a.o and mm/c.o')):
+            with self.subTest(says):
+                status, output = self.check(step, self.LAST, kernel=kernel)
+                self.assertEqual(status, 1, output)
+                self.assertTrue(output.startswith(says), output)
+                self.assertTrue(output.endswith(
+                    'above: the kernel would not link after patch-1\n'), output)
+                self.assertEqual(len(output.splitlines()), 2, output)
+
+    def test_what_is_gone_may_be_gone(self):
+        kernel = self.KERNEL.replace('mm/c.o: b U\n', '')
+        self.assertEqual(self.check('mm/b.o: maybe W\n', kernel=kernel),
+                         (0, ''))
+
+    def test_an_object_that_was_not_built(self):
+        status, output = self.check(self.LAST, touched='mm/c.c\n')
+        self.assertEqual(status, 1, output)
+        self.assertIn('mm/c.o is linked, but was not built', output)
+
+
 class Documentation(unittest.TestCase):
     """kernel_docs.py with a Sphinx that warns of what stands in its pages."""
 
