@@ -18,6 +18,8 @@ fragments_of() {
     # The next kernel of a test, which lacks the option.
     lean-off) printf '%s\n' lean.config hugetlb-off.config ;;
     arm64-off) printf '%s\n' lean.config arm64.config hugetlb-off.config ;;
+    # One that has it, with another version of the table.
+    *-other) fragments_of "${1%-other}" ;;
     *) return 1 ;;
   esac
 }
@@ -56,12 +58,25 @@ built_image() {
   esac
 }
 
+# make_other_version: sets KERNEL_DIR to a copy of it with another version of the
+# table, in scratch.
+make_other_version() {
+  local header=new/include/linux/kho/abi/hugetlb.h other=$scratch/other
+  rm -rf "$other"
+  cp -a "$KERNEL_DIR" "$other" &&
+    python3 "$REPO/scripts/lib/other_version.py" header \
+      "$KERNEL_DIR/$header" "$other/$header" ||
+    die 'there is no other version; see above'
+  KERNEL_DIR=$other
+}
+
 # build_image CONFIG: sets IMAGE, a folder with the kernel, gen_init_cpio, the
 # headers for userspace in include/, and in symbols what each object defines and
 # needs (symbols_of), for scripts/series. What was built once stays in the cache.
 # With somebody's own tree (KERNEL_SRC), make decides what is new.
 build_image() {
-  local config=$1 images=$HANDOVER_CACHE/images log
+  local config=$1 images=$HANDOVER_CACHE/images log KERNEL_DIR=$KERNEL_DIR
+  [[ $config != *-other ]] || make_other_version
   need_packages $(cross_packages "$config")
   IMAGE=$images/$(image_key "$config")
   # One that an older version of this script made has no symbols.
@@ -93,7 +108,8 @@ make_image() (
   KERNEL_PLAIN=1
   write_ccached
   build=$KERNEL_WORK/build-$1
-  base=$KERNEL_WORK/build-${1%-off}
+  base=${1%-off}
+  base=$KERNEL_WORK/build-${base%-other}
   # All but what depends on one option is built there already.
   if [ ! -e "$build" ] && [ -e "$base/vmlinux" ]; then
     rm -rf "$build.partial"

@@ -34,8 +34,9 @@ stop_machines() {
 }
 
 # use_machine CONFIG: sets MACHINE, the command of its machine; RUN, the one that
-# runs its programs here; CROSS, what its compiler's name begins with; WITHOUT, the
-# configuration of a next kernel that lacks the option. Installs what it takes.
+# runs its programs here; CROSS, what its compiler's name begins with; STRANGER, how
+# the configurations begin of next kernels that cannot take what comes. Installs
+# what it takes.
 use_machine() {
   CROSS=$(cross_of "$1")
   case $(arch_of "$1") in
@@ -43,13 +44,13 @@ use_machine() {
       need_packages qemu-system-arm qemu-user
       MACHINE=(qemu-system-aarch64 -machine virt -cpu cortex-a72)
       RUN=(qemu-aarch64)
-      WITHOUT=arm64-off
+      STRANGER=arm64
       ;;
     *)
       need_packages qemu-system-x86
       MACHINE=(qemu-system-x86_64 -cpu max)
       RUN=()
-      WITHOUT=lean-off
+      STRANGER=lean
       ;;
   esac
 }
@@ -84,8 +85,9 @@ build_programs() {
 
 # list_tests CONFIG [NAME...]: the tests that such a kernel can run, or those
 # named, a line each: the program, and what its --list says. A test needs "-"
-# (nothing), "no-option" (a second kernel that lacks it), a configuration, an
-# architecture, or "stress" (to be asked for by --stress).
+# (nothing), "no-option" (a second kernel that lacks it), "other-version" (one whose
+# table is of another version), a configuration, an architecture, or "stress" (to
+# be asked for by --stress).
 list_tests() {
   local config=$1 arch source program name mib stages needs append
   arch=$(arch_of "$config")
@@ -96,7 +98,8 @@ list_tests() {
     while read -r name mib stages needs append; do
       [ $# = 0 ] || [[ " $* " = *" $name "* ]] || continue
       case $needs in
-        - | no-option | "$config" | "$arch") [ -z "$STRESS" ] || continue ;;
+        - | no-option | other-version | "$config" | "$arch")
+          [ -z "$STRESS" ] || continue ;;
         stress) [ -n "$STRESS" ] || continue ;;
         *) continue ;;
       esac
@@ -108,8 +111,8 @@ list_tests() {
   awk '{ print $3 * $4, $0 }' "$scratch/tests" | sort -s -k1,1nr | cut -d' ' -f2-
 }
 
-# make_initramfs PROGRAM [WITHOUT]: the test as init, what it runs, and the
-# kernels that it loads; WITHOUT is one that lacks the option.
+# make_initramfs PROGRAM [NEEDS FOLDER]: the test as init, what it runs, and the
+# kernels that it loads; FOLDER has the one that the test needs besides.
 make_initramfs() {
   cat >"$scratch/cpio_list" <<END
 dir /dev 0755 0 0
@@ -120,7 +123,7 @@ nod /dev/console 0600 0 0 c 5 1
 file /init $scratch/$1 0755 0 0
 file /hugeverify $scratch/hugeverify 0755 0 0
 file /kernel $IMAGE/kernel 0644 0 0
-${2:+file /kernel-no-option $2/kernel 0644 0 0}
+${2:+file /kernel-$2 $3/kernel 0644 0 0}
 END
   "$IMAGE/gen_init_cpio" "$scratch/cpio_list"
 }
@@ -128,15 +131,16 @@ END
 # prepare_machines: an initramfs for each program and need of the list on
 # standard input.
 prepare_machines() {
-  local program needs kernel=$IMAGE without
+  local program needs kernel=$IMAGE stranger
   sort -u -k1,1 -k5,5 | while read -r program _ _ _ needs _; do
-    without=''
-    if [ "$needs" = no-option ]; then
-      build_image "$WITHOUT"
-      without=$IMAGE
-      IMAGE=$kernel
-    fi
-    make_initramfs "$program" "$without" \
+    stranger=()
+    case $needs in
+      no-option) build_image "$STRANGER-off" ;;
+      other-version) build_image "$STRANGER-other" ;;
+    esac
+    [ "$IMAGE" = "$kernel" ] || stranger=("$needs" "$IMAGE")
+    IMAGE=$kernel
+    make_initramfs "$program" "${stranger[@]}" \
       >"$scratch/initramfs-$program-$needs" ||
       die 'making an initramfs failed; see above'
   done || exit 1

@@ -583,10 +583,10 @@ static void aborted_update_2(void)
 /* --- failing_freeze: a file in the middle fails to freeze, then does not --- */
 
 #define FAILING_FREEZE_ARGS	"hugepages=64"
-#define FAILING_FREEZE_TOKEN	20
 
 /* What CONFIG_LIVEUPDATE_TEST has to offer, where chain_main() mounts it. */
 #define TEST_FILE		"/debugfs/liveupdate_test/file"
+#define TEST_FILE_TOKEN		20
 #define FREEZE_CALLS		"/debugfs/liveupdate_test/freeze_calls"
 #define FREEZE_ERROR		"/debugfs/liveupdate_test/freeze_error"
 #define FREEZE_HOLD		"/debugfs/liveupdate_test/freeze_hold"
@@ -606,6 +606,16 @@ static void control_freeze(const char *path, long number)
 	if (err)
 		ksft_exit_fail_msg("writing %ld to %s: %s\n", number, path,
 				   strerror(-err));
+}
+
+static void preserve_test_file(int session)
+{
+	int fd = open(TEST_FILE, O_RDONLY);
+
+	if (fd < 0)
+		fail_exit(TEST_FILE);
+	preserve_fd(session, TEST_FILE_TOKEN, fd);
+	close(fd);
 }
 
 static void check_preserved(const struct file_state *f, int fd)
@@ -742,17 +752,13 @@ static void check_failing_freeze(const int *fds)
 static void failing_freeze_1(void)
 {
 	int earlier = new_session("earlier"), session = new_session("failing");
-	int fds[NR_FAILING_FREEZE], fd, status, i;
+	int fds[NR_FAILING_FREEZE], status, i;
 	struct file_state *f = state.files;
 	pid_t pid;
 
 	fds[THAWED_SESSION] = preserve_with_late_page(earlier, 10, 0);
 	fds[THAWED_FILE] = preserve_with_late_page(session, 11, 1);
-	fd = open(TEST_FILE, O_RDONLY);
-	if (fd < 0)
-		fail_exit(TEST_FILE);
-	preserve_fd(session, FAILING_FREEZE_TOKEN, fd);
-	close(fd);
+	preserve_test_file(session);
 	fds[NEVER_FROZEN] = preserve_with_late_page(session, 12, 0);
 	/* A third session. */
 	save_state();
@@ -815,7 +821,7 @@ static void failing_freeze_2(void)
 				  &state.files[i]);
 		check_file(&state.files[i], fds[i]);
 	}
-	close(retrieve_fd(session, FAILING_FREEZE_TOKEN));
+	close(retrieve_fd(session, TEST_FILE_TOKEN));
 	finish(earlier);
 	finish(session);
 	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
@@ -892,6 +898,9 @@ static void three_kernels_3(void)
 #define WRITER_ARGS	"hugepages=256"
 #define WRITER_PAGES	200
 
+/* Words of the first page: two of each writer, and one of the reboot's. */
+enum { COUNTED, COUNTED_AFTER, OTHER, OTHER_AFTER, OTHER_WHEN_FROZEN, NR_WORDS };
+
 /*
  * Two words of a page that is there, one after the other; and now and then a
  * word of a page that is not there yet, before it is counted. What has to be
@@ -914,9 +923,39 @@ static void write_counted(int fd)
 			munmap(word, SZ_2M);
 			usleep(2000);
 		}
-		__atomic_store_n(&count[0], n, __ATOMIC_SEQ_CST);
-		__atomic_store_n(&count[1], n, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&count[COUNTED], n, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&count[COUNTED_AFTER], n, __ATOMIC_SEQ_CST);
 	}
+}
+
+/* One that never has to wait for a page. */
+static void write_other(__u64 *count)
+{
+	__u64 n;
+
+	for (n = 1; ; n++) {
+		__atomic_store_n(&count[OTHER], n, __ATOMIC_SEQ_CST);
+		__atomic_store_n(&count[OTHER_AFTER], n, __ATOMIC_SEQ_CST);
+	}
+}
+
+/* Lets reboot() go on when it was seen that there is writing beside it. */
+static void wait_for_other(__u64 *count)
+{
+	__u64 frozen;
+	int i;
+
+	for (i = 0; read_number(FREEZE_CALLS) < 1 && i < 3000; i++)
+		usleep(10000);
+	frozen = __atomic_load_n(&count[OTHER_AFTER], __ATOMIC_SEQ_CST);
+	count[OTHER_WHEN_FROZEN] = frozen;
+	for (i = 0; i < 3000; i++) {
+		if (__atomic_load_n(&count[OTHER_AFTER], __ATOMIC_SEQ_CST) >
+		    frozen)
+			break;
+		usleep(10000);
+	}
+	control_freeze(FREEZE_HOLD, 0);
 }
 
 static void bind_to_cpu(int cpu)
@@ -938,12 +977,13 @@ static void writer_1(void)
 	fd = create_file(f, 10, SZ_2M, WRITER_PAGES);
 	fill_page(f, fd, 0, 1);
 	preserve(session, f, fd);
+	preserve_test_file(session);
 	save_state();
 	load_kernel(WRITER_ARGS);
 	count = map_any_page(fd, SZ_2M, 0);
 	if (!count)
 		fail_exit("mmap");
-	memset(count, 0, 4 * sizeof(*count));
+	memset(count, 0, NR_WORDS * sizeof(*count));
 	pid = fork();
 	if (pid < 0)
 		fail_exit("fork");
@@ -951,20 +991,25 @@ static void writer_1(void)
 		bind_to_cpu(1);
 		write_counted(fd);
 	}
-	/* One that never has to wait for a page. */
 	pid = fork();
 	if (pid < 0)
 		fail_exit("fork");
 	if (!pid) {
 		bind_to_cpu(1);
-		for (;;)
-			__atomic_add_fetch(&count[3], 1, __ATOMIC_SEQ_CST);
+		write_other(count);
 	}
 	bind_to_cpu(0);
-	while (__atomic_load_n(&count[1], __ATOMIC_SEQ_CST) < 64 * 20)
+	while (__atomic_load_n(&count[COUNTED_AFTER], __ATOMIC_SEQ_CST) <
+	       64 * 20)
 		;
-	/* How far that one was when the reboot began. */
-	count[2] = __atomic_load_n(&count[3], __ATOMIC_SEQ_CST);
+	control_freeze(FREEZE_HOLD, 1);
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		wait_for_other(count);
+		_exit(0);
+	}
 	check_eq("reboot", try_reboot(), 0);
 }
 
@@ -981,13 +1026,18 @@ static void writer_2(void)
 	words = map_page(fd, SZ_2M, 0);
 	if (!words)
 		fail_exit("mmap");
-	first = words[0];
-	second = words[1];
-	ksft_print_msg("the writer got to %llu and %llu; the other one to %llu, from %llu\n",
-		       first, second, words[3], words[2]);
-	check(words[3] > words[2], "nobody wrote while the kernel rebooted");
+	first = words[COUNTED];
+	second = words[COUNTED_AFTER];
+	ksft_print_msg("one got to %llu and %llu; the other one to %llu and %llu, from %llu\n",
+		       first, second, words[OTHER], words[OTHER_AFTER],
+		       words[OTHER_WHEN_FROZEN]);
+	check(words[OTHER_AFTER] > words[OTHER_WHEN_FROZEN],
+	      "nobody wrote while the kernel rebooted");
 	check(first == second || first == second + 1,
 	      "a word came that was stored after one that did not");
+	check(words[OTHER] == words[OTHER_AFTER] ||
+	      words[OTHER] == words[OTHER_AFTER] + 1,
+	      "a word of the other one came that was stored after one that did not");
 	check(second >= 64 * 20, "what was seen by others did not come");
 	check(frame_of(words) == state.files[0].pages[0].pfn,
 	      "another page frame");
@@ -1191,7 +1241,8 @@ static void memory_counted_4(void)
 		 BIT(KPF_ANON) | BIT(KPF_COMPOUND_HEAD) | \
 		 BIT(KPF_COMPOUND_TAIL) | BIT(KPF_HUGE) | BIT(KPF_PGTABLE))
 
-static void no_option_1(void)
+/* Preserve pages, and boot @image, which cannot take them. */
+static void boot_stranger(const char *image)
 {
 	int session = new_session("unknown"), len;
 	char args[256] = NO_OPTION_ARGS " luo_frames=";
@@ -1203,21 +1254,16 @@ static void no_option_1(void)
 		len += snprintf(args + len, sizeof(args) - len, "%llx,",
 				state.files[0].pages[i].pfn);
 	save_state();
-	load_kernel_image(NO_OPTION_IMAGE, args);
+	load_kernel_image(image, args);
 	check_eq("reboot", try_reboot(), 0);
 }
 
 /* The pages that were handed over are nobody's, and yet not free. */
-static void no_option_2(void)
+static void check_frames_kept(void)
 {
 	static __u64 flags[SZ_2M / 4096];
 	char frames[256], *frame = frames;
 	int fd, nr = 0;
-
-	/* LUO gives up all sessions, this one's state included. */
-	fd = open(LUO_DEVICE, O_RDWR);
-	check_eq("opening the device", fd < 0 ? -errno : fd, -EIO);
-	check_pools_free(SZ_2M, 16, 16);
 
 	if (!cmdline_word("luo_frames=", frames, sizeof(frames)))
 		ksft_exit_fail_msg("no luo_frames=\n");
@@ -1240,6 +1286,76 @@ static void no_option_2(void)
 	}
 	check_eq("pages", nr, NO_OPTION_PAGES);
 	close(fd);
+}
+
+static void no_option_1(void)
+{
+	boot_stranger(NO_OPTION_IMAGE);
+}
+
+static void no_option_2(void)
+{
+	int fd;
+
+	/* LUO gives up all sessions, this one's state included. */
+	fd = open(LUO_DEVICE, O_RDWR);
+	check_eq("opening the device", fd < 0 ? -errno : fd, -EIO);
+	check_pools_free(SZ_2M, 16, 16);
+	check_frames_kept();
+}
+
+/* --- other_version: the second kernel has another version of the table --- */
+
+#define OTHER_VERSION_IMAGE	"/kernel-other-version"
+#define SYSLOG_READ_ALL		3
+#define VERSION_MESSAGE							\
+	"table of preserved pages refused: version. All of them stay reserved"
+
+static bool kernel_said(const char *text)
+{
+	static char log[1 << 20];
+	int len = syscall(__NR_syslog, SYSLOG_READ_ALL, log, sizeof(log) - 1);
+
+	if (len < 0)
+		fail_exit("syslog");
+	log[len] = 0;
+
+	return strstr(log, text);
+}
+
+static void other_version_1(void)
+{
+	boot_stranger(OTHER_VERSION_IMAGE);
+}
+
+/* Other files come, and the system goes on until somebody boots it afresh. */
+static void other_version_2(void)
+{
+	char path[128];
+	int session;
+	long more;
+
+	check(kernel_said(VERSION_MESSAGE), "nobody was told");
+	load_state();
+	check_pools_free(SZ_2M, 16, 16);
+	check_frames_kept();
+	session = take_session("unknown");
+	check_eq("retrieve", luo_session_retrieve_fd(session, 10), -ENOENT);
+	check_frames_kept();
+	finish(session);
+
+	/* Nearly all memory that there is. */
+	more = (memory_number("MemFree:") << 10) / SZ_2M - 40;
+	pool_path(path, sizeof(path), SZ_2M, ANY_NODE, "nr_hugepages");
+	check_eq("growing the pool", write_number(path, 32 + more), 0);
+	check(read_pool(SZ_2M, ANY_NODE).nr > 32 + more / 2,
+	      "the pool did not grow");
+	check_frames_kept();
+	check_eq("shrinking it", write_number(path, 32), 0);
+	check_frames_kept();
+
+	load_kernel(NO_OPTION_ARGS);
+	check_eq("reboot", try_reboot(), -EBUSY);
 }
 
 /* --- used_afterwards: a file that came is like any other --- */
@@ -1534,6 +1650,9 @@ static const struct chain_test tests[] = {
 	{ "no_option", 1024, 2,
 	  NO_OPTION_ARGS,
 	  { no_option_1, no_option_2 }, "no-option" },
+	{ "other_version", 1024, 2,
+	  NO_OPTION_ARGS,
+	  { other_version_1, other_version_2 }, "other-version" },
 	{ "used_afterwards", 1024, 2,
 	  USED_AFTERWARDS_ARGS,
 	  { used_afterwards_1, used_afterwards_2 } },
