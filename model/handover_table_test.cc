@@ -221,6 +221,11 @@ TEST_F(TableTest, FilesThatAreWrong) {
   wrong(EINVAL, [&] { f.nr_resv = 2; });
   wrong(EINVAL, [&] { f.resv.blocks.clear(); });
   wrong(ENXIO, [&] { resv.held = false; });
+  // What does not add up is seen before the reservations are looked at.
+  wrong(EINVAL, [&] {
+    f.late.blocks.clear();
+    resv.held = false;
+  });
   wrong(EINVAL, [&] { resv.checksum = false; });
   wrong(EINVAL, [&] { resv.nr_runs = 0; });
   wrong(EINVAL, [&] { f.resv.circular = true; });
