@@ -298,6 +298,7 @@ TEST_F(HugetlbLuoTest, SecondDescriptorIsTheSameFile) {
   session = Incoming();
   ASSERT_EQ(RetrieveFd(session, 1, &file), 0);
   EXPECT_EQ(file->f_pos, 4711);
+  EXPECT_TRUE(file->f_flags & O_LARGEFILE);
   second = ReopenFile(file, /*read_only=*/false);
   // Of the files that came, too, until finish.
   struct file* out = nullptr;
@@ -1853,6 +1854,7 @@ class ImportTest : public HugetlbLuoTest {
     ASSERT_FALSE(files_.empty());
     struct file* file = files_[0];
     EXPECT_EQ(memfd_get_seals(file), F_SEAL_GROW);
+    EXPECT_TRUE(file->f_flags & O_LARGEFILE);
     EXPECT_EQ(PagesIn(file), 4u);
     for (const loff_t index : {1, 2, 3, 5}) {
       struct folio* folio = PageAt(file, index);
