@@ -491,10 +491,10 @@ static void faults_unretrieved_2(void)
 static const struct chain_test tests[] = {
 	{ "faults", 1024, 3,
 	  FAULTS_ARGS,
-	  { faults_1, faults_2, faults_3 }, "checking", true },
+	  { faults_1, faults_2, faults_3 }, "checking" },
 	{ "faults_unretrieved", 1024, 2,
 	  FAULTS_ARGS,
-	  { faults_1, faults_unretrieved_2 }, "checking", true },
+	  { faults_1, faults_unretrieved_2 }, "checking" },
 };
 
 int main(int argc, char *argv[])

@@ -1716,7 +1716,7 @@ static void stress_next(void)
 static const struct chain_test tests[] = {
 	{ "stress_2m", 1024, 9,
 	  "hugepages=64",
-	  { stress_first, stress_next }, "stress", true },
+	  { stress_first, stress_next }, "stress" },
 	{ "stress_1g", 5120, 7,
 	  "hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=64",
 	  { stress_first, stress_next }, "stress" },

@@ -44,10 +44,13 @@
 #define MACHINE_ARGS	"console=ttyS0 no_timer_check"
 #endif
 
-/* What all kernels of all tests are booted with. RCU may see no stall, either. */
+/*
+ * What all kernels of all tests are booted with. RCU may see no stall, either, and
+ * a kernel that can look after free memory is to do so.
+ */
 #define COMMON_ARGS							\
 	MACHINE_ARGS " loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
-	"rcupdate.rcu_cpu_stall_timeout=300"
+	"rcupdate.rcu_cpu_stall_timeout=300 page_poison=1 slab_debug=FZ"
 
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1
@@ -282,15 +285,6 @@ static int make_initramfs(void)
 	return open(INITRAMFS_IMAGE, O_RDONLY);
 }
 
-/*
- * What a kernel with CONFIG_PAGE_POISONING and CONFIG_SLUB_DEBUG is to make of
- * it. Booting takes more than twice as long.
- */
-static const char *poison_args(const struct chain_test *test)
-{
-	return test->poison ? " page_poison=1 slab_debug=FZ" : "";
-}
-
 /* Load the next kernel from @image, with @args on its command line. */
 void load_kernel_image(const char *image, const char *args)
 {
@@ -298,8 +292,8 @@ void load_kernel_image(const char *image, const char *args)
 	int kernel, initramfs, len;
 
 	len = snprintf(cmdline, sizeof(cmdline),
-		       COMMON_ARGS "%s luo_test=%s luo_stage=%d %s",
-		       poison_args(test), test->name, stage + 1, args);
+		       COMMON_ARGS " luo_test=%s luo_stage=%d %s",
+		       test->name, stage + 1, args);
 	kernel = open(image, O_RDONLY);
 	if (kernel < 0)
 		fail_exit("%s", image);
@@ -346,10 +340,10 @@ static void list_tests(const struct chain_test *tests, unsigned int nr)
 	unsigned int i;
 
 	for (i = 0; i < nr; i++)
-		printf("%s %u %d %s " COMMON_ARGS "%s luo_test=%s luo_stage=1 %s\n",
+		printf("%s %u %d %s " COMMON_ARGS " luo_test=%s luo_stage=1 %s\n",
 		       tests[i].name, tests[i].mib, tests[i].nr_stages,
 		       tests[i].needs ? tests[i].needs : "-",
-		       poison_args(&tests[i]), tests[i].name, tests[i].args);
+		       tests[i].name, tests[i].args);
 }
 
 /* The value of a "NAME=VALUE" word of the kernel's command line. */

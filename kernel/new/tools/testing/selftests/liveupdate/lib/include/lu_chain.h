@@ -42,8 +42,6 @@ struct chain_test {
 	void (*stages[MAX_STAGES])(void);
 	/* What --list says of what the kernel must have; NULL is nothing special. */
 	const char *needs;
-	/* All kernels are to look after free memory, if they can. */
-	bool poison;
 };
 
 /* The test that this kernel is part of, and which link of the chain it is. */
