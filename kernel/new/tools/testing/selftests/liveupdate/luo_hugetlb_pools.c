@@ -126,6 +126,31 @@ static void check_reported(int nid, unsigned long preserved,
 	check_reported_free(nid, preserved, 0, allocated, surplus);
 }
 
+/* Free memory in kB, what is on the lists of single CPUs included. */
+static long free_memory(void)
+{
+	static char buf[65536];
+	int fd = open("/proc/zoneinfo", O_RDONLY);
+	const char *line = buf;
+	size_t len = 0;
+	ssize_t ret;
+	long pages = 0;
+
+	if (fd < 0)
+		fail_exit("/proc/zoneinfo");
+	while ((ret = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
+		len += ret;
+	close(fd);
+	buf[len] = 0;
+	while ((line = strstr(line, " count:"))) {
+		for (line += strlen(" count:"); *line == ' '; line++)
+			;
+		pages += atol(line);
+	}
+
+	return pages * (getpagesize() >> 10) + memory_number("MemFree:");
+}
+
 /* --- surplus: beyond the pool, before the update and after --- */
 
 static void surplus_1(void)
@@ -1159,6 +1184,453 @@ static void free_pages_4(void)
 	check_pools_free(SZ_2M, 3, 3);
 }
 
+/* --- free_pages_churn: pages enter and leave the pools while they are collected --- */
+
+/* Where the kernel lies has an effect on how much memory there is. */
+#define CHURN_ARGS	"nokaslr hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=0:1024,1:256"
+/* There are enough of them for collecting to take longer than one that moves. */
+static const long churn_low[NR_NODES] = { 1024, 256 };
+static const long churn_high[NR_NODES] = { 1032, 264 };
+static const long churn_used[NR_NODES] = { 4, 1 };
+#define CHURN_MAPPED	8
+/* More than what moves at a time, and what has come to lie in CMA by moving. */
+#define CHURN_MOVING	64
+#define CHURN_PIECES	(SZ_1G / SZ_2M)
+#define CHURN_TOKEN	20
+#define COUNTERS_TOKEN	21
+/*
+ * In kB. What the kernel allocates first avoids every GiB that something preserved
+ * lies in, and may fill its last page or not.
+ */
+#define CHURN_SLACK	8
+#define CHURN_REST	512
+#define CONSOLE_LEVEL	8
+#define NR_REPORTED	4
+
+/* What CONFIG_LIVEUPDATE_TEST has to offer, where chain_main() mounts it. */
+#define TEST_FILE	"/debugfs/liveupdate_test/file"
+#define FREEZE_CALLS	"/debugfs/liveupdate_test/freeze_calls"
+#define FREEZE_ERROR	"/debugfs/liveupdate_test/freeze_error"
+#define FREEZE_HOLD	"/debugfs/liveupdate_test/freeze_hold"
+
+enum { RESIZER, SPLITTER, MAPPER, ALLOCATOR, NR_CHURNERS };
+
+/* In a page that is handed over, so that the next kernel knows how far they got. */
+struct churn {
+	__u64 rounds[NR_CHURNERS];
+	__u64 steps[NR_CHURNERS];
+	/* When freezing was let go on, just before pages are collected. */
+	__u64 before[NR_CHURNERS];
+};
+
+static struct churn *churn;
+static pid_t churners[NR_CHURNERS], watcher;
+/* Which one this process is. */
+static int churner;
+
+static void stay_on_cpu(int cpu)
+{
+	unsigned long mask = 1UL << cpu;
+
+	if (syscall(__NR_sched_setaffinity, 0, sizeof(mask), &mask))
+		fail_exit("sched_setaffinity %d", cpu);
+}
+
+static void set_churned_pool(unsigned long size, int nid, const char *name, long nr)
+{
+	check_set_pool(size, nid, name, nr);
+	churn->steps[churner]++;
+}
+
+static void resize_pools(void)
+{
+	int nid;
+
+	for (nid = 0; nid < NR_NODES; nid++) {
+		set_churned_pool(SZ_2M, nid, "nr_hugepages", churn_low[nid]);
+		set_churned_pool(SZ_2M, nid, "nr_hugepages", churn_high[nid]);
+	}
+}
+
+/* If there is one to be had again; its pieces may lie anywhere by then. */
+static void split_page(void)
+{
+	set_churned_pool(SZ_1G, 1, "demote", 1);
+	set_churned_pool(SZ_2M, 1, "nr_hugepages", churn_low[1]);
+	set_churned_pool(SZ_1G, 1, "nr_hugepages", 1);
+}
+
+static void write_pages(void *addr, __u64 page_size, long nr, __u64 seed)
+{
+	long n;
+
+	for (n = 0; n < nr; n++)
+		write_pattern(addr + n * page_size, page_size, seed + n);
+}
+
+static void check_pages(const void *addr, __u64 page_size, long nr, __u64 seed)
+{
+	long diff, n;
+
+	for (n = 0; n < nr; n++) {
+		diff = compare_pattern(addr + n * page_size, page_size, seed + n);
+		check(diff < 0, "page %ld of %llu kB differs at %ld", n,
+		      page_size >> 10, diff);
+	}
+}
+
+static void *map_memory(int fd, size_t size)
+{
+	int flags = fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED | MAP_NORESERVE;
+	void *addr = mmap(NULL, size, PROT_READ | PROT_WRITE, flags, fd, 0);
+
+	if (addr == MAP_FAILED)
+		fail_exit("mmap");
+
+	return addr;
+}
+
+/* Of a file, or, with @fd < 0, of nobody: somebody has to have what leaves pools. */
+static void use_pages(int fd, __u64 seed)
+{
+	void *addr = map_memory(fd, CHURN_MAPPED * SZ_2M);
+	int i;
+
+	bind_to_node(seed & 1);
+	for (i = 0; i < CHURN_MAPPED; i++) {
+		write_pages(addr + i * SZ_2M, SZ_2M, 1, seed + i);
+		churn->steps[churner]++;
+	}
+	check_pages(addr, SZ_2M, CHURN_MAPPED, seed);
+	munmap(addr, CHURN_MAPPED * SZ_2M);
+}
+
+static void run_churner(void)
+{
+	struct file_state unused;
+	int fd;
+
+	stay_on_cpu(1);
+	while (!nr_failures) {
+		__u64 seed = churn->rounds[churner] + 1;
+
+		switch (churner) {
+		case RESIZER:
+			resize_pools();
+			break;
+		case SPLITTER:
+			split_page();
+			break;
+		case MAPPER:
+			fd = create_file(&unused, 30, SZ_2M, CHURN_MAPPED);
+			use_pages(fd, seed);
+			close(fd);
+			break;
+		case ALLOCATOR:
+			use_pages(-1, seed);
+			break;
+		}
+		churn->rounds[churner]++;
+	}
+}
+
+/* Holds the reboot up until all of them have been at work meanwhile. */
+static void watch_churn(long calls)
+{
+	__u64 rounds[NR_CHURNERS];
+	int i, tries = 0;
+
+	for (; read_number(FREEZE_CALLS) == calls && tries < 6000; tries++)
+		usleep(10000);
+	memcpy(rounds, churn->rounds, sizeof(rounds));
+	/* The first of two rounds may have begun earlier. */
+	for (i = 0; i < NR_CHURNERS; i++) {
+		for (; churn->rounds[i] < rounds[i] + 2 && tries < 6000; tries++)
+			usleep(10000);
+		check(churn->rounds[i] >= rounds[i] + 2, "process %d is stuck", i);
+	}
+	memcpy(churn->before, churn->steps, sizeof(churn->before));
+	check_eq("freeze_hold", write_number(FREEZE_HOLD, 0), 0);
+}
+
+/* Return: why the reboot failed. */
+static int reboot_amid_churn(void)
+{
+	long calls = read_number(FREEZE_CALLS);
+	pid_t pid;
+	int i;
+
+	memset(churn, 0, sizeof(*churn));
+	check_eq("freeze_hold", write_number(FREEZE_HOLD, 1), 0);
+	for (i = 0; i <= NR_CHURNERS; i++) {
+		pid = fork();
+		if (pid < 0)
+			fail_exit("fork");
+		if (!pid) {
+			churner = i;
+			if (i < NR_CHURNERS)
+				run_churner();
+			else
+				watch_churn(calls);
+			_exit(nr_failures);
+		}
+		if (i < NR_CHURNERS)
+			churners[i] = pid;
+		else
+			watcher = pid;
+	}
+	stay_on_cpu(0);
+
+	return try_reboot();
+}
+
+static void stop_churn(void)
+{
+	int i, status;
+
+	check(waitpid(watcher, &status, 0) == watcher && !status,
+	      "who watches ended with status %x", status);
+	for (i = 0; i < NR_CHURNERS; i++) {
+		kill(churners[i], SIGKILL);
+		check(waitpid(churners[i], &status, 0) == churners[i] &&
+		      status == SIGKILL,
+		      "process %d ended by itself, with status %x", i, status);
+	}
+}
+
+static void check_churned(void)
+{
+	__u64 after = 0;
+	int i;
+
+	for (i = 0; i < NR_CHURNERS; i++) {
+		ksft_print_msg("churn %d: %llu rounds, %llu steps, and %llu at the end\n",
+			       i, churn->rounds[i], churn->before[i],
+			       churn->steps[i] - churn->before[i]);
+		check(churn->rounds[i] >= 2, "process %d did %llu rounds", i,
+		      churn->rounds[i]);
+		after += churn->steps[i] - churn->before[i];
+	}
+	check(after, "nothing happened while pages were collected");
+}
+
+static void map_counters(int fd)
+{
+	churn = map_any_page(fd, SZ_2M, 0);
+	if (!churn)
+		fail_exit("mmap");
+}
+
+/* Every free page at the same time, so that those that lie in each other show. */
+static void use_free_pages(void)
+{
+	struct file_state unused;
+	void *addr[NR_SIZES];
+	int fds[NR_SIZES], i;
+	long nr[NR_SIZES], surplus;
+
+	for (i = 0; i < NR_SIZES; i++) {
+		nr[i] = read_pool(page_sizes[i], ANY_NODE).free;
+		fds[i] = create_file(&unused, 40, page_sizes[i], nr[i] + 1);
+		addr[i] = map_memory(fds[i], (nr[i] + 1) * page_sizes[i]);
+		write_pages(addr[i], page_sizes[i], nr[i], page_sizes[i]);
+		check_eq("one more",
+			 allocate(fds[i], page_sizes[i], nr[i], ANY_NODE),
+			 -ENOSPC);
+	}
+	for (i = 0; i < NR_SIZES; i++)
+		check_pages(addr[i], page_sizes[i], nr[i], page_sizes[i]);
+	for (i = 0; i < NR_SIZES; i++) {
+		/* As many leave the pool when they are free. */
+		surplus = read_pool(page_sizes[i], ANY_NODE).surplus;
+		munmap(addr[i], (nr[i] + 1) * page_sizes[i]);
+		close(fds[i]);
+		check_eq("free pages", read_pool(page_sizes[i], ANY_NODE).free,
+			 nr[i] - surplus);
+	}
+}
+
+/* What the log says that came of that order to that node, allocated, surplus. */
+static void read_reported(unsigned int order, int nid, long *nr)
+{
+	static char log[1 << 18];
+	char start[64], *line;
+	int len, i;
+
+	len = syscall(__NR_syslog, READ_ALL_OF_LOG, log, sizeof(log) - 1);
+	if (len < 0)
+		fail_exit("syslog");
+	log[len] = 0;
+	memset(nr, 0, NR_REPORTED * sizeof(*nr));
+	snprintf(start, sizeof(start), "order %u, node %d: ", order, nid);
+	line = strstr(log, start);
+	if (!line)
+		return;
+	line += strlen(start);
+	for (i = 0; i < NR_REPORTED; i++) {
+		nr[i] = strtol(line, &line, 10);
+		while (*line > '\n' && (*line < '0' || *line > '9'))
+			line++;
+	}
+}
+
+/*
+ * The pools are what came, no more than could be in them when pages were
+ * collected, and not much less: pages are taken from that end of a free list that
+ * they are put to, so that most of them never leave.
+ */
+static void check_came(void)
+{
+	long nr[NR_REPORTED], gigantic = 0, huge = 0, used = churn_used[0] + churn_used[1];
+	int nid;
+
+	for (nid = 0; nid < NR_NODES; nid++) {
+		read_reported(9, nid, nr);
+		check_eq("pages in use that came", nr[0], churn_used[nid]);
+		check_eq("allocated", nr[2], 0);
+		check_eq("surplus", nr[3], churn_used[nid]);
+		check_pool(SZ_2M, nid, churn_used[nid] + nr[1], nr[1],
+			   churn_used[nid]);
+		check(nr[1] <= churn_high[nid] - churn_used[nid] + (nid ? CHURN_PIECES : 0),
+		      "%ld free pages came to node %d", nr[1], nid);
+		/* Making a gigantic page puts others in the place of some. */
+		check(nr[1] >= (nid ? 1 : churn_low[nid] - CHURN_MOVING),
+		      "%ld free pages came to node %d", nr[1], nid);
+		huge += churn_used[nid] + nr[1];
+
+		read_reported(18, nid, nr);
+		check_eq("gigantic pages in use", nr[0], 0);
+		check_pool(SZ_1G, nid, nr[1], nr[1], 0);
+		check(nr[1] <= nid, "%ld gigantic pages came to node %d", nr[1],
+		      nid);
+		gigantic += nr[1];
+	}
+	check_pool(SZ_2M, ANY_NODE, huge, huge - used, used);
+	check_pool(SZ_1G, ANY_NODE, gigantic, gigantic, 0);
+	check_eq("Hugetlb", memory_number("Hugetlb:"),
+		 (huge * SZ_2M + gigantic * SZ_1G) / 1024);
+}
+
+static void preserve_churn(const int *fds)
+{
+	int session = new_session("churn"), fd;
+
+	preserve(session, &state.files[0], fds[0]);
+	preserve_fd(session, COUNTERS_TOKEN, fds[1]);
+	fd = open(TEST_FILE, O_RDONLY);
+	if (fd < 0)
+		fail_exit(TEST_FILE);
+	preserve_fd(session, CHURN_TOKEN, fd);
+	close(fd);
+	save_state();
+	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
+	check_set_pool(SZ_1G, ANY_NODE, "preserve_free", 1);
+	/* The serial log is to tell which pages are left out. */
+	if (syscall(__NR_syslog, CONSOLE_LEVEL, NULL, 7))
+		fail_exit("syslog");
+}
+
+static void take_churn(int *fds)
+{
+	int session;
+
+	load_state();
+	check_came();
+	session = take_session("churn");
+	close(retrieve_fd(session, CHURN_TOKEN));
+	fds[0] = retrieve(session, &state.files[0]);
+	fds[1] = retrieve_fd(session, COUNTERS_TOKEN);
+	finish(session);
+	check_file(&state.files[0], fds[0]);
+	map_counters(fds[1]);
+	check_churned();
+	use_free_pages();
+	check_file(&state.files[0], fds[0]);
+}
+
+static void check_churn_total(void)
+{
+	long total = memory_number("MemTotal:");
+	char value[32];
+
+	if (cmdline_word("luo_total=", value, sizeof(value)))
+		check(labs(total - atol(value)) <= CHURN_SLACK,
+		      "MemTotal is %ld, should be %s", total, value);
+}
+
+static void update_amid_churn(void)
+{
+	char args[64];
+
+	/* Not of the first kernel, which KHO did not boot. */
+	snprintf(args, sizeof(args), "nokaslr luo_%s=%ld",
+		 stage > 1 ? "total" : "none", memory_number("MemTotal:"));
+	load_kernel(args);
+	ksft_exit_fail_msg("live update: %s\n", strerror(-reboot_amid_churn()));
+}
+
+static void free_pages_churn_1(void)
+{
+	struct file_state *f = new_file_state(), counters;
+	int fds[2], nid;
+
+	fds[0] = create_file(f, 10, SZ_2M, churn_used[0]);
+	fill_pages(f, fds[0], 0, churn_used[0], 0);
+	fds[1] = create_file(&counters, COUNTERS_TOKEN, SZ_2M, 1);
+	fill_page(&counters, fds[1], 0, 1);
+	map_counters(fds[1]);
+	preserve_churn(fds);
+
+	/* Nothing comes of it if the update fails. */
+	load_kernel("");
+	check_eq("freeze_error", write_number(FREEZE_ERROR, EIO), 0);
+	check_eq("reboot", reboot_amid_churn(), -EIO);
+	stop_churn();
+	unload_kernel();
+	for (nid = 0; nid < NR_NODES; nid++) {
+		check_set_pool(SZ_2M, nid, "nr_hugepages", churn_low[nid]);
+		check_pool(SZ_2M, nid, churn_low[nid],
+			   churn_low[nid] - churn_used[nid], 0);
+	}
+	use_free_pages();
+	check_file(f, fds[0]);
+
+	check_eq("freeze_error", write_number(FREEZE_ERROR, 0), 0);
+	update_amid_churn();
+}
+
+/* What came is handed over in turn. */
+static void free_pages_churn_2(void)
+{
+	int fds[2];
+
+	take_churn(fds);
+	check_churn_total();
+	preserve_churn(fds);
+	update_amid_churn();
+}
+
+static void free_pages_churn_3(void)
+{
+	long free;
+	int fds[2], i;
+
+	take_churn(fds);
+	check_churn_total();
+	munmap(churn, SZ_2M);
+	for (i = 0; i < 2; i++)
+		close(fds[i]);
+	/* All of it can be the page allocator's again. */
+	free = free_memory() + memory_number("Hugetlb:");
+	for (i = 0; i < NR_SIZES; i++) {
+		check_set_pool(page_sizes[i], ANY_NODE, "nr_hugepages", 0);
+		check_pools_free(page_sizes[i], 0, 0);
+	}
+	check_eq("Hugetlb", memory_number("Hugetlb:"), 0);
+	i = free_memory() - free;
+	check(labs(i) < CHURN_REST, "%d kB more are free than should be", i);
+}
+
 /* --- free_missing_size: free pages come to a CPU without 1 GiB pages --- */
 
 static void free_missing_size_1(void)
@@ -1290,6 +1762,9 @@ static const struct chain_test tests[] = {
 	{ "free_pages", 4096, 4,
 	  FREE_ARGS,
 	  { free_pages_1, free_pages_2, free_pages_3, free_pages_4 } },
+	{ "free_pages_churn", 4096, 3,
+	  CHURN_ARGS,
+	  { free_pages_churn_1, free_pages_churn_2, free_pages_churn_3 } },
 	{ "free_missing_size", 4096, 2,
 	  FREE_ARGS,
 	  { free_missing_size_1, free_missing_size_2 }, "x86_64" },
