@@ -1190,11 +1190,11 @@ static void free_pages_4(void)
 #define CHURN_ARGS	"nokaslr hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=0:1024,1:256"
 /* There are enough of them for collecting to take longer than one that moves. */
 static const long churn_low[NR_NODES] = { 1024, 256 };
-static const long churn_high[NR_NODES] = { 1032, 264 };
+static const long churn_high[NR_NODES] = { 1088, 320 };
 static const long churn_used[NR_NODES] = { 4, 1 };
 #define CHURN_MAPPED	8
 /* More than what moves at a time, and what has come to lie in CMA by moving. */
-#define CHURN_MOVING	64
+#define CHURN_MOVING	256
 #define CHURN_PIECES	(SZ_1G / SZ_2M)
 #define CHURN_TOKEN	20
 #define COUNTERS_TOKEN	21
@@ -1311,6 +1311,9 @@ static void run_churner(void)
 	int fd;
 
 	stay_on_cpu(1);
+	/* Whatever else is going on, it moves pages while they are collected. */
+	if (churner == RESIZER && syscall(__NR_setpriority, 0, 0, -10))
+		fail_exit("setpriority");
 	while (!nr_failures) {
 		__u64 seed = churn->rounds[churner] + 1;
 
