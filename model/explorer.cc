@@ -236,4 +236,22 @@ Exploration Explore(const Design& design, const ExploreOptions& options) {
   return Search(design, options).Run();
 }
 
+void VisitTransitions(
+    const Design& design, const Bounds& bounds,
+    const std::function<void(const XState& before, const XNext& next)>& visit) {
+  const XMachine machine(design, bounds);
+  Seen seen;
+  seen.Insert(machine.Initial());
+  std::vector<XNext> next;
+  for (size_t i = 0; i < seen.size(); ++i) {
+    const XState before = seen[i];
+    next.clear();
+    machine.Successors(before, &next);
+    for (const XNext& n : next) {
+      visit(before, n);
+      seen.Insert(machine.Canonical(n.state));
+    }
+  }
+}
+
 }  // namespace handover::model

@@ -23,8 +23,9 @@ struct Bounds {
   int files = 2;      // 1 or 2, each with `indices` places for a page
   int indices = 2;    // 1 or 2
   int processes = 2;  // 1 or 2, each at any file
-  int pages = 3;      // 1 to 4 huge pages, of one size
-  int nodes = 2;      // 1 or 2; the third and fourth page are on node 1
+  int pages = 3;      // 2 to 4 huge pages, of one size
+  int nodes = 2;      // 1 or 2; pages from the third on, or the last of
+                      // two, are on node 1
   int updates = 2;    // 1 or 2
   int aborts = 1;     // 0 to 3
   int failures = 1;   // of a call that may fail

@@ -5,6 +5,7 @@
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
+#include "model/explorer_protocol.h"
 #include "model/refinement.h"
 
 namespace handover::model {
@@ -105,10 +106,44 @@ std::string CounterexampleDot(const Design& design, size_t property,
   return text;
 }
 
-std::string AtomicityReport() {
-  std::string text =
+namespace {
+
+// An image of Markdown.
+std::string Image(absl::string_view what, const std::string& name) {
+  return absl::StrCat("![", what, "](atomicity/", name, ".svg)\n");
+}
+
+void AddProtocol(Atomicity* report) {
+  const Design& design = Designs()[0];
+  const Bounds bounds;
+  const Protocols protocols = ExploreProtocol(design, bounds);
+  const std::string name(design.name);
+  report->pictures.push_back(
+      {"protocol-file",
+       ProtocolDot(protocols.file, name + ": what becomes of a file")});
+  report->pictures.push_back(
+      {"protocol-page",
+       ProtocolDot(protocols.page, name + ": what becomes of a page")});
+  absl::StrAppend(
+      &report->text, "\n## The state machine of ", name,
+      "\n\nRead off the steps of the machine within `", WriteBounds(bounds),
+      "`: what a\nfile, or a page, can come to be, and by which steps. Dashed: "
+      "a failure, an abort, and what follows from them. Blue: what is\nonly "
+      "there in a kernel to which something came.\n\n",
+      Image("what becomes of a file", "protocol-file"), "\n",
+      Image("what becomes of a page", "protocol-page"));
+}
+
+}  // namespace
+
+Atomicity AtomicityReport() {
+  Atomicity report;
+  AddProtocol(&report);
+  std::string& text = report.text;
+  absl::StrAppend(
+      &text,
       "\n## Designs\n\n| design | what it does | who might propose it |\n| --- "
-      "| --- | --- |\n";
+      "| --- | --- |\n");
   for (const Design& d : Designs())
     absl::StrAppend(&text, "| ", View(d.name), " | ",
                     d.variation.empty() || d.variation == "late-pages"
@@ -151,13 +186,31 @@ std::string AtomicityReport() {
         first = p;
     }
     if (first == kNrExplored) continue;
+    const Counterexample& found = each.result.broken[first];
+    const std::string name(each.design->name);
+    report.pictures.push_back(
+        {name, CounterexampleDot(*each.design, first, found)});
     absl::StrAppend(
-        &text, "\n```\n",
-        CounterexampleText(*each.design, first, each.result.broken[first]),
-        "```\n");
+        &text, "\n### ", name, "\n\n",
+        Image(absl::StrCat("how ", name, " breaks ", View(ExploredName(first))),
+              name),
+        "\n```\n", CounterexampleText(*each.design, first, found), "```\n");
   }
   absl::StrAppend(&text, RefinementText(), "\n");
-  return text;
+  return report;
+}
+
+std::string WithSource(const std::string& svg, const std::string& dot) {
+  // Behind the tag that opens the picture.
+  const size_t tag = svg.find("<svg");
+  const size_t end = tag == std::string::npos ? tag : svg.find('>', tag);
+  if (end == std::string::npos) return svg;
+  return absl::StrCat(svg.substr(0, end + 1), "\n<metadata><![CDATA[\n", dot,
+                      "]]></metadata>", svg.substr(end + 1));
+}
+
+bool IsDrawnFrom(const std::string& svg, const std::string& dot) {
+  return svg.find(absl::StrCat("<![CDATA[\n", dot, "]]>")) != std::string::npos;
 }
 
 absl::StatusOr<std::string> UpdateAtomicity(const std::string& document,

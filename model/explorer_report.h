@@ -30,14 +30,30 @@ std::string CounterexampleText(const Design& design, size_t property,
 std::string CounterexampleDot(const Design& design, size_t property,
                               const Counterexample& found);
 
-// The generated part of docs/atomicity.md: explores all designs in small bounds
-// in which each flaw shows, and those without one in larger bounds.
-std::string AtomicityReport();
+// A picture beside the document: docs/atomicity/NAME.svg.
+struct AtomicityPicture {
+  std::string name;
+  std::string dot;
+};
+
+// The generated part of docs/atomicity.md, and the pictures that it shows:
+// explores all designs in small bounds in which each flaw shows, and those
+// without one in larger bounds.
+struct Atomicity {
+  std::string text;
+  std::vector<AtomicityPicture> pictures;
+};
+Atomicity AtomicityReport();
 
 // `document` with the generated part replaced, which stands between two
 // comments. Fails if they are not there.
 absl::StatusOr<std::string> UpdateAtomicity(const std::string& document,
                                             const std::string& report);
+
+// What Graphviz has drawn, with the text that it was drawn from: another
+// Graphviz draws it otherwise, and only the text can be compared.
+std::string WithSource(const std::string& svg, const std::string& dot);
+bool IsDrawnFrom(const std::string& svg, const std::string& dot);
 
 }  // namespace handover::model
 

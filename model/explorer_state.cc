@@ -1167,14 +1167,14 @@ std::string PagesOf(const XState& state, const Bounds& bounds) {
   static constexpr std::array<const char*, 9> kNames = {
       "anybody's",        "free in the pool", "in",
       "taken by a fault", "pinned",           "KHO's own",
-      "waiting for",      "quarantined",      "nobody's"};
+      "waiting",          "quarantined",      "nobody's"};
   std::string text;
   for (int p = 0; p < bounds.pages; ++p) {
     const XPage& page = state.page[p];
     absl::StrAppend(&text, text.empty() ? "" : "; ", kNames[page.kind]);
     if (page.kind == XPage::kFile) absl::StrAppend(&text, " ", Slots(page.in));
-    if (page.kind == XPage::kClaimed)
-      absl::StrAppend(&text, " ", Slots(page.rec));
+    if (page.kind == XPage::kClaimed && page.rec != 0)
+      absl::StrAppend(&text, " for ", Slots(page.rec));
     if (page.kind == XPage::kFile && page.rec != 0)
       absl::StrAppend(&text, ", recorded for ", Slots(page.rec));
     if (page.listed) absl::StrAppend(&text, ", listed as free");

@@ -7,6 +7,7 @@
 #include <array>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -140,6 +141,12 @@ class XMachine {
   const Design& d_;
   const Bounds b_;
 };
+
+// Shows each transition once, from a canonical state to one that is not, in the
+// order in which they are found.
+void VisitTransitions(
+    const Design& design, const Bounds& bounds,
+    const std::function<void(const XState& before, const XNext& next)>& visit);
 
 // What somebody did in `before`, with its names.
 ExploredStep Describe(const XAction& action, const XState& before);

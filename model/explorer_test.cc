@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
 #include <fstream>
 #include <map>
 #include <set>
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "model/design.h"
+#include "model/explorer_protocol.h"
 #include "model/explorer_report.h"
 #include "model/explorer_state.h"
 
@@ -159,15 +161,94 @@ TEST(Explorer, BoundsAreRead) {
     EXPECT_FALSE(ReadBounds(wrong).ok()) << wrong;
 }
 
-// `handover explore --document=docs/atomicity.md` mends it.
-TEST(Explorer, TheDocumentIsInStep) {
-  std::ifstream file(HANDOVER_SOURCE_DIR "/docs/atomicity.md");
+// Which state of a file leads to which, by a step.
+std::set<std::string> Arrows(const Protocol& protocol) {
+  std::set<std::string> arrows;
+  for (const ProtocolEdge& edge : protocol.edges)
+    arrows.insert(edge.from + ">" + edge.to + ": " + edge.step);
+  return arrows;
+}
+
+TEST(Explorer, TheProtocolIsAStateMachine) {
+  const Bounds bounds = ReadBounds("indices=1 nodes=1").value();
+  const Protocols ours = ExploreProtocol(Designs()[0], bounds);
+  const std::set<std::string> file = Arrows(ours.file),
+                              page = Arrows(ours.page);
+  for (const char* arrow :
+       {"in use>being preserved: preserve",
+        "being preserved>preserved: the walk",
+        "preserved>frozen, announced\nto the next kernel: freeze",
+        "frozen,\nthe reboot call comes back>preserved: thaw",
+        "frozen,\nother CPUs still run>announced: the next kernel starts",
+        "retrieved,\nsession not finished>in use: finish"})
+    EXPECT_EQ(file.count(arrow), 1u) << arrow;
+  for (const char* arrow :
+       {"in a file, late>in a frozen file,\nwritten down, KHO's: freeze",
+        "in a frozen file,\nwritten down, KHO's>in a file, late: thaw",
+        "taken by a fault>taken by a fault\nthat waits for the thaw: its file "
+        "is frozen"})
+    EXPECT_EQ(page.count(arrow), 1u) << arrow;
+  // Nothing gets to the next kernel but what is in a frozen file, and nothing
+  // leaves a file that is preserved, or quarantine.
+  for (const ProtocolEdge& edge : ours.file.edges)
+    if (edge.to == "announced") {
+      EXPECT_EQ(edge.from, "frozen,\nother CPUs still run");
+    }
+  for (const ProtocolEdge& edge : ours.page.edges) {
+    if (edge.to == "waits for its file") {
+      EXPECT_TRUE(edge.from == "in a frozen file,\nwritten down, KHO's" ||
+                  edge.from == "back in a file\nthat is being retrieved")
+          << edge.from;
+    }
+    if (edge.step == "punch, truncate") {
+      EXPECT_EQ(edge.from, "in a file");
+    }
+    EXPECT_NE(edge.from, "in quarantine");
+  }
+  // Of another design it is another one.
+  EXPECT_EQ(Arrows(ExploreProtocol(Designs()[0], bounds).page), page);
+  EXPECT_NE(Arrows(ExploreProtocol(*FindDesign("unguarded"), bounds).page),
+            page);
+}
+
+std::string Content(const std::filesystem::path& path) {
+  std::ifstream file(path);
   std::ostringstream text;
   text << file.rdbuf();
-  const auto updated = UpdateAtomicity(text.str(), AtomicityReport());
+  return text.str();
+}
+
+// `handover explore --document=docs/atomicity.md` mends it.
+TEST(Explorer, TheDocumentIsInStep) {
+  const std::filesystem::path docs(HANDOVER_SOURCE_DIR "/docs");
+  const std::string text = Content(docs / "atomicity.md");
+  const Atomicity report = AtomicityReport();
+  const auto updated = UpdateAtomicity(text, report.text);
   ASSERT_TRUE(updated.ok()) << updated.status();
-  EXPECT_EQ(*updated, text.str());
+  EXPECT_EQ(*updated, text);
   EXPECT_FALSE(UpdateAtomicity("no such lines", "").ok());
+
+  std::set<std::string> names;
+  for (const AtomicityPicture& picture : report.pictures) {
+    const std::string name = picture.name + ".svg";
+    EXPECT_TRUE(names.insert(name).second) << name;
+    EXPECT_TRUE(IsDrawnFrom(Content(docs / "atomicity" / name), picture.dot))
+        << "docs/atomicity/" << name << " shows something else";
+    EXPECT_NE(text.find("(atomicity/" + name + ")"), std::string::npos) << name;
+  }
+  for (const auto& file :
+       std::filesystem::directory_iterator(docs / "atomicity"))
+    EXPECT_EQ(names.count(file.path().filename()), 1u)
+        << file.path() << " is in no document";
+}
+
+TEST(Explorer, PicturesHaveWhatTheyAreDrawnFrom) {
+  const std::string svg =
+      WithSource("<?xml?>\n<svg width=\"1\">\n<g/></svg>\n", "digraph {}\n");
+  EXPECT_TRUE(IsDrawnFrom(svg, "digraph {}\n"));
+  EXPECT_FALSE(IsDrawnFrom(svg, "digraph {}"));
+  EXPECT_FALSE(IsDrawnFrom("<svg></svg>", "digraph {}\n"));
+  EXPECT_EQ(svg.find("<metadata>"), svg.find("width=\"1\">") + 11);
 }
 
 }  // namespace

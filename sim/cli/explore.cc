@@ -83,17 +83,40 @@ absl::Status WriteCounterexamples(const model::Design& design,
   return absl::OkStatus();
 }
 
+// The generated part of the document, and the pictures beside it. Those that
+// show what they should are left as they are.
+absl::Status WriteDocument(const std::string& document) {
+  const absl::StatusOr<std::string> old = ReadFile(document);
+  if (!old.ok()) return old.status();
+  const model::Atomicity report = model::AtomicityReport();
+  const absl::StatusOr<std::string> updated =
+      model::UpdateAtomicity(*old, report.text);
+  if (!updated.ok())
+    return absl::InvalidArgumentError(
+        absl::StrCat(document, ": ", std::string(updated.status().message())));
+  const size_t slash = document.rfind('/');
+  const std::string folder =
+      (slash == std::string::npos ? "" : document.substr(0, slash + 1)) +
+      "atomicity";
+  const absl::StatusOr<bool> made = MakeFolder(folder);
+  if (!made.ok()) return made.status();
+  for (const model::AtomicityPicture& picture : report.pictures) {
+    const std::string file = absl::StrCat(folder, "/", picture.name, ".svg");
+    const absl::StatusOr<std::string> before = ReadFile(file);
+    if (before.ok() && model::IsDrawnFrom(*before, picture.dot)) continue;
+    const absl::StatusOr<std::string> svg = Render(picture.dot, "svg");
+    if (!svg.ok()) return svg.status();
+    const absl::Status status =
+        WriteFile(file, model::WithSource(*svg, picture.dot), /*force=*/true);
+    if (!status.ok()) return status;
+  }
+  return WriteFile(document, *updated, /*force=*/true);
+}
+
 absl::StatusOr<int> Explore(const Arguments& arguments) {
   const std::string document = arguments.Text("document", "");
   if (!document.empty()) {
-    const absl::StatusOr<std::string> old = ReadFile(document);
-    if (!old.ok()) return old.status();
-    const absl::StatusOr<std::string> updated =
-        model::UpdateAtomicity(*old, model::AtomicityReport());
-    if (!updated.ok())
-      return absl::InvalidArgumentError(absl::StrCat(
-          document, ": ", std::string(updated.status().message())));
-    const absl::Status status = WriteFile(document, *updated, /*force=*/true);
+    const absl::Status status = WriteDocument(document);
     if (!status.ok()) return status;
     return kHeld;
   }
@@ -191,7 +214,8 @@ const Subcommand kExplore = {
          "history for the kernel code, and a table of all"},
         {"document", "FILE",
          "only write what was found into docs/atomicity.md, between the\n"
-         "comments that are there for it"},
+         "comments that are there for it, and its pictures into the folder\n"
+         "atomicity beside it"},
         {"force", "", "write over files that are there"},
     },
     Explore};
