@@ -128,6 +128,18 @@ std::vector<Design> MakeDesigns() {
                           "what was preserved before a failure stays preserved",
                           "who forgets an error path", "late-pages",
                           [](D* d) { d->unwinds = false; }));
+  all.push_back(Variation(
+      "no-thaw",
+      "a file that was frozen for a reboot call that failed stays frozen until "
+      "its session is given up",
+      "who takes it that nobody goes on after that", "late-pages",
+      [](D* d) { d->thaws = false; }));
+  all.push_back(Variation(
+      "published-early",
+      "the next kernel would find the record of a file from preserve() on, and "
+      "late pages come to it when the file freezes",
+      "who wants less to do in the blackout", "late-pages",
+      [](D* d) { d->publish = D::Publish::kAtPreserve; }));
   all.push_back(Variation("unchecked-twice",
                           "a file may be preserved in two sessions",
                           "who leaves out get_id()", "late-pages",

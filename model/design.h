@@ -45,6 +45,11 @@ struct Design {
   bool notices = true;
   // A failure or an abort takes back all that was done.
   bool unwinds = true;
+  // A file that was frozen for a reboot call that failed is frozen no more.
+  bool thaws = true;
+  // From when on the next kernel would find the file's record, complete or not.
+  enum class Publish : uint8_t { kAtPreserve, kAtFreeze };
+  Publish publish = Publish::kAtFreeze;
 
   // What the next kernel knows of what comes when it fills its pools.
   enum class Counts : uint8_t { kNone, kTotal, kByNode };

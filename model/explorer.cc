@@ -31,6 +31,7 @@ constexpr Limit kLimits[] = {
     {"failures", &Bounds::failures, 0, 3},
     {"damages", &Bounds::damages, 0, 3},
     {"resizes", &Bounds::resizes, 0, 3},
+    {"cuts", &Bounds::cuts, 0, 3},
 };
 
 uint64_t Hash(const XState& s) {

@@ -31,6 +31,7 @@ struct Bounds {
   int failures = 1;   // of a call that may fail
   int damages = 1;    // of a file's record, between two kernels
   int resizes = 1;    // of the pool
+  int cuts = 1;       // kernels that end in the middle of anything
 };
 
 // Reads "files=2 processes=2 ..." or the same with commas; what is not named
@@ -62,10 +63,12 @@ struct XAction {
     kSetNr,
     kUseFree,
     kPreserve,
+    kPreserveFails,
     kPreserveTwice,
     kLook,
     kLookFails,
     kAbort,
+    kUnpreserve,
     kReboot,
     kFreeze,
     kFreezeFails,
@@ -74,6 +77,8 @@ struct XAction {
     kListFails,
     kStop,
     kStopDamaged,
+    kCut,
+    kPowerCut,
     kFill,
     kImport,
     kImported,

@@ -18,7 +18,10 @@ absl::string_view View(std::string_view text) {
 
 class Writer {
  public:
-  explicit Writer(const Bounds& bounds) : bounds_(bounds) {
+  Writer(const Bounds& bounds, const Counterexample& found) : bounds_(bounds) {
+    for (const ExploredStep& step : found.steps)
+      something_else_ |=
+          step.generation == 1 && step.action.kind == K::kListFails;
     pools_ = bounds.nodes == 2 ? "hugepagesz=16K hugepages=0:1,1:1"
                                : "hugepagesz=16K hugepages=2";
   }
@@ -26,10 +29,17 @@ class Writer {
   void Begin() {
     Line("history 1");
     Line("geometry small nodes=", bounds_.nodes);
-    Line("boot ", pools_);
+    // What else there is has pages of its own.
+    Line("boot ", !something_else_     ? pools_
+                  : bounds_.nodes == 2 ? "hugepagesz=16K hugepages=0:2,1:2"
+                                       : "hugepagesz=16K hugepages=4");
     for (int f = 0; f < bounds_.files; ++f) {
       Line("p0 memfd f", f, " 16K");
       Map(f);
+    }
+    if (something_else_) {
+      Line("p0 memfd f9 16K");
+      Line("p0 map f9 m9 0 1 noreserve");
     }
     Line("agent open");
   }
@@ -45,6 +55,9 @@ class Writer {
   void End() {
     Comment("What became of it:");
     if (!during_.empty() || !agent_.empty()) Flush();
+    // Whether a file that came back from the reboot call is as it was.
+    for (int f = 0; f < bounds_.files && kernel_ == 1 && came_back_; ++f)
+      for (int i = 0; i < bounds_.indices; ++i) Line("p0 read m", f, " ", i);
     if (kernel_ == 1 && any_out()) Reboot(), Flush();
     if (kernel_ > 1) {
       for (int f = 0; f < bounds_.files; ++f)
@@ -109,13 +122,26 @@ class Writer {
     fails_ = -1;
   }
 
+  // Something else has failed, if there was something.
+  void FlushReboot() {
+    Flush();
+    came_back_ = true;
+    if (something_else_ && kernel_ == 1) Line("agent drop s98");
+  }
+
   void Flush() {
     // One more than there were, so that nothing is at the very end.
     for (const auto& [at, command] : during_)
       Line("sim during ", 1000 * (2 * at + 1) / (2 * agent_steps_ + 2), " ",
            command);
     if (fails_ >= 0)
-      Line("sim fail ", 1000 * (2 * fails_ + 1) / (2 * agent_steps_ + 2));
+      Line("sim fail ",
+           last_ ? 1000 : 1000 * (2 * fails_ + 1) / (2 * agent_steps_ + 2));
+    last_ = false;
+    // It would have had more steps.
+    if (cut_)
+      Line("sim cut ", 1000 * (2 * agent_steps_ + 1) / (2 * agent_steps_ + 4));
+    cut_ = false;
     if (!agent_.empty()) Line(agent_);
     during_.clear();
     agent_.clear();
@@ -132,11 +158,13 @@ class Writer {
     Start("agent reboot");
   }
 
-  void NextKernel() {
+  // `cut`: something else may come in the design than in the code. It is asked
+  // for all the same.
+  void NextKernel(bool cut = false) {
     ++kernel_;
     Line("agent open");
     for (File& file : file_) {
-      file.incoming = file.published ? file.session : -1;
+      file.incoming = file.published || (cut && file.out) ? file.session : -1;
       if (file.incoming >= 0) Line("agent take s", file.incoming);
       file.open = file.out = file.published = false;
       file.session = -1;
@@ -203,6 +231,14 @@ class Writer {
                            f));
         file_[f].out = true;
         break;
+      case K::kPreserveFails:
+        OpenSession(f);
+        Start(absl::StrCat("agent preserve s", file_[f].session, " ", f, " f",
+                           f));
+        agent_steps_ = bounds_.indices;
+        fails_ = 0;
+        Flush();
+        break;
       case K::kPreserveTwice:
         Line("agent session s", 100 + f);
         Line("agent preserve s", 100 + f, " ", f, " f", f);
@@ -226,6 +262,12 @@ class Writer {
         break;
       case K::kReboot:
         Flush();
+        // What else can fail: another file, which has a late page.
+        if (something_else_ && kernel_ == 1) {
+          Line("agent session s98");
+          Line("agent preserve s98 9 f9");
+          Line("p0 write m9 0 9");
+        }
         Reboot();
         break;
       case K::kFreeze:
@@ -236,12 +278,13 @@ class Writer {
       case K::kFreezeFails:
       case K::kListFails:
         fails_ = ++agent_steps_;
-        if (!file_[0].published && !file_[1].published) Flush();
+        last_ = something_else_ && a.kind == K::kListFails;
+        if (!file_[0].published && !file_[1].published) FlushReboot();
         break;
       case K::kThaw:
         ++agent_steps_;
         file_[f].published = false;
-        if (!file_[0].published && !file_[1].published) Flush();
+        if (!file_[0].published && !file_[1].published) FlushReboot();
         break;
       case K::kList:
         break;  // and whoever comes now comes late
@@ -256,6 +299,18 @@ class Writer {
       }
       case K::kStop:
         Flush();
+        NextKernel();
+        break;
+      case K::kCut:
+        if (agent_.empty()) Start("agent session s99");  // a command like any
+        cut_ = true;
+        Flush();
+        NextKernel(/*cut=*/true);
+        break;
+      case K::kPowerCut:
+        Flush();
+        Line("sim power");
+        for (File& file : file_) file.published = false;
         NextKernel();
         break;
       case K::kRetrieve:
@@ -284,6 +339,7 @@ class Writer {
       case K::kImportFails:
         Comment("   (a failing call of the reboot)");
         break;
+      case K::kUnpreserve:
       case K::kTakeOutEntry:
       case K::kWake:
       case K::kFill:
@@ -302,9 +358,13 @@ class Writer {
   int frozen_ = 0;
   int kernel_ = 1;
   int value_ = 0;
-  std::string agent_;    // its command that is under way
-  int agent_steps_ = 0;  // of it, so far
-  int fails_ = -1;       // in which
+  std::string agent_;            // its command that is under way
+  int agent_steps_ = 0;          // of it, so far
+  int fails_ = -1;               // in which
+  bool cut_ = false;             // its kernel ends in the middle of it
+  bool last_ = false;            // the last call that can fail does
+  bool something_else_ = false;  // there is what else can fail, a file
+  bool came_back_ = false;       // a reboot call
   std::vector<std::pair<int, std::string>> during_;
 };
 
@@ -319,7 +379,7 @@ std::string CounterexampleHistory(const Design& design, size_t property,
                    ".\n# Each step of the explorer's machine is a comment, "
                    "with what does it "
                    "in front of or\n# behind it. The kernel code holds.\n");
-  Writer writer(bounds);
+  Writer writer(bounds, found);
   writer.Begin();
   for (size_t i = 0; i < found.steps.size(); ++i)
     writer.Add(i + 1, found.steps[i]);

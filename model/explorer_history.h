@@ -12,9 +12,10 @@
 
 namespace handover::model {
 
-// The numbers of `sim during` and `sim fail` in it are shares, in thousandths,
-// of the steps and the fallible calls that the next command makes: the
-// explorer's machine does not know those. sim/exec/place.h puts numbers there.
+// The numbers of `sim during`, `sim cut` and `sim fail` in it are shares, in
+// thousandths, of the steps and the fallible calls that the next command makes:
+// the explorer's machine does not know those. sim/exec/place.h puts numbers
+// there.
 //
 // The steps of the counterexample stand there as comments, and so does what the
 // kernel code does otherwise. Then comes what shows what became of it: the

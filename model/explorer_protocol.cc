@@ -140,6 +140,7 @@ PageState StateOf(const XState& s, const XPage& page) {
     case XPage::kQuarantined:
       return kQuarantine;
     case XPage::kLost:
+    case XPage::kStranded:
       return kNobodys;
     case XPage::kFile:
       break;
@@ -184,6 +185,8 @@ const char* NameOf(K kind, Outcome outcome) {
       return "KHO takes it";
     case K::kPreserve:
       return "preserve";
+    case K::kPreserveFails:
+      return "preserve fails";
     case K::kPreserveTwice:
       return "preserve, once more";
     case K::kLook:
@@ -191,6 +194,7 @@ const char* NameOf(K kind, Outcome outcome) {
     case K::kLookFails:
       return "preserve fails";
     case K::kAbort:
+    case K::kUnpreserve:
       return "abort";
     case K::kReboot:
       return "reboot";
@@ -208,6 +212,10 @@ const char* NameOf(K kind, Outcome outcome) {
       return "the next kernel starts";
     case K::kStopDamaged:
       return "the next kernel starts, a record is damaged";
+    case K::kCut:
+      return "cut short";
+    case K::kPowerCut:
+      return "power cut";
     case K::kFill:
       return "boot fills the pools";
     case K::kImport:
@@ -237,8 +245,12 @@ const char* NameOf(K kind, Outcome outcome) {
 bool Fails(K kind, Outcome outcome) {
   if (outcome == kIsRefused) return true;
   switch (kind) {
+    case K::kPreserveFails:
     case K::kLookFails:
     case K::kAbort:
+    case K::kUnpreserve:
+    case K::kCut:
+    case K::kPowerCut:
     case K::kFreezeFails:
     case K::kThaw:
     case K::kListFails:

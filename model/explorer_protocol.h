@@ -30,6 +30,8 @@ struct Protocol {
 };
 
 // In an order that only depends on the design and the bounds.
+// Power cuts lead from everywhere to nothing: bounds without them are easier to
+// look at.
 struct Protocols {
   Protocol file;
   Protocol page;

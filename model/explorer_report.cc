@@ -2,6 +2,7 @@
 #include "model/explorer_report.h"
 
 #include <array>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "absl/strings/str_replace.h"
@@ -108,6 +109,12 @@ std::string CounterexampleDot(const Design& design, size_t property,
 
 namespace {
 
+bool IsBroken(const Exploration& result) {
+  for (const Counterexample& found : result.broken)
+    if (found.found) return true;
+  return false;
+}
+
 // An image of Markdown.
 std::string Image(absl::string_view what, const std::string& name) {
   return absl::StrCat("![", what, "](atomicity/", name, ".svg)\n");
@@ -115,7 +122,7 @@ std::string Image(absl::string_view what, const std::string& name) {
 
 void AddProtocol(Atomicity* report) {
   const Design& design = Designs()[0];
-  const Bounds bounds;
+  const Bounds bounds = *ReadBounds("nodes=1 cuts=0");
   const Protocols protocols = ExploreProtocol(design, bounds);
   const std::string name(design.name);
   report->pictures.push_back(
@@ -129,7 +136,8 @@ void AddProtocol(Atomicity* report) {
       "\n\nRead off the steps of the machine within `", WriteBounds(bounds),
       "`: what a\nfile, or a page, can come to be, and by which steps. Dashed: "
       "a failure, an abort, and what follows from them. Blue: what is\nonly "
-      "there in a kernel to which something came.\n\n",
+      "there in a kernel to which something came. (From everywhere a power "
+      "cut leads to nothing, which is not drawn.)\n\n",
       Image("what becomes of a file", "protocol-file"), "\n",
       Image("what becomes of a page", "protocol-page"));
 }
@@ -152,20 +160,30 @@ Atomicity AtomicityReport() {
                     View(d.what), " | ", View(d.who), " |\n");
 
   ExploreOptions options;
-  options.bounds = *ReadBounds("files=1 processes=1 pages=4");
-  std::vector<ExploredDesign> all, sound;
-  for (const Design& d : Designs()) {
-    all.push_back({&d, Explore(d, options)});
-    bool holds = true;
-    for (const Counterexample& found : all.back().result.broken)
-      holds &= !found.found;
-    if (holds) sound.push_back({&d, {}});
-  }
+  options.bounds = *ReadBounds("files=1 processes=1 pages=4 cuts=0");
+  std::vector<ExploredDesign> all, cut, sound;
+  for (const Design& d : Designs()) all.push_back({&d, Explore(d, options)});
   absl::StrAppend(&text, "\n## Designs against properties\n\nWithin `",
                   WriteBounds(options.bounds),
                   "`: the number of steps in which a property can be broken, "
                   "or a dash.\n\n",
                   ExploredTable(all));
+
+  options.bounds.cuts = 1;
+  for (ExploredDesign& each : all) {
+    if (IsBroken(each.result)) continue;
+    Exploration result = Explore(*each.design, options);
+    if (IsBroken(result)) {
+      cut.push_back({each.design, result});
+      each.result = std::move(result);
+    } else {
+      sound.push_back({each.design, {}});
+    }
+  }
+  absl::StrAppend(&text,
+                  "\nThose of them that have no flaw until a kernel may end in "
+                  "the middle of anything, `cuts=1`:\n\n",
+                  ExploredTable(cut));
 
   options.bounds = Bounds();
   for (ExploredDesign& each : sound)

@@ -89,6 +89,16 @@ class Step {
     page->key = 1;
   }
 
+  // What there is to write down when file f freezes.
+  void RecordDue(int f) {
+    for (int slot = 2 * f; slot < 2 * f + 2; ++slot) {
+      XPage* page = At(slot);
+      const bool due = d_.walk == Design::Walk::kAtFreeze ||
+                       (s_.file[f].late & (1u << (slot & 1)));
+      if (page != nullptr && due) Record(page, slot);
+    }
+  }
+
   // --- Outgoing files
   // Lets go of what was preserved of a file.
   void Unpreserve(int f) {
@@ -150,7 +160,7 @@ class Step {
       if (page.kind == XPage::kPinned) ToPool(&page);
     }
     file.done = 0;
-    if (d_.freeze == Design::Freeze::kAtReboot) file.frozen = 0;
+    if (d_.freeze == Design::Freeze::kAtReboot && d_.thaws) file.frozen = 0;
     NextToThaw();
   }
   // The reboot call comes back once all are.
@@ -158,6 +168,36 @@ class Step {
     s_.pc = XState::kRun;
     for (int f = 0; f < b_.files; ++f)
       if (s_.file[f].done) s_.pc = XState::kThawing;
+    if (s_.pc == XState::kRun) CheckThawed();
+  }
+  // All is as preserving has left it.
+  void CheckThawed() {
+    const bool early = d_.freeze == Design::Freeze::kAtPreserve;
+    for (int f = 0; f < b_.files; ++f) {
+      const XFile& file = s_.file[f];
+      if (file.out != XFile::kPreserved) continue;
+      if (file.frozen && !early)
+        Break(kExactRollback,
+              "a file stays frozen after a reboot call that failed");
+      // Where a page is late the walk may have seen another one before.
+      const bool all = d_.walk == Design::Walk::kAtFreeze;
+      const uint32_t late = uint32_t{file.late} << (2 * f);
+      for (int p = 0; p < b_.pages; ++p)
+        if (s_.page[p].rec & (all ? Both(f) : late & s_.page[p].in))
+          Break(kExactRollback,
+                "a page stays written down after a reboot call that failed");
+    }
+    for (int p = 0; p < b_.pages; ++p) {
+      const XPage& page = s_.page[p];
+      const bool of_this_kernel =
+          page.kind == XPage::kPool || page.kind == XPage::kFile ||
+          page.kind == XPage::kHeld || page.kind == XPage::kPinned;
+      if (!of_this_kernel) continue;
+      if (page.key != (page.rec != 0 || page.listed) ||
+          (page.listed && d_.snapshot == Design::Snapshot::kAtFreeze))
+        Break(kExactRollback,
+              "a page stays preserved after a reboot call that failed");
+    }
   }
   void TakeList() {
     for (int p = 0; p < b_.pages; ++p) {
@@ -188,11 +228,16 @@ class Step {
     }
     page->truth = 0;
   }
-  // The kernel dies, the next one has what was preserved.
-  void Jump(bool damaged, int which) {
+  // The kernel dies, the next one has what was preserved. `cut`: in the middle
+  // of something. Then programs that lose their files stop, and so do devices,
+  // and KHO may hold pages that no record tells of: they are reserved until
+  // the next kernel but one.
+  void Jump(bool damaged, int which, bool cut = false) {
     for (int f = 0; f < b_.files; ++f) {
       XFile& file = s_.file[f];
-      const bool comes = file.out == XFile::kPreserved && file.done;
+      const bool comes =
+          file.out == XFile::kPreserved &&
+          (file.done || d_.publish == Design::Publish::kAtPreserve);
       const bool twice = file.twice;
       const uint16_t wrote = file.wrote;
       // What came to this kernel, and nobody claimed, is lost now.
@@ -205,7 +250,8 @@ class Step {
         const bool here = page.kind == XPage::kFile ||
                           page.kind == XPage::kHeld ||
                           page.kind == XPage::kPinned;
-        if (here) page.dev &= ~gone;  // stopped along with its program
+        // Stopped along with its program.
+        if (here || cut) page.dev &= ~gone;
       }
       file = XFile();
       if (!comes) continue;
@@ -252,8 +298,23 @@ class Step {
       }
       page.dev = 0;
       page.rec = 0;
-      page.kind = key ? XPage::kLost : XPage::kFree;
+      page.kind = !key ? XPage::kFree : cut ? XPage::kStranded : XPage::kLost;
     }
+    Reborn();
+  }
+  // Power is off: memory forgets, devices stop, and the next kernel is told of
+  // nothing.
+  void PowerCut() {
+    for (int p = 0; p < b_.pages; ++p) {
+      const uint32_t node = s_.page[p].node;
+      s_.page[p] = XPage();
+      s_.page[p].node = node & 1;
+    }
+    s_.file = {};
+    s_.came = {};
+    Reborn();
+  }
+  void Reborn() {
     s_.process = {};
     s_.nr = {};
     s_.pc = XState::kFilling;
@@ -485,6 +546,8 @@ XState Rename(const XState& s, const Bounds& b, bool files, bool processes) {
     std::swap(r.file[0], r.file[1]);
     if (r.pc == XState::kWalk || r.pc == XState::kRetrieving)
       r.slot = static_cast<uint8_t>(slot(r.slot)) & 15;
+    if (r.pc == XState::kAborting)
+      r.slot = static_cast<uint8_t>((r.slot & 1) << 1 | r.slot >> 1) & 15;
     for (XProcess& process : r.process)
       if (process.pc != XProcess::kIdle)
         process.slot = static_cast<uint8_t>(slot(process.slot)) & 15;
@@ -525,6 +588,7 @@ XState XMachine::Initial() const {
   s.failures = static_cast<uint8_t>(b_.failures) & 3;
   s.damages = static_cast<uint8_t>(b_.damages) & 3;
   s.resizes = static_cast<uint8_t>(b_.resizes) & 3;
+  s.cuts = static_cast<uint8_t>(b_.cuts) & 3;
   return Canonical(s);
 }
 
@@ -789,14 +853,21 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
           changed.out = XFile::kPreserved;
         }
         add(act(K::kPreserve, 0, 2 * f), step);
+        if (s.failures == 0) continue;
+        // Before the first page is looked at.
+        --step.s().failures;
+        step.s().pc = XState::kRun;
+        step.s().slot = 0;
+        step.PreserveFailed(f);
+        add(act(K::kPreserveFails, 0, 2 * f), step);
       }
       // Each file is in a session of its own, or all are in one.
       for (uint32_t set = 1; s.aborts > 0 && set <= out; ++set) {
         if ((set & ~out) != 0) continue;
         Step step(d_, b_, s);
         --step.s().aborts;
-        for (int f = 0; f < b_.files; ++f)
-          if (set & Bit(f)) step.Unpreserve(f);
+        step.s().pc = XState::kAborting;
+        step.s().slot = static_cast<uint8_t>(set) & 15;
         add(act(K::kAbort, static_cast<int>(set)), step);
       }
       // With nothing to hand over it is a plain kexec.
@@ -872,6 +943,17 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       }
       break;
     }
+    case XState::kAborting:
+      // One by one, while programs run. Nothing of it can fail.
+      for (int f = 0; f < b_.files; ++f) {
+        if ((s.slot & Bit(f)) == 0) continue;
+        Step step(d_, b_, s);
+        step.Unpreserve(f);
+        step.s().slot = static_cast<uint8_t>(s.slot & ~Bit(f)) & 15;
+        if (step.s().slot == 0) step.s().pc = XState::kRun;
+        add(act(K::kUnpreserve, 0, 2 * f), step);
+      }
+      break;
     case XState::kFreezing: {
       bool all = true;
       for (int f = 0; f < b_.files; ++f) {
@@ -882,17 +964,13 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         XFile& changed = step.s().file[f];
         changed.done = 1;
         if (d_.freeze != Design::Freeze::kNever) changed.frozen = 1;
-        for (int slot = 2 * f; slot < 2 * f + 2; ++slot) {
-          XPage* page = step.At(slot);
-          const bool due = d_.walk == Design::Walk::kAtFreeze ||
-                           (changed.late & (1u << (slot & 1)));
-          if (page != nullptr && due) step.Record(page, slot);
-        }
+        step.RecordDue(f);
         add(act(K::kFreeze, 0, 2 * f), step);
         if (s.failures == 0) continue;
         // What was frozen thaws, file by file; the sessions stay as they were.
         Step fails(d_, b_, s);
         --fails.s().failures;
+        if (!d_.unwinds) fails.RecordDue(f);
         fails.NextToThaw();
         add(act(K::kFreezeFails, 0, 2 * f), fails);
       }
@@ -994,6 +1072,22 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     }
   }
 
+  // --- The kernel is gone, whatever it was about: power, or it is replaced as
+  // if all had been done. (Once it waits for its CPUs all is done.)
+  if (s.cuts > 0) {
+    Step power(d_, b_, s);
+    --power.s().cuts;
+    power.PowerCut();
+    add(act(K::kPowerCut), power);
+    if (UserspaceRuns(s) && s.pc != XState::kCpus &&
+        s.generation <= b_.updates) {
+      Step cut(d_, b_, s);
+      --cut.s().cuts;
+      cut.Jump(false, 0, /*cut=*/true);
+      add(act(K::kCut), cut);
+    }
+  }
+
   // --- What must hold everywhere
   for (XNext& n : *next) {
     Step check(d_, b_, n.state);
@@ -1089,6 +1183,9 @@ ExploredStep Describe(const XAction& action, const XState& before) {
     case XAction::kPreserve:
       is(Lane::kAgent, absl::StrCat("preserves ", file));
       break;
+    case XAction::kPreserveFails:
+      is(Lane::kAgent, absl::StrCat("preserving ", file, " fails at once"));
+      break;
     case XAction::kPreserveTwice:
       is(Lane::kAgent, absl::StrCat("preserves ", file, " in another session"));
       break;
@@ -1101,6 +1198,9 @@ ExploredStep Describe(const XAction& action, const XState& before) {
     case XAction::kAbort:
       is(Lane::kAgent, absl::StrCat("aborts the update", Only(action.who)));
       break;
+    case XAction::kUnpreserve:
+      is(Lane::kAgent, absl::StrCat(file, " is preserved no more"));
+      break;
     case XAction::kReboot:
       is(Lane::kAgent, "calls reboot");
       break;
@@ -1112,7 +1212,7 @@ ExploredStep Describe(const XAction& action, const XState& before) {
          absl::StrCat("freezing ", file, " fails, the reboot call comes back"));
       break;
     case XAction::kThaw:
-      is(Lane::kAgent, absl::StrCat(file, " is frozen no more"));
+      is(Lane::kAgent, absl::StrCat("it is ", file, "'s turn to thaw"));
       break;
     case XAction::kListFails:
       is(Lane::kAgent, "something else fails, the reboot call comes back");
@@ -1126,6 +1226,13 @@ ExploredStep Describe(const XAction& action, const XState& before) {
     case XAction::kStopDamaged:
       is(Lane::kKernel, absl::StrCat("the CPUs stop, the record of ", file,
                                      " gets damaged, the next kernel starts"));
+      break;
+    case XAction::kCut:
+      is(Lane::kKernel,
+         "is cut short, the next kernel starts as if all had been done");
+      break;
+    case XAction::kPowerCut:
+      is(Lane::kKernel, "loses its power, another one starts");
       break;
     case XAction::kFill:
       is(Lane::kKernel, "fills its pool");
@@ -1164,10 +1271,10 @@ ExploredStep Describe(const XAction& action, const XState& before) {
 }
 
 std::string PagesOf(const XState& state, const Bounds& bounds) {
-  static constexpr std::array<const char*, 9> kNames = {
-      "anybody's",        "free in the pool", "in",
-      "taken by a fault", "pinned",           "KHO's own",
-      "waiting",          "quarantined",      "nobody's"};
+  static constexpr std::array<const char*, 10> kNames = {
+      "anybody's", "free in the pool", "in",      "taken by a fault",
+      "pinned",    "KHO's own",        "waiting", "quarantined",
+      "nobody's",  "cut off"};
   std::string text;
   for (int p = 0; p < bounds.pages; ++p) {
     const XPage& page = state.page[p];

@@ -33,6 +33,7 @@ struct XPage {
     kClaimed,      // came from the previous kernel; nobody has taken it yet
     kQuarantined,  // of a file that was refused
     kLost,         // reserved, and nobody knows
+    kStranded,     // the same, for its kernel was cut short
   };
   uint32_t kind : 4 = kFree;
   uint32_t in : 4 = 0;       // slots whose page it is
@@ -83,6 +84,7 @@ struct XState {
   enum Pc : uint8_t {
     kRun,
     kWalk,        // preserving: `slot` is next
+    kAborting,    // `slot` is the set of files that are still preserved
     kFreezing,    // some files are frozen
     kThawing,     // the reboot call comes back; some files are frozen yet
     kCpus,        // the reboot call is through, other CPUs still run
@@ -102,7 +104,9 @@ struct XState {
   uint8_t failures : 2 = 0;
   uint8_t damages : 2 = 0;
   uint8_t resizes : 2 = 0;
-  uint8_t short_of_memory = 0;  // the last boot could not fill its pool
+  uint8_t cuts : 2 = 0;
+  uint8_t short_of_memory : 1 = 0;  // the last boot could not fill its pool
+  uint8_t unused : 5 = 0;
 };
 static_assert(sizeof(XState) == 32);
 static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);

@@ -391,31 +391,30 @@ TEST_F(JudgeCommandTest, ALogOfSomethingElse) {
 }
 
 TEST_F(HandoverTest, ExploreWritesADocumentAndItsPictures) {
-  const std::string document = Path("page.md");
+  const std::string document = Path("page.md"), folder = Path("atomicity/");
   EXPECT_EQ(Handover("explore --document=" + document).status, 2);
   std::ofstream(document) << "Before.\n<!-- handover explore: begin -->\nOld.\n"
                              "<!-- handover explore: end -->\nAfter.\n";
+  // Pictures that are what they should be are left as they are, others not.
+  std::filesystem::copy(HANDOVER_SOURCE_DIR "/docs/atomicity", folder);
+  const std::string missing = folder + "unnoticed.svg",
+                    other = folder + "protocol-file.svg",
+                    same = folder + "protocol-page.svg";
+  std::filesystem::remove(missing);
+  std::ofstream(other) << "<svg></svg>";
+  std::ofstream(same, std::ios::app) << "<!-- left as it is -->\n";
   EXPECT_EQ(Handover("explore --document=" + document).status, 0);
+
   const std::string text = ReadFile(document);
   EXPECT_TRUE(Contains(text, "Before.\n") && Contains(text, "After.\n"));
   EXPECT_FALSE(Contains(text, "Old.\n"));
-  const std::string folder = Path("atomicity/");
-  int pictures = 0;
   for (const auto& file : std::filesystem::directory_iterator(folder)) {
     const std::string name = file.path().filename();
     EXPECT_TRUE(Contains(text, "](atomicity/" + name + ")")) << name;
     EXPECT_TRUE(Contains(ReadFile(file.path()), "<![CDATA[\ndigraph ")) << name;
-    ++pictures;
   }
-  EXPECT_GT(pictures, 20);
-  // What shows something else is drawn anew, and nothing else.
-  const std::string other = folder + "protocol-file.svg",
-                    same = folder + "protocol-page.svg";
-  const std::string drawn = ReadFile(other);
-  std::ofstream(other) << "<svg></svg>";
-  std::ofstream(same, std::ios::app) << "<!-- left as it is -->\n";
-  EXPECT_EQ(Handover("explore --document=" + document).status, 0);
-  EXPECT_EQ(ReadFile(other), drawn);
+  EXPECT_TRUE(Contains(ReadFile(missing), "<polygon"));
+  EXPECT_TRUE(Contains(ReadFile(other), "<polygon"));
   EXPECT_TRUE(Contains(ReadFile(same), "left as it is"));
 }
 

@@ -62,7 +62,7 @@ absl::StatusOr<std::string> PlaceSteps(const std::string& text) {
     size_t next = i;
     auto prepares = [&commands](size_t at) {
       const Verb verb = commands[at].verb;
-      return verb == Verb::kDuring || verb == Verb::kFail;
+      return verb == Verb::kDuring || verb == Verb::kFail || verb == Verb::kCut;
     };
     while (next + 1 < commands.size() && prepares(next)) ++next;
     if (next != i) {
@@ -71,8 +71,8 @@ absl::StatusOr<std::string> PlaceSteps(const std::string& text) {
       done.commands.pop_back();
       for (; i < next; ++i) {
         Command& c = commands[i];
-        c.step = Share(c.verb == Verb::kDuring ? length.steps : length.calls,
-                       c.step);
+        c.step =
+            Share(c.verb == Verb::kFail ? length.calls : length.steps, c.step);
         done.commands.push_back(c);
       }
     }

@@ -8,10 +8,10 @@
 
 namespace sim {
 
-// The text of a history in which the numbers of `sim during` and `sim fail` are
-// thousandths of the steps or fallible calls of the command that they are for;
-// with the numbers that these have in the kernel code as it is now. Comments
-// stay.
+// The text of a history in which the numbers of `sim during`, `sim cut` and
+// `sim fail` are thousandths of the steps or fallible calls of the command that
+// they are for; with the numbers that these have in the kernel code as it is
+// now. Comments stay.
 absl::StatusOr<std::string> PlaceSteps(const std::string& text);
 
 }  // namespace sim
