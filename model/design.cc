@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "model/design.h"
 
+#include <initializer_list>
 #include <utility>
 
 namespace handover::model {
@@ -188,6 +189,69 @@ std::vector<Design> MakeDesigns() {
 const std::vector<Design>& Designs() {
   static const auto* all = new std::vector<Design>(MakeDesigns());
   return *all;
+}
+
+std::vector<std::string_view> PointsOf(const Design& d) {
+  using D = Design;
+  std::vector<std::string_view> points;
+  auto one_of = [&points](auto value,
+                          std::initializer_list<std::string_view> names) {
+    points.push_back(names.begin()[static_cast<size_t>(value)]);
+  };
+  static_assert(static_cast<int>(D::Freeze::kAtReboot) == 2);
+  one_of(d.freeze, {"pages can always be added",
+                    "no page can be added to a "
+                    "file from preserve() on",
+                    "no page can be added to a file from the reboot call on"});
+  one_of(d.fault, {"a fault into a frozen file goes on",
+                   "a fault into a frozen file fails",
+                   "a fault into a frozen file waits"});
+  one_of(d.check, {"whether it is frozen is looked at when a fault begins",
+                   "whether it is frozen is looked at where the page is added, "
+                   "in one step with that"});
+  one_of(d.guard, {"pages can always be taken out of a file",
+                   "no page can be taken out of a file from the reboot call on",
+                   "no page can be taken out of a file from preserve() on"});
+  one_of(d.walk, {"pages are written down at preserve(), while programs run",
+                  "pages are written down in the reboot call"});
+  one_of(d.fills_holes, {"holes stay holes", "preserve() fills holes"});
+  one_of(d.notices, {"pages that are added later are not remembered",
+                     "pages that are added later are remembered"});
+  one_of(d.unwinds, {"what was preserved stays preserved after a failure",
+                     "a failure takes back what was preserved"});
+  one_of(d.thaws, {"files stay frozen when the reboot call fails",
+                   "files thaw when the reboot call fails"});
+  one_of(d.publish,
+         {"a file's record can be found by the next kernel from preserve() on",
+          "a file's record can be found by the next kernel when it is final"});
+  one_of(d.counts,
+         {"the next kernel fills its pools without knowing what comes",
+          "the next kernel knows how many pages come when it fills its pools",
+          "the next kernel knows how many pages come on which node when it "
+          "fills its pools"});
+  one_of(d.counts_at_boot,
+         {"pages that come are counted once they are retrieved",
+          "pages that come are counted from boot on"});
+  one_of(d.snapshot, {"free pages stay behind",
+                      "free pages are listed at the first preserve()",
+                      "free pages are listed when all files are frozen"});
+  one_of(d.leaving, {"a free page that is taken stays on the list",
+                     "a free page that is taken leaves the list"});
+  one_of(d.import, {"each page is taken as soon as it looks right",
+                    "all is looked at before the first page is taken"});
+  one_of(d.refused, {"pages of a file that is refused are freed",
+                     "pages of a file that is refused are nobody's",
+                     "pages of a file that is refused are in quarantine"});
+  one_of(d.twice,
+         {"nobody looks whether a file is preserved twice",
+          "a file that is preserved twice is refused at preserve()",
+          "a file that is preserved twice is refused by the next kernel"});
+  one_of(d.retries, {"a retrieval that failed has failed for good",
+                     "a retrieval that failed can be tried again"});
+  one_of(d.waits_for_claims,
+         {"a kernel reboots though pages are unclaimed",
+          "a kernel does not reboot while pages are unclaimed"});
+  return points;
 }
 
 const Design* FindDesign(std::string_view name) {

@@ -85,6 +85,10 @@ struct Design {
 // The design of kernel/new first.
 const std::vector<Design>& Designs();
 
+// What it does, a sentence for each point on which proposals differ; the n-th
+// sentences of two designs are about the same.
+std::vector<std::string_view> PointsOf(const Design& design);
+
 // nullptr: there is none of that name.
 const Design* FindDesign(std::string_view name);
 

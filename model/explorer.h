@@ -55,6 +55,8 @@ struct XAction {
   enum Kind : uint8_t {
     kFault,
     kAdd,
+    kAddFails,
+    kKilled,
     kWake,
     kWrite,
     kTakeOut,

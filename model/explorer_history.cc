@@ -339,6 +339,8 @@ class Writer {
       case K::kImportFails:
         Comment("   (a failing call of the reboot)");
         break;
+      case K::kAddFails:
+      case K::kKilled:
       case K::kUnpreserve:
       case K::kTakeOutEntry:
       case K::kWake:

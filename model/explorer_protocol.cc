@@ -164,12 +164,17 @@ enum Outcome : uint8_t { kUsual, kIsRefused, kIsNotNeeded, kHasToWait };
 
 const char* NameOf(K kind, Outcome outcome) {
   if (outcome == kHasToWait) return "its file is frozen";
-  if (outcome == kIsNotNeeded) return "another fault was faster";
+  if (outcome == kIsNotNeeded && kind == K::kAdd)
+    return "another fault was faster";
   switch (kind) {
     case K::kFault:
       return "a fault takes a page";
     case K::kAdd:
       return "a fault adds its page";
+    case K::kAddFails:
+      return "the fault fails";
+    case K::kKilled:
+      return "its program is killed";
     case K::kWake:
       return "a fault goes on";
     case K::kWrite:
@@ -245,6 +250,8 @@ const char* NameOf(K kind, Outcome outcome) {
 bool Fails(K kind, Outcome outcome) {
   if (outcome == kIsRefused) return true;
   switch (kind) {
+    case K::kAddFails:
+    case K::kKilled:
     case K::kPreserveFails:
     case K::kLookFails:
     case K::kAbort:

@@ -115,6 +115,33 @@ bool IsBroken(const Exploration& result) {
   return false;
 }
 
+// Where each of the others departs from its kind, and what comes of it.
+std::string Argument(const std::vector<ExploredDesign>& all) {
+  std::string text =
+      "| instead of | it does | design | and breaks |\n| --- | --- | --- | --- "
+      "|\n";
+  for (const ExploredDesign& each : all) {
+    const Design* base = FindDesign(each.design->variation);
+    if (base == nullptr) continue;
+    const std::vector<std::string_view> usual = PointsOf(*base),
+                                        other = PointsOf(*each.design);
+    std::string instead, does, breaks;
+    for (size_t i = 0; i < usual.size(); ++i) {
+      if (usual[i] == other[i]) continue;
+      absl::StrAppend(&instead, instead.empty() ? "" : "; ", View(usual[i]));
+      absl::StrAppend(&does, does.empty() ? "" : "; ", View(other[i]));
+    }
+    for (size_t p = 0; p < kNrExplored; ++p)
+      if (each.result.broken[p].found)
+        absl::StrAppend(&breaks, breaks.empty() ? "" : ", ",
+                        View(ExploredName(p)));
+    absl::StrAppend(&text, "| ", instead, " | ", does, " | ",
+                    View(each.design->name), " | ",
+                    breaks.empty() ? "nothing" : breaks, " |\n");
+  }
+  return text;
+}
+
 // An image of Markdown.
 std::string Image(absl::string_view what, const std::string& name) {
   return absl::StrCat("![", what, "](atomicity/", name, ".svg)\n");
@@ -190,6 +217,14 @@ Atomicity AtomicityReport() {
     each.result = Explore(*each.design, options);
   absl::StrAppend(&text, "\nThose without a flaw, within `",
                   WriteBounds(options.bounds), "`:\n\n", ExploredTable(sound));
+
+  absl::StrAppend(
+      &text, "\n## The argument, point by point\n\nWhat ",
+      View(Designs()[0].name),
+      " does, what another design does instead, and what that "
+      "breaks. (What is about lists of\nfree pages is compared with "
+      "free-pools.)\n\n",
+      Argument(all));
 
   absl::StrAppend(&text,
                   "\n## How each of the others breaks\n\nThe shortest way "

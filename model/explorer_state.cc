@@ -36,6 +36,7 @@ class Step {
       : d_(d), b_(b), s_(s) {}
 
   XState& s() { return s_; }
+  const XState& s() const { return s_; }
   Broken broken() const { return broken_; }
   const char* why() const { return why_; }
 
@@ -609,7 +610,7 @@ XState XMachine::Canonical(const XState& s) const {
 
 void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
   using K = XAction::Kind;
-  auto add = [&](XAction action, Step& step) {
+  auto add = [&](XAction action, const Step& step) {
     next->push_back({action, step.s(), step.broken(), step.why()});
   };
   auto act = [](K kind, int who = 0, int slot = 0, int page = 0) {
@@ -619,6 +620,15 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     a.slot = static_cast<uint8_t>(slot);
     a.page = static_cast<uint8_t>(page);
     return a;
+  };
+
+  // A fault that ends without its page.
+  auto given_up = [this](const XState& from, int q) {
+    Step step(d_, b_, from);
+    --step.s().failures;
+    if (XPage* page = step.HeldBy(q)) step.ToPool(page);
+    step.s().process[q] = XProcess();
+    return step;
   };
 
   // --- Programs
@@ -656,9 +666,11 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
           file.late |= 1u << (slot & 1);
       }
       add(act(K::kAdd, q, slot), step);
+      if (s.failures > 0) add(act(K::kAddFails, q, slot), given_up(s, q));
       continue;
     }
     if (process.pc == XProcess::kWaits) {
+      if (s.failures > 0) add(act(K::kKilled, q, slot), given_up(s, q));
       if (s.file[slot / 2].frozen) continue;
       Step step(d_, b_, s);
       step.s().process[q].pc =
@@ -1158,6 +1170,12 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kAdd:
       is(process, absl::StrCat("its page comes to ", slot));
+      break;
+    case XAction::kAddFails:
+      is(process, absl::StrCat("its page cannot be added to ", slot));
+      break;
+    case XAction::kKilled:
+      is(process, absl::StrCat("is killed while it waits for ", slot));
       break;
     case XAction::kWake:
       is(process, absl::StrCat("goes on with ", slot));

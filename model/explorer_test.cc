@@ -127,6 +127,16 @@ TEST(Explorer, TheSameEveryTime) {
               CounterexampleText(Designs()[0], p, b.broken[p]));
 }
 
+// What there is to choose has words, which stand in the document.
+TEST(Explorer, DesignsDifferInPoints) {
+  for (const Design& design : Designs()) {
+    const Design* base = FindDesign(design.variation);
+    if (base == nullptr) continue;
+    EXPECT_EQ(PointsOf(design).size(), PointsOf(*base).size());
+    EXPECT_NE(PointsOf(design), PointsOf(*base)) << design.name;
+  }
+}
+
 // Without names: what can happen in a state can happen in each that is the
 // same, and leads to the same.
 TEST(Explorer, RenamedStatesBehaveAlike) {
@@ -218,6 +228,8 @@ TEST(Explorer, TheProtocolIsAStateMachine) {
   for (const char* arrow :
        {"in a file, late>in a frozen file,\nwritten down, KHO's: freeze",
         "in a frozen file,\nwritten down, KHO's>in a file, late: thaw",
+        "taken by a fault\nthat waits for the thaw>free in the pool: its "
+        "program is killed",
         "taken by a fault>taken by a fault\nthat waits for the thaw: its file "
         "is frozen"})
     EXPECT_EQ(page.count(arrow), 1u) << arrow;
