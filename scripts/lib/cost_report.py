@@ -13,6 +13,8 @@ import sys
 
 TESTS = {'cost_2m': '2 MiB', 'cost_1g': '1 GiB'}
 HVO = '_hvo'
+# Chains of kernels that hand over one thing at a time.
+BOOT = 'cost_boot'
 # As many files are frozen at a time.
 FROZEN = 4
 
@@ -107,6 +109,112 @@ class Log:
             for function, much in more.items()}
 
 
+class BootLog:
+  """What chains of kernels needed at boot, and to reboot, by what was handed over.
+
+  Keys are (files, pages, runs), of free pages without files. Of what was measured
+  more than once it is the least.
+  """
+
+  def __init__(self, path):
+    self.path = path
+    self.boots = {}
+    self.reboots = {}
+    self.calls = {}
+    self.tracer = 0
+    begun = None
+    try:
+      lines = path.read_text(errors='replace').splitlines()
+    except OSError:
+      fail(f'{path} is missing; run scripts/kernel-cost')
+    for line in lines:
+      if found := re.search(r'# (boot|calibration) (files=.*)', line):
+        fields = dict(word.split('=', 1) for word in found[2].split())
+        calls, units = int(fields['calls']), int(fields['ns'])
+        if found[1] == 'boot':
+          self.least(self.boots.setdefault(self.key(fields), {}),
+                     fields['function'], units)
+          self.calls[fields['function']] = calls
+        elif calls:
+          self.tracer = units / calls
+      elif found := re.search(
+          r'\[ *(\d+)\.(\d{6})\] luo_hugetlb_cost: reboot (.*)', line):
+        fields = dict(word.split('=', 1) for word in found[3].split())
+        begun = self.key(fields), int(found[1] + found[2])
+      elif begun and (found := re.search(
+          r'\[ *(\d+)\.(\d{6})\] .*Starting new kernel', line)):
+        # The log has microseconds.
+        self.least(self.reboots, begun[0],
+                   1000 * (int(found[1] + found[2]) - begun[1]))
+        begun = None
+
+  @staticmethod
+  def key(fields):
+    return tuple(int(fields[name]) for name in ('files', 'pages', 'runs'))
+
+  @staticmethod
+  def least(where, key, value):
+    where[key] = min(value, where.get(key, value))
+
+  def keys(self, files):
+    """Of what had many pages, in ascending order of its runs."""
+    keys = sorted(key for key in self.boots if key[0] == files and key[1] > 1)
+    if not keys or (files, 1, 1) not in self.boots or (0, 0, 0) not in self.boots:
+      fail(f'{self.path} is not complete; run scripts/kernel-cost')
+    return keys
+
+  def boot(self, key, *functions):
+    """Of these functions, without what the tracer takes."""
+    return sum(self.boots[key][function] - self.calls[function] * self.tracer
+               for function in functions)
+
+  def accounting(self, key):
+    return self.boot(key, 'hugetlb_luo_boot_begin', 'hugetlb_luo_boot_end')
+
+  def imported(self, key):
+    return self.boot(key, 'hugetlb_luo_import')
+
+  def rebooted(self, key):
+    return self.reboots[key]
+
+  def run(self):
+    """A run's part of the import."""
+    few, *_, many = self.keys(1)
+    return (self.imported(many) - self.imported(few)) / (many[2] - few[2])
+
+  def page(self, cost, files, run=0):
+    """A page's part, from one page to many in the fewest runs."""
+    key = self.keys(files)[0]
+    return ((cost(key) - cost((files, 1, 1)) - run * (key[2] - 1)) /
+            (key[1] - 1))
+
+
+def boot_table(logs):
+  rows = [
+      ('boot accounting, nothing comes', lambda log: log.accounting((0, 0, 0))),
+      ('boot accounting, a file comes, the messages included',
+       lambda log: log.accounting((1, 1, 1)) - log.accounting((0, 0, 0))),
+      ('boot accounting, a page of a file',
+       lambda log: log.page(log.accounting, 1)),
+      ('boot accounting, a free page', lambda log: log.page(log.accounting, 0)),
+      ('import, nothing comes', lambda log: log.imported((0, 0, 0))),
+      ('import, a file with a page',
+       lambda log: log.imported((1, 1, 1)) - log.imported((0, 0, 0))),
+      ('import, a run', lambda log: log.run()),
+      ('import, a page of a file',
+       lambda log: log.page(log.imported, 1, log.run())),
+      ('import, a free page', lambda log: log.page(log.imported, 0, log.run())),
+      ('reboot up to the jump, nothing is handed over',
+       lambda log: log.rebooted((0, 0, 0))),
+      ('the same, a free page', lambda log: log.page(log.rebooted, 0)),
+  ]
+  yield 'Early boot, and free pages of 2 MiB:'
+  yield ''
+  yield from table(['', 'ns', 'instructions'],
+                   [[what] + [number(value(log)) for log in logs]
+                    for what, value in rows])
+
+
 def number(value):
   if abs(value) >= 100 or abs(value - round(value)) < .005:
     return f'{value:,.0f}'
@@ -192,7 +300,14 @@ def main():
   parser = argparse.ArgumentParser(description=__doc__)
   parser.add_argument('--time', type=pathlib.Path, required=True)
   parser.add_argument('--instructions', type=pathlib.Path, required=True)
+  parser.add_argument('--boot', action='store_true',
+                      help='only the table of early boot and free pages')
   args = parser.parse_args()
+  boot = boot_table([BootLog(folder / f'cost-{BOOT}.log')
+                     for folder in (args.time, args.instructions)])
+  if args.boot:
+    print('\n'.join(boot))
+    return
   columns = [
       (f'{name}, {unit}', Log(folder / f'cost-{test}.log'),
        Log(folder / f'cost-{test}{HVO}.log'))
@@ -200,6 +315,7 @@ def main():
       for unit, folder in (('ns', args.time),
                            ('instructions', args.instructions))]
   lines = list(cost_tables(columns))
+  lines += boot
   for name, log, _ in columns[1::2]:
     lines += share_tables(name.split(',')[0], log)
   print('\n'.join(lines))

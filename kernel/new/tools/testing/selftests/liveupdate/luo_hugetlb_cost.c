@@ -5,16 +5,22 @@
  * long preserving, freezing, retrieving and finishing take, and which functions
  * of the kernel that time goes to.
  *
- * Each test is a chain of two kernels: see lib/include/lu_chain.h for how to run
- * it. What was measured is printed in lines for programs to read:
+ * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
+ * What was measured is printed in lines for programs to read:
  *
  *   cost WHAT files=N pages=N runs=N rounds=N min=NS median=NS
  *   share WHAT files=N pages=N runs=N function=NAME calls=N ns=NS
+ *   boot files=N pages=N runs=N function=NAME calls=N ns=NS
  *
  * "files" and "pages" are what one round is about, "runs" how many pieces of
  * physical memory these pages are. The clock is the guest's. In a share the time
  * is that between entering and leaving a function, all calls together. Some of
  * the profiler's own time is in it: "share calibration" has nothing but that.
+ *
+ * What a kernel does at boot with what it is given is timed by the function graph
+ * tracer, since the profiler is not to be had by then; of free pages, "files" is
+ * zero. How long a reboot took is in the kernel's log, from a line "reboot" with
+ * the same fields to the one that a new kernel is started.
  */
 
 #define _GNU_SOURCE
@@ -71,6 +77,9 @@ struct plan {
 #define ARGS_1G	ARGS "hugepagesz=1G hugepages=0:3,1:4 "			\
 		"hugepagesz=2M hugepages=64"
 #define HVO	" hugetlb_free_vmemmap=on"
+#define ARGS_BOOT	ARGS "ftrace=function_graph ftrace_filter="	\
+			"hugetlb_luo_import,hugetlb_luo_boot_begin,"	\
+			"hugetlb_luo_boot_end "
 
 static const struct plan plans[] = {
 	{ "cost_2m", SZ_2M, 256, 4, 2, false, ARGS_2M },
@@ -134,6 +143,31 @@ struct load {
 	unsigned int nr_pages;
 	unsigned int nr_runs;
 };
+
+#define MAX_BOOT_PAGES	1024
+
+/*
+ * What one kernel hands to the next, and nothing else that is huge: pages of a
+ * file, or free ones. A pool gives its pages in the opposite order to that in which
+ * it got them, so that a file that is filled once more has them the other way
+ * round, in many runs or in few.
+ */
+static const struct boot_load {
+	unsigned int nr_files;
+	unsigned int nr_pages;
+	bool turned;
+} boot_loads[] = {
+	{ 0 },
+	{ 0, 1 },
+	{ 0, MAX_BOOT_PAGES },
+	{ 1, 1 },
+	{ 1, MAX_BOOT_PAGES, true },
+	{ 1, MAX_BOOT_PAGES },
+};
+
+/* Interrupts fall into it, but not each time. */
+#define BOOT_ROUNDS	2
+#define NR_BOOTS	(BOOT_ROUNDS * (int)ARRAY_SIZE(boot_loads))
 
 struct samples {
 	unsigned int nr;
@@ -222,7 +256,7 @@ static void mount_at(const char *dir, const char *type)
 		fail_exit("mounting %s", type);
 }
 
-static void start_profile(const char * const *set)
+static void set_filter(const char * const *set)
 {
 	unsigned int i, nr = 0;
 	char line[64];
@@ -236,6 +270,11 @@ static void start_profile(const char * const *set)
 	/* An empty filter stands for all functions. */
 	if (!nr)
 		ksft_exit_fail_msg("there is nothing to profile\n");
+}
+
+static void start_profile(const char * const *set)
+{
+	set_filter(set);
 	must_write(TRACING "/function_profile_enabled", "1");
 }
 
@@ -723,6 +762,191 @@ static void second_kernel(void)
 	check_eq("surplus pages", pool.surplus, 0);
 }
 
+/*
+ * Early boot, and free pages
+ */
+
+/* Of the tracer, all calls together. */
+static void print_graph(const char *what, const struct load *load,
+			const char *name)
+{
+	static char buf[16384];
+	const char *line = buf;
+	unsigned int calls = 0;
+	size_t done = 0;
+	ssize_t len;
+	__u64 ns = 0;
+	int fd;
+
+	fd = open(TRACING "/trace", O_RDONLY);
+	if (fd < 0)
+		fail_exit(TRACING "/trace");
+	while ((len = read(fd, buf + done, sizeof(buf) - 1 - done)) > 0)
+		done += len;
+	close(fd);
+	buf[done] = 0;
+
+	/* "CPU)   TIME us    |  NAME();" */
+	while ((line = strstr(line, " us "))) {
+		const char *time = line, *function;
+
+		while (time > buf && time[-1] > ' ')
+			time--;
+		function = strchr(line, '|');
+		line += strlen(" us ");
+		if (!function)
+			break;
+		while (*function == '|' || *function == ' ')
+			function++;
+		len = strlen(name);
+		if (strncmp(function, name, len) || function[len] != '(')
+			continue;
+		ns += parse_us(time);
+		calls++;
+	}
+	ksft_print_msg("%s files=%u pages=%u runs=%u function=%s calls=%u ns=%llu\n",
+		       what, load->nr_files, load->nr_pages, load->nr_runs,
+		       name, calls, ns);
+}
+
+static void print_boot(const struct boot_load *from)
+{
+	struct load load = { from->nr_files, from->nr_pages };
+	char runs[16];
+	unsigned int i;
+
+	if (!cmdline_word("luo_runs=", runs, sizeof(runs)))
+		ksft_exit_fail_msg("no luo_runs= on the kernel's command line\n");
+	load.nr_runs = atoi(runs);
+	print_graph("boot", &load, "hugetlb_luo_import");
+	print_graph("boot", &load, "hugetlb_luo_boot_begin");
+	print_graph("boot", &load, "hugetlb_luo_boot_end");
+
+	/* What the tracer takes, of a function that does nothing. */
+	set_filter(calibration_set);
+	/* Whoever opens it to write empties it. */
+	write_text(TRACING "/trace", O_TRUNC, " ");
+	for (i = 0; i < 64; i++)
+		syscall(__NR_nfsservctl);
+	load = (struct load){};
+	for (i = 0; calibration_set[i]; i++)
+		print_graph("calibration", &load, calibration_set[i]);
+	must_write(TRACING "/current_tracer", "nop");
+}
+
+/* Of the pages of a file, in their order, or sorted by their frames. */
+static unsigned int count_runs(int fd, unsigned int nr, bool sorted)
+{
+	static __u64 frames[MAX_BOOT_PAGES];
+	__u64 step = plan->page_size / getpagesize();
+	unsigned int i, j, nr_runs = 0;
+
+	for (i = 0; i < nr; i++) {
+		__u64 *addr = map_page(fd, plan->page_size, i), frame;
+
+		if (!addr || *addr != word_of(0, i))
+			ksft_exit_fail_msg("page %u is not as it was\n", i);
+		frame = frame_of(addr);
+		munmap(addr, plan->page_size);
+		for (j = i; sorted && j && frames[j - 1] > frame; j--)
+			frames[j] = frames[j - 1];
+		frames[j] = frame;
+	}
+	for (i = 0; i < nr; i++)
+		if (!i || frames[i - 1] + step != frames[i])
+			nr_runs++;
+
+	return nr_runs;
+}
+
+static void set_boot_pool(int nid, const char *name, long nr)
+{
+	char path[128];
+	int err;
+
+	pool_path(path, sizeof(path), plan->page_size, nid, name);
+	err = write_number(path, nr);
+	if (err)
+		ksft_exit_fail_msg("writing to %s: %s\n", path, strerror(-err));
+}
+
+static int fill_boot_file(const struct boot_load *load)
+{
+	int fd = make_empty_file(plan->page_size, load->nr_pages);
+	unsigned int i;
+
+	for (i = 0; i < load->nr_pages; i++)
+		write_word(fd, plan->page_size, i, word_of(0, i));
+
+	return fd;
+}
+
+static void hand_over_load(const struct boot_load *load)
+{
+	char args[256], line[128];
+	unsigned int nr_runs = 0;
+	int fd, kmsg, session;
+
+	set_boot_pool(0, "nr_hugepages", load->nr_pages);
+	set_boot_pool(ANY_NODE, "preserve_free", load->nr_pages && !load->nr_files);
+	if (load->nr_pages) {
+		/* Preserving it moves out what is not to be handed over. */
+		fd = fill_boot_file(load);
+		session = new_session("moved");
+		preserve_fd(session, 1, fd);
+		close(session);
+		if (load->turned) {
+			close(fd);
+			fd = fill_boot_file(load);
+		}
+		nr_runs = count_runs(fd, load->nr_pages, !load->nr_files);
+		if (load->nr_files)
+			preserve_fd(new_session("boot"), 1, fd);
+		close(fd);
+	}
+
+	snprintf(args, sizeof(args), ARGS_BOOT "luo_runs=%u", nr_runs);
+	load_kernel(args);
+	print_pools("before");
+	if (nr_failures)
+		ksft_exit_fail_msg("stage %d has failures\n", stage);
+	ksft_print_msg("stage %d of %s done, rebooting\n", stage, test->name);
+	/* The console is not to be busy with it still. */
+	sleep(1);
+	snprintf(line, sizeof(line),
+		 "<5>luo_hugetlb_cost: reboot files=%u pages=%u runs=%u\n",
+		 load->nr_files, load->nr_pages, nr_runs);
+	kmsg = open("/dev/kmsg", O_WRONLY);
+	if (kmsg < 0 || write(kmsg, line, strlen(line)) < 0)
+		fail_exit("/dev/kmsg");
+	syscall(__NR_reboot, LINUX_REBOOT_MAGIC1, LINUX_REBOOT_MAGIC2,
+		LINUX_REBOOT_CMD_KEXEC, NULL);
+	fail_exit("reboot");
+}
+
+static void run_boot_kernel(void)
+{
+	const int nr = ARRAY_SIZE(boot_loads);
+	const struct boot_load *came;
+	struct pool pool;
+
+	plan = &plans[0];
+	mount_at(TRACING, "tracefs");
+	if (stage > 1) {
+		came = &boot_loads[(stage - 2) % nr];
+		print_boot(came);
+		pool = read_pool(plan->page_size, 0);
+		check_eq("pages that came", pool.nr, came->nr_pages);
+		check_eq("free pages", pool.free,
+			 came->nr_files ? 0 : came->nr_pages);
+		if (came->nr_files)
+			finish(take_session("boot"));
+		set_boot_pool(ANY_NODE, "nr_hugepages", 0);
+	}
+	if (stage < test->nr_stages)
+		hand_over_load(&boot_loads[(stage - 1) % nr]);
+}
+
 static void run_kernel(void)
 {
 	unsigned int i;
@@ -739,6 +963,8 @@ static void run_kernel(void)
 static const struct chain_test tests[] = {
 	{ "cost_2m", 4608, 2, ARGS_2M, { run_kernel }, "cost" },
 	{ "cost_2m_hvo", 4608, 2, ARGS_2M, { run_kernel }, "cost" },
+	{ "cost_boot", 4608, 1 + NR_BOOTS, ARGS_BOOT,
+	  { run_boot_kernel }, "cost" },
 	{ "cost_1g", 8192, 2, ARGS_1G, { run_kernel }, "cost" },
 	{ "cost_1g_hvo", 8192, 2, ARGS_1G, { run_kernel }, "cost" },
 };
