@@ -943,7 +943,7 @@ static void take_five(int *fds)
 	finish(take_session("other"));
 	state.nr_files = PASSING;
 	check_five();
-	/* And nothing of any table stays. */
+	/* What is missing of it, if anything, is no more each time. */
 	check_total();
 
 	check_eq("growing",
