@@ -681,6 +681,20 @@ static void resize_node_pool(int nid)
 	check_pool(SZ_2M, nid, 32, 32 - used, 0);
 }
 
+/*
+ * A page that the pool has got since boot may lie in a CMA area, and leaves that
+ * when the file is frozen.
+ */
+static void fill_movable_page(struct file_state *f, int fd, __u64 index, int nid)
+{
+	__u32 i;
+
+	fill_page(f, fd, index, nid);
+	for (i = 0; i < f->nr; i++)
+		if (f->pages[i].index == index)
+			f->pages[i].pfn = 0;
+}
+
 /* Runs beside reboot(): does what programs do while some files are frozen. */
 static void run_while_frozen(const int *fds)
 {
@@ -791,7 +805,7 @@ static void failing_freeze_1(void)
 			 sys_fcntl(fds[i], F_ADD_SEALS, F_SEAL_SHRINK) ?
 			 -errno : 0, 0);
 		f[i].seals = F_SEAL_SHRINK;
-		fill_page(&f[i], fds[i], 11, i & 1);
+		fill_movable_page(&f[i], fds[i], 11, i & 1);
 	}
 
 	/* Once more, with what has changed since. */
@@ -799,7 +813,7 @@ static void failing_freeze_1(void)
 	check_eq("reboot", try_reboot(), -ENOSPC);
 	check_failing_freeze(fds);
 	for (i = 0; i < NR_FAILING_FREEZE; i++)
-		fill_page(&f[i], fds[i], 6, !(i & 1));
+		fill_movable_page(&f[i], fds[i], 6, !(i & 1));
 	check_failing_freeze(fds);
 
 	control_freeze(FREEZE_ERROR, 0);
