@@ -156,12 +156,18 @@ class BootLog:
   def least(where, key, value):
     where[key] = min(value, where.get(key, value))
 
+  def check(self):
+    """Ends with a message if something was not measured."""
+    boots = [(0, 0, 0)]
+    for files in (0, 1):
+      boots += [(files, 1, 1)] + (self.keys(files) or [None])
+    for key in boots:
+      if len(self.boots.get(key, ())) < 3 or key[0] == 0 and key not in self.reboots:
+        fail(f'{self.path} is not complete; run scripts/kernel-cost')
+
   def keys(self, files):
     """Of what had many pages, in ascending order of its runs."""
-    keys = sorted(key for key in self.boots if key[0] == files and key[1] > 1)
-    if not keys or (files, 1, 1) not in self.boots or (0, 0, 0) not in self.boots:
-      fail(f'{self.path} is not complete; run scripts/kernel-cost')
-    return keys
+    return sorted(key for key in self.boots if key[0] == files and key[1] > 1)
 
   def boot(self, key, *functions):
     """Of these functions, without what the tracer takes."""
@@ -190,6 +196,8 @@ class BootLog:
 
 
 def boot_table(logs):
+  for log in logs:
+    log.check()
   rows = [
       ('boot accounting, nothing comes', lambda log: log.accounting((0, 0, 0))),
       ('boot accounting, a file comes, the messages included',
@@ -303,10 +311,12 @@ def main():
   parser.add_argument('--boot', action='store_true',
                       help='only the table of early boot and free pages')
   args = parser.parse_args()
-  boot = boot_table([BootLog(folder / f'cost-{BOOT}.log')
-                     for folder in (args.time, args.instructions)])
+  def boot():
+    return boot_table([BootLog(folder / f'cost-{BOOT}.log')
+                       for folder in (args.time, args.instructions)])
+
   if args.boot:
-    print('\n'.join(boot))
+    print('\n'.join(boot()))
     return
   columns = [
       (f'{name}, {unit}', Log(folder / f'cost-{test}.log'),
@@ -315,7 +325,7 @@ def main():
       for unit, folder in (('ns', args.time),
                            ('instructions', args.instructions))]
   lines = list(cost_tables(columns))
-  lines += boot
+  lines += boot()
   for name, log, _ in columns[1::2]:
     lines += share_tables(name.split(',')[0], log)
   print('\n'.join(lines))

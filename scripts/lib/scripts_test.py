@@ -296,6 +296,22 @@ def cost_log():
     return log
 
 
+def boot_log():
+    """A log of luo_hugetlb_cost's boots, from what each thing in it costs."""
+    yield '# calibration files=0 pages=0 runs=0 function=x calls=10 ns=20'
+    for files, pages, runs in ((0, 0, 0), (0, 1, 1), (0, 9, 2), (1, 1, 1),
+                               (1, 9, 2), (1, 9, 4)):
+        key = f'files={files} pages={pages} runs={runs}'
+        for function, ns in (
+                ('hugetlb_luo_boot_begin', 100 + 10 * pages),
+                ('hugetlb_luo_boot_end', 0),
+                ('hugetlb_luo_import', 1000 * files + 5 * pages + 7 * runs)):
+            for more in (50, 0):  # the least counts, less what the tracer takes
+                yield f'# boot {key} function={function} calls=1 ns={ns + more + 2}'
+        yield f'[    1.000000] luo_hugetlb_cost: reboot {key}'
+        yield f'[    1.{1000 + 3 * pages:06}] kexec_core: Starting new kernel'
+
+
 class CostReport(unittest.TestCase):
     """What cost_report.py makes of logs of luo_hugetlb_cost."""
 
@@ -308,14 +324,20 @@ class CostReport(unittest.TestCase):
             os.mkdir(f'{self.folder.name}/{side}')
             for test in ('2m', '2m_hvo', '1g', '1g_hvo'):
                 self.write(side, test, self.LOG)
+            self.write_boot(side, boot_log())
+
+    def write_boot(self, side, lines):
+        with open(f'{self.folder.name}/{side}/cost-cost_boot.log', 'w',
+                  encoding='utf-8') as file:
+            file.writelines(f'{line}\r\n' for line in lines)
 
     def write(self, side, test, lines):
         with open(f'{self.folder.name}/{side}/cost-cost_{test}.log', 'w',
                   encoding='utf-8') as file:
             file.writelines(f'# {line}\r\n' for line in lines)
 
-    def report(self):
-        return run(sys.executable, f'{LIB}/cost_report.py',
+    def report(self, *words):
+        return run(sys.executable, f'{LIB}/cost_report.py', *words,
                    '--time', f'{self.folder.name}/time',
                    '--instructions', f'{self.folder.name}/instructions')
 
@@ -342,6 +364,26 @@ class CostReport(unittest.TestCase):
         self.assertIn('| kho_restore_folio | 1 | 15 | 75.0 % |', rows)
         self.assertIn('| within it prep_compound_page | 1 | 12 | 60.0 % |', rows)
         self.assertIn('| the rest |  | 5 | 25.0 % |', rows)
+
+    def test_boot(self):
+        rows = self.report()[1].splitlines()
+        for what, costs in (('boot accounting, nothing comes', '100'),
+                            ('boot accounting, a page of a file', '10'),
+                            ('boot accounting, a free page', '10'),
+                            ('import, a file with a page', '1,012'),
+                            ('import, a run', '7'),
+                            ('import, a page of a file', '5'),
+                            ('import, a free page', '5'),
+                            ('the same, a free page', '3,000')):
+            self.assertIn(f'| {what} | {costs} | {costs} |', rows)
+        status, only = self.report('--boot')
+        self.assertEqual(status, 0, only)
+        self.assertLess(set(only.splitlines()), set(rows))
+        lines = [line for line in boot_log() if 'files=1 pages=1 ' not in line]
+        self.write_boot('time', lines)
+        status, output = self.report('--boot')
+        self.assertEqual(status, 1, output)
+        self.assertIn('is not complete; run scripts/kernel-cost', output)
 
     def test_what_is_missing_is_named(self):
         for word in ('cost', 'nothing', 'finish', 'files=4 pages=4 '):
