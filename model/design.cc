@@ -101,6 +101,10 @@ std::vector<Design> MakeDesigns() {
       "pages can be taken out of a preserved file until it is frozen",
       "who does not want to refuse what a guest's balloon does", "late-pages",
       [](D* d) { d->guard = D::Guard::kFromFreezing; }));
+  all.push_back(Variation("fills-holes",
+                          "preserving a file puts pages into its holes",
+                          "who pins with what memfds have", "late-pages",
+                          [](D* d) { d->fills_holes = true; }));
   all.push_back(Variation("one-pass",
                           "each page is taken as soon as it looks right",
                           "who reads the table only once", "late-pages",

@@ -43,11 +43,12 @@ struct Design {
   // A page that is added after the walk came by is remembered, and written
   // down when the file freezes.
   bool notices = true;
-  // A failure or an abort takes back all that was done.
+  // A failure takes back all that was done. (An abort always does.)
   bool unwinds = true;
   // A file that was frozen for a reboot call that failed is frozen no more.
   bool thaws = true;
-  // From when on the next kernel would find the file's record, complete or not.
+  // From when on the next kernel would find the file's record: from the end of
+  // preserve() on, when pages may still be added, or once it is final.
   enum class Publish : uint8_t { kAtPreserve, kAtFreeze };
   Publish publish = Publish::kAtFreeze;
 

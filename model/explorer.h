@@ -92,12 +92,10 @@ struct XAction {
     kFinish,
     kFinishFails,
   };
-  Kind kind = kRun0;
+  Kind kind = kFault;
   uint8_t who = 0;   // process; abort, finish: set of files
   uint8_t slot = 0;  // or file
   uint8_t page = 0;  // which one, before sorting
-
-  static constexpr Kind kRun0 = kFault;
 };
 
 // What somebody did, on the way to a finding.

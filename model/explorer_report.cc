@@ -115,8 +115,11 @@ bool IsBroken(const Exploration& result) {
   return false;
 }
 
-// Where each of the others departs from its kind, and what comes of it.
-std::string Argument(const std::vector<ExploredDesign>& all) {
+// Where each of the others departs from its kind, and what comes of it. Those
+// of `cut` only break when a kernel is cut short.
+std::string Argument(const std::vector<ExploredDesign>& all,
+                     const std::vector<ExploredDesign>& cut) {
+  constexpr int kMostPoints = 4;  // more are no argument for any of them
   std::string text =
       "| instead of | it does | design | and breaks |\n| --- | --- | --- | --- "
       "|\n";
@@ -126,15 +129,21 @@ std::string Argument(const std::vector<ExploredDesign>& all) {
     const std::vector<std::string_view> usual = PointsOf(*base),
                                         other = PointsOf(*each.design);
     std::string instead, does, breaks;
+    int points = 0;
     for (size_t i = 0; i < usual.size(); ++i) {
       if (usual[i] == other[i]) continue;
+      ++points;
       absl::StrAppend(&instead, instead.empty() ? "" : "; ", View(usual[i]));
       absl::StrAppend(&does, does.empty() ? "" : "; ", View(other[i]));
     }
+    if (points > kMostPoints) continue;
     for (size_t p = 0; p < kNrExplored; ++p)
       if (each.result.broken[p].found)
         absl::StrAppend(&breaks, breaks.empty() ? "" : ", ",
                         View(ExploredName(p)));
+    for (const ExploredDesign& other_one : cut)
+      if (other_one.design == each.design)
+        absl::StrAppend(&breaks, ", but only if a kernel is cut short");
     absl::StrAppend(&text, "| ", instead, " | ", does, " | ",
                     View(each.design->name), " | ",
                     breaks.empty() ? "nothing" : breaks, " |\n");
@@ -163,8 +172,9 @@ void AddProtocol(Atomicity* report) {
       "\n\nRead off the steps of the machine within `", WriteBounds(bounds),
       "`: what a\nfile, or a page, can come to be, and by which steps. Dashed: "
       "a failure, an abort, and what follows from them. Blue: what is\nonly "
-      "there in a kernel to which something came. (From everywhere a power "
-      "cut leads to nothing, which is not drawn.)\n\n",
+      "there in a kernel to which something came. Not drawn: a failure that "
+      "leads where the step itself would have led, what\nbecomes of a kernel "
+      "that is cut short, and surplus pages, which leave the pool.\n\n",
       Image("what becomes of a file", "protocol-file"), "\n",
       Image("what becomes of a page", "protocol-page"));
 }
@@ -223,8 +233,9 @@ Atomicity AtomicityReport() {
       View(Designs()[0].name),
       " does, what another design does instead, and what that "
       "breaks. (What is about lists of\nfree pages is compared with "
-      "free-pools.)\n\n",
-      Argument(all));
+      "free-pools; rfc-2025 does too much\notherwise to argue for any of it.)"
+      "\n\n",
+      Argument(all, cut));
 
   absl::StrAppend(&text,
                   "\n## How each of the others breaks\n\nThe shortest way "

@@ -107,9 +107,12 @@ struct XState {
   uint8_t cuts : 2 = 0;
   uint8_t short_of_memory : 1 = 0;  // the last boot could not fill its pool
   uint8_t unused : 5 = 0;
+  uint16_t none = 0;
 };
 static_assert(sizeof(XState) == 32);
 static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);
+// They are compared and hashed as bytes.
+static_assert(std::has_unique_object_representations_v<XState>);
 
 inline bool operator==(const XState& a, const XState& b) {
   return std::memcmp(&a, &b, sizeof(a)) == 0;

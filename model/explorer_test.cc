@@ -60,8 +60,9 @@ TEST(Explorer, EachFlawShows) {
       {"rfc-2025", "identity"},           {"never-frozen", "no-lost-write"},
       {"flag-on-inode", "no-lost-write"}, {"unnoticed", "no-lost-write"},
       {"unguarded", "identity"},          {"no-retry", "no-leak"},
-      {"no-unwind", "exact-rollback"},    {"count-none", "boot-budget"},
-      {"count-late", "boot-budget"},      {"snapshot-early", "no-duplicate"},
+      {"fills-holes", "exact-rollback"},  {"no-unwind", "exact-rollback"},
+      {"count-none", "boot-budget"},      {"count-late", "boot-budget"},
+      {"snapshot-early", "no-duplicate"},
   };
   for (const Design& design : Designs()) {
     const std::string name(design.name);

@@ -116,6 +116,10 @@ absl::Status WriteDocument(const std::string& document) {
 absl::StatusOr<int> Explore(const Arguments& arguments) {
   const std::string document = arguments.Text("document", "");
   if (!document.empty()) {
+    for (const char* other : {"design", "property", "bounds", "out"})
+      if (!arguments.Text(other, "").empty())
+        return absl::InvalidArgumentError(absl::StrCat(
+            "--document is always the same; leave --", other, " out"));
     const absl::Status status = WriteDocument(document);
     if (!status.ok()) return status;
     return kHeld;
@@ -208,7 +212,8 @@ const Subcommand kExplore = {
         {"bounds", "WORDS",
          "how small, as 'files=2 processes=2 pages=3 nodes=2 updates=2\n"
          "aborts=1 failures=1 damages=1 resizes=1 cuts=1' (the default)"},
-        {"max-states", "MILLIONS", "give up then (default 100; 40 bytes each)"},
+        {"max-states", "MILLIONS",
+         "give up then (default 100; up to 120 bytes each)"},
         {"out", "DIR",
          "write each counterexample there, as text, as a picture, and as a\n"
          "history for the kernel code, and a table of all"},
