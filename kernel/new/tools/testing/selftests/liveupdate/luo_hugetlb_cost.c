@@ -11,11 +11,13 @@
  *   cost WHAT files=N pages=N runs=N rounds=N min=NS median=NS
  *   share WHAT files=N pages=N runs=N function=NAME calls=N ns=NS
  *   boot files=N pages=N runs=N function=NAME calls=N ns=NS
+ *   calibration files=N pages=N runs=N function=NAME calls=N ns=NS
  *
  * "files" and "pages" are what one round is about, "runs" how many pieces of
  * physical memory these pages are. The clock is the guest's. In a share the time
  * is that between entering and leaving a function, all calls together. Some of
- * the profiler's own time is in it: "share calibration" has nothing but that.
+ * the profiler's own time is in it: "share calibration" has nothing but that, as
+ * "calibration" has nothing but that of the tracer, which "boot" has in it.
  *
  * What a kernel does at boot with what it is given is timed by the function graph
  * tracer, since the profiler is not to be had by then; of free pages, "files" is

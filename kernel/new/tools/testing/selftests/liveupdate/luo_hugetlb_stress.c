@@ -60,7 +60,6 @@
 #define ARGS_LEN	127
 
 /* All that the kernel has said, and what it says if it is short of these. */
-#define SYSLOG_READ_ALL	3
 #define NO_GIGANTIC	"of page size 1.00 GiB failed"
 
 /* What is counted over all kernels of the chain. */
@@ -1566,19 +1565,6 @@ static void check_memory(void)
 	      "%ld kB of memory are in no counter, should be about %lld kB",
 	      rest, chain.memory_rest);
 	stop_on_failure();
-}
-
-/* Has the kernel said that at boot? */
-static bool kernel_said(const char *text)
-{
-	static char buf[1 << 18];
-	int len = syscall(__NR_syslog, SYSLOG_READ_ALL, buf, sizeof(buf) - 1);
-
-	if (len < 0)
-		fail_exit("syslog");
-	buf[len] = 0;
-
-	return strstr(buf, text);
 }
 
 /*

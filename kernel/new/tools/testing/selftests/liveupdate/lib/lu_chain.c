@@ -52,6 +52,8 @@
 	MACHINE_ARGS " loglevel=6 panic=-1 oops=panic kho=on liveupdate=on " \
 	"rcupdate.rcu_cpu_stall_timeout=300 page_poison=1 slab_debug=FZ"
 
+#define SYSLOG_READ_ALL	3
+
 #define STATE_SESSION	"lu-chain-state"
 #define STATE_TOKEN	1
 #define STATE_MAGIC	0x6c756f68
@@ -344,6 +346,19 @@ static void list_tests(const struct chain_test *tests, unsigned int nr)
 		       tests[i].name, tests[i].mib, tests[i].nr_stages,
 		       tests[i].needs ? tests[i].needs : "-",
 		       tests[i].name, tests[i].args);
+}
+
+/* Whether the log has it. */
+bool kernel_said(const char *text)
+{
+	static char log[1 << 20];
+	int len = syscall(__NR_syslog, SYSLOG_READ_ALL, log, sizeof(log) - 1);
+
+	if (len < 0)
+		fail_exit("syslog");
+	log[len] = 0;
+
+	return strstr(log, text);
 }
 
 /* The value of a "NAME=VALUE" word of the kernel's command line. */

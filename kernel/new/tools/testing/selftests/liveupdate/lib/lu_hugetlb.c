@@ -786,6 +786,11 @@ int preserve_last(int session, __u64 token, __u64 page_size, __u64 nr,
 	int fd = create_file(f, token, page_size, nr);
 
 	fill_page(f, fd, nr - 1, nid);
+	f->seals = F_SEAL_SEAL | F_SEAL_SHRINK;
+	f->mode = 0640;
+	if (sys_fcntl(fd, F_ADD_SEALS, f->seals) ||
+	    syscall(__NR_fchmod, fd, f->mode))
+		fail_exit("seals and mode");
 	preserve(session, f, fd);
 	print_file("preserved", f);
 
