@@ -120,7 +120,6 @@ class BootLog:
     self.path = path
     self.boots = {}
     self.reboots = {}
-    self.calls = {}
     self.tracer = 0
     begun = None
     try:
@@ -131,11 +130,13 @@ class BootLog:
       if found := re.search(r'# (boot|calibration) (files=.*)', line):
         fields = dict(word.split('=', 1) for word in found[2].split())
         calls, units = int(fields['calls']), int(fields['ns'])
+        if not calls:
+          fail(f"{path}: {fields['function']} was never seen to be called")
         if found[1] == 'boot':
-          self.least(self.boots.setdefault(self.key(fields), {}),
-                     fields['function'], units)
-          self.calls[fields['function']] = calls
-        elif calls:
+          where = self.boots.setdefault(self.key(fields), {})
+          where[fields['function']] = min(
+              (units, calls), where.get(fields['function'], (units, calls)))
+        else:
           self.tracer = units / calls
       elif found := re.search(
           r'\[ *(\d+)\.(\d{6})\] luo_hugetlb_cost: reboot (.*)', line):
@@ -171,8 +172,8 @@ class BootLog:
 
   def boot(self, key, *functions):
     """Of these functions, without what the tracer takes."""
-    return sum(self.boots[key][function] - self.calls[function] * self.tracer
-               for function in functions)
+    return sum(units - calls * self.tracer for units, calls in
+               (self.boots[key][function] for function in functions))
 
   def accounting(self, key):
     return self.boot(key, 'hugetlb_luo_boot_begin', 'hugetlb_luo_boot_end')

@@ -91,6 +91,11 @@ build_image() {
     progress 'another kernel is being built; waiting for it'
     flock 9
   }
+  # It may have been this one, which is in use then.
+  if [ -e "$IMAGE/symbols" ] && [ -z "${KERNEL_SRC:-}" ]; then
+    exec 9>&-
+    return 0
+  fi
   make_work_tree kernel-test
   log=$KERNEL_WORK/build-$config.log
   run_logged "building the $config kernel" "$log" make_image "$config" || {

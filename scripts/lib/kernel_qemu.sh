@@ -24,6 +24,15 @@ make_scratch() {
   trap 'stop_machines; exit 143' TERM
 }
 
+# lock_logs: two runs would write the same ones.
+lock_logs() {
+  exec 8>"$LOGS/.lock"
+  flock -n 8 || {
+    progress 'another run is under way here; waiting for it'
+    flock 8
+  }
+}
+
 # stop_machines: a job is a shell that waits for the one that QEMU runs under.
 stop_machines() {
   local job

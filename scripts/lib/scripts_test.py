@@ -216,7 +216,8 @@ class Usage(unittest.TestCase):
     def test_help(self):
         for name in ('test', 'demo', 'builds-agree', 'fetch-kernel',
                      'kernel-check', 'kernel-test', 'kernel-mutants',
-                     'mutants', 'designs', 'series'):
+                     'mutants', 'designs', 'series', 'faults', 'fuzz',
+                     'kernel-cost', 'kernel-history'):
             status, output = run(f'{SCRIPTS}/{name}', '--help')
             self.assertEqual(status, 0, output)
             self.assertIn(f'usage: scripts/{name}', output)
