@@ -160,8 +160,8 @@ class Stepper {
   void Boot(bool cold, bool shortage_reported);
   void Renumber(const std::vector<PageView>& handed);
   void BootPool(size_t pool, bool cold, bool shortage_reported);
-  bool SaysSized(const Pool& seen, int64_t incoming,
-                 const std::array<int64_t, kMaxNodes>& in, int64_t free,
+  bool SaysSized(const Pool& seen, bool due,
+                 const std::array<int64_t, kMaxNodes>& in,
                  const std::array<int64_t, kMaxNodes>& free_on) const;
   std::vector<int> HandOverFree(const Observation& o);
   void CheckHandedFree(const Observation& o, const std::vector<int>& ids);

@@ -650,6 +650,14 @@ class FreePagesTest : public HugetlbLuoTest {
   }
 };
 
+TEST_F(FreePagesTest, NoneIsLeftOutWithoutReason) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  HandOver();
+  EXPECT_EQ(FramesHanded().size(), 24u);
+  EXPECT_FALSE(LogHas("not handed over"));
+}
+
 TEST_F(FreePagesTest, ThatHaveMemoryErrorsAreLeftOut) {
   Up();
   ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
@@ -1167,8 +1175,8 @@ TEST_F(HugetlbLuoTest, ListsOfWhatIsReservedAreNotShared) {
   EXPECT_EQ(RebootCall(), -EBUSY);
 }
 
-// Many files with the same long list are not all looked at: it is seen that they
-// have more than there is memory for, and all are refused.
+// Many files with the same long list are not all looked at: it is seen that
+// they have more than there is memory for, and all are refused.
 TEST_F(HugetlbLuoTest, ListsOfAllFilesAreBounded) {
   constexpr u32 kBlocks = 1000;
   Up();
@@ -1188,9 +1196,8 @@ TEST_F(HugetlbLuoTest, ListsOfAllFilesAreBounded) {
     block->nr_runs = 1;
     block->runs[0] = {i, 1, 0, 0};
     list = virt_to_phys(page);
-    block->csum =
-        RecordChecksum(list, offsetof(hugetlb_luo_block_ser, csum),
-                       sizeof(*block) + sizeof(hugetlb_luo_run_ser));
+    block->csum = RecordChecksum(list, offsetof(hugetlb_luo_block_ser, csum),
+                                 sizeof(*block) + sizeof(hugetlb_luo_run_ser));
   }
   ASSERT_EQ(RebootCall(), 0);
   for (const TableView::File& file : ReadTableView().files) {
@@ -1220,12 +1227,11 @@ TEST_F(HugetlbLuoTest, PagesOfAllFilesAreBounded) {
   for (const TableView::File& file : ReadTableView().files) {
     if (file.nr_pages == 2) continue;
     const u64 at = file.runs.blocks.at(0).frame << PAGE_SHIFT;
-    auto* block = reinterpret_cast<hugetlb_luo_block_ser*>(
-        machine_.memory().base() + at);
+    auto* block =
+        reinterpret_cast<hugetlb_luo_block_ser*>(machine_.memory().base() + at);
     block->runs[0].nr = pages;
-    block->csum =
-        RecordChecksum(at, offsetof(hugetlb_luo_block_ser, csum),
-                       sizeof(*block) + sizeof(hugetlb_luo_run_ser));
+    block->csum = RecordChecksum(at, offsetof(hugetlb_luo_block_ser, csum),
+                                 sizeof(*block) + sizeof(hugetlb_luo_run_ser));
     EditRecord(file.at, [&](hugetlb_luo_file_ser* ser) {
       ser->size = uint64_t{pages} * k16K;
       ser->nr_pages = ser->counts[0].nr = pages;
@@ -2054,8 +2060,8 @@ TEST_F(ImportTest, TwoAskForTheFirstTime) {
   }
 }
 
-// However often there is no memory to look at what came: it is not taken for more
-// than there is memory for.
+// However often there is no memory to look at what came: it is not taken for
+// more than there is memory for.
 TEST_F(ImportTest, ManyAttempts) {
   Cross(kVital + 1);
   ASSERT_TRUE(Late());

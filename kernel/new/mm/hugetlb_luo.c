@@ -1658,6 +1658,8 @@ static void hugetlb_luo_root_count(struct hugetlb_luo_file *f, bool add)
 	struct hugetlb_luo_count_ser *count = hugetlb_luo_out.root->counts;
 	unsigned int nid;
 
+	lockdep_assert_held(&hugetlb_luo_out.lock);
+
 	count += hugetlb_luo_rank(f->h) * nr_node_ids;
 	for (nid = 0; nid < nr_node_ids; nid++, count++) {
 		if (add)
