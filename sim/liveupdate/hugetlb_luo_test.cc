@@ -35,6 +35,7 @@
 #include "sim/mm/memmap.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/slab.h"
+#include "sim/mm/sparse.h"
 #include "sim/mm/vfs.h"
 
 extern "C" {
@@ -77,7 +78,7 @@ class HugetlbLuoTest : public KernelTest {
     KexecKernel();
     ASSERT_EQ(LuoOpen(), 0);
   }
-  bool LogHas(const char* text) const {
+  bool LogHas(std::string_view text) const {
     return std::any_of(machine_.log().begin(), machine_.log().end(),
                        [text](const std::string& line) {
                          return line.find(text) != std::string::npos;
@@ -244,6 +245,30 @@ class HugetlbLuoTest : public KernelTest {
 };
 
 // --- What can be preserved
+
+// The next kernel is not told of memory that was added since boot, and a page
+// may lie in more sections than one.
+TEST_F(HugetlbLuoTest, PagesInMemoryThatWasAddedAreRefused) {
+  constexpr loff_t k256K = 256 << 10;
+  for (const bool last : {false, true}) {
+    config_.cmdline = "kho=on liveupdate=on hugepagesz=256K hugepages=1";
+    Up();
+    struct file* file = MakeFile(1, {0}, k256K);
+    struct file* session = Session();
+    const uint64_t pfn = folio_pfn(PageAt(file, 0));
+    const uint64_t end = pfn + (k256K >> PAGE_SHIFT);
+    ASSERT_GE(end - pfn, 2 * sim_pages_per_section);
+    AddSectionLate(end);
+    EXPECT_EQ(PreserveFd(session, 1, file), 0);
+    EXPECT_EQ(SessionRelease(session), 0);
+    session = Session();
+    AddSectionLate(last ? end - 1 : pfn);
+    EXPECT_EQ(PreserveFd(session, 1, file), -EOPNOTSUPP);
+    EXPECT_EQ(SessionRelease(session), 0);
+    fput(file);
+    ExpectNothingLeft();
+  }
+}
 
 TEST_F(HugetlbLuoTest, OnlyMemfdsAreTaken) {
   Up();
@@ -672,6 +697,24 @@ TEST_F(FreePagesTest, ThatHaveMemoryErrorsAreLeftOut) {
   EXPECT_EQ(KhoOutgoing().count, before.count + 23 + 2);
   EXPECT_TRUE(LogHas("1 free pages are not handed over"));
   folio_clear_hwpoison(bad);
+}
+
+// The next kernel is not told of memory that was added since boot.
+TEST_F(FreePagesTest, InMemoryThatWasAddedAreLeftOut) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  const uint64_t section = folio_pfn(FirstFree(1)) / sim_pages_per_section;
+  AddSectionLate(section * sim_pages_per_section);
+  const KhoKeySet before = KhoOutgoing();
+  HandOver();
+  const std::vector<uint64_t> frames = FramesHanded();
+  EXPECT_LT(frames.size(), 24u);
+  EXPECT_GE(frames.size(), 12u);  // those of the other node
+  for (const uint64_t frame : frames)
+    EXPECT_NE(frame / sim_pages_per_section, section);
+  EXPECT_EQ(KhoOutgoing().count, before.count + frames.size() + 2);
+  EXPECT_TRUE(LogHas(
+      absl::StrCat(24 - frames.size(), " free pages are not handed over")));
 }
 
 // An error that comes when a page was looked at for the last time. The next

@@ -28,7 +28,7 @@ struct Geometry {
   std::vector<unsigned> huge_orders;  // that the architecture knows, ascending
   unsigned hpage_order;               // HPAGE_SIZE, default huge page size
   std::vector<NodeSpan> spans;        // ascending by pfn
-  uint64_t memory_block;              // that goes offline as one
+  uint64_t memory_block = 128 << 20;  // that goes offline as one
   uint64_t cma_floor;                 // CMA areas lie above if they can
   unsigned vmemmap_reserve;           // struct pages that HVO leaves
   uint64_t kho_ext_block;             // KHO_SCRATCH_EXT_BLKSIZE

@@ -10,6 +10,7 @@
 #include "sim/mm/hugetlb_vmemmap.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/memory_failure.h"
+#include "sim/mm/sparse.h"
 
 extern "C" {
 spinlock_t hugetlb_lock;
@@ -125,6 +126,7 @@ void HugetlbPoolsReset() {
   default_hstate_idx = 0;
   memset(static_cast<void*>(hstates), 0, sizeof(hstates));
   MemoryFailureReset();
+  SparseReset();
 }
 
 // Follows hstate_next_node_to_alloc().

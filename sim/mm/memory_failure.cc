@@ -101,9 +101,12 @@ bool is_raw_hwpoison_page_in_hugepage(struct page* page) {
 
 // Follows folio_set_hugetlb_hwpoison(), which the series adds.
 void folio_set_hugetlb_hwpoison(struct folio* folio) {
-  if (sim::num_poisoned_pages == 0) return;
   const uint64_t nr_pages = sim::NrPages(folio);
   mutex_lock(&sim::mf_mutex);
+  if (sim::num_poisoned_pages == 0) {
+    mutex_unlock(&sim::mf_mutex);
+    return;
+  }
   const bool head = sim::TestClearPageHWPoison(sim::BasePage(folio, 0));
   uint64_t nr = 0;
   for (uint64_t i = 1; i < nr_pages; ++i)

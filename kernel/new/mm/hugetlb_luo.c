@@ -45,6 +45,9 @@
  * whose loss would be felt is refused: pages and reservations beyond the end of
  * the file. So are descriptors that are not writable, since what comes back is.
  *
+ * Pages in memory that was added since boot cannot be preserved: %EOPNOTSUPP. The
+ * next kernel is not told of that memory in time.
+ *
  * Files Being Preserved
  * =====================
  *
@@ -124,9 +127,9 @@
  * The free pages of a pool are given to the page allocator by a reboot, unless
  * 1 is written to preserve_free of their size in sysfs. Then the next kernel's
  * pool starts with the same pages, without allocating any, as far as they are
- * fit for it: not those with memory errors, nor those in CMA areas or
- * ZONE_MOVABLE. They stay in the pool also if the command line asks for fewer.
- * Their contents are not kept.
+ * fit for it: not those with memory errors, nor those in CMA areas, ZONE_MOVABLE
+ * or memory that was added since boot. They stay in the pool also if the command
+ * line asks for fewer. Their contents are not kept.
  *
  * They are looked for at the end of liveupdate_reboot(), whether or not any file
  * is preserved. Programs still run then, and may take pages from the pool, or
@@ -188,6 +191,7 @@
 #include <linux/memcontrol.h>
 #include <linux/memfd.h>
 #include <linux/mm.h>
+#include <linux/mmzone.h>
 #include <linux/module.h>
 #include <linux/mutex.h>
 #include <linux/pagemap.h>
@@ -918,6 +922,21 @@ static int hugetlb_luo_region_owner(struct hugetlb_luo_file *f,
  * Outgoing files: pages
  */
 
+/*
+ * Was all of this memory there at boot? If it was added later, the next kernel
+ * is not told of it by the time that KHO needs its page structures.
+ */
+static bool hugetlb_luo_is_early(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = pfn + nr;
+
+	for (; pfn < end; pfn += PAGES_PER_SECTION)
+		if (!early_section(__pfn_to_section(pfn)))
+			return false;
+
+	return true;
+}
+
 /* Refuse what the next kernel could not restore. */
 static int hugetlb_luo_check_folio(struct folio *folio)
 {
@@ -927,6 +946,9 @@ static int hugetlb_luo_check_folio(struct folio *folio)
 	 */
 	if (kho_scratch_overlap(PFN_PHYS(folio_pfn(folio)), folio_size(folio)))
 		return -EBUSY;
+
+	if (!hugetlb_luo_is_early(folio_pfn(folio), folio_nr_pages(folio)))
+		return -EOPNOTSUPP;
 
 	if (folio_pfn(folio) >> folio_order(folio) > U32_MAX)
 		return -EOVERFLOW;
@@ -1993,7 +2015,7 @@ static bool hugetlb_luo_still_free(struct hstate *h, unsigned long pfn)
 	struct folio *folio;
 	bool ret;
 
-	if (!page)
+	if (!page || !hugetlb_luo_is_early(pfn, pages_per_huge_page(h)))
 		return false;
 
 	spin_lock_irq(&hugetlb_lock);
