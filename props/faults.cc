@@ -82,6 +82,7 @@ class Sweeper {
     ++result.points;
     result.in_boot += in_boot;
     result.gave_up += run.result.stats.gave_up > 0;
+    result.warned += run.result.stats.linux_warned > 0;
     if (!run.result.ok() && result.failures.size() < kMostFailures)
       result.failures.emplace_back(history, run.result.findings[0]);
   }
@@ -130,6 +131,7 @@ void SweepResult::Add(const SweepResult& other) {
   points += other.points;
   in_boot += other.in_boot;
   gave_up += other.gave_up;
+  warned += other.warned;
   unwindowed += other.unwindowed;
   failures.insert(failures.end(), other.failures.begin(), other.failures.end());
 }
@@ -166,7 +168,9 @@ SweepResult FailPairs(const History& history, int64_t window,
       const History one = WithBefore(history, at, SimCommand(Verb::kFail, nth));
       const Counted first = Count(one);
       // That one alone is FailEach()'s.
-      if (!first.result.ok() || first.result.stats.gave_up > 0) continue;
+      const sim::RunStats& stats = first.result.stats;
+      if (!first.result.ok() || stats.gave_up > 0 || stats.linux_warned > 0)
+        continue;
       int64_t after = 0;
       for (size_t then = at + 1; then < one.commands.size(); ++then) {
         if (Prepares(one.commands[then])) continue;

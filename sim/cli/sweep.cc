@@ -85,9 +85,9 @@ absl::StatusOr<int> Sweep(const Arguments& arguments) {
   }
   failures.Close();
   std::printf("%s: histories=%zu points=%" PRId64 " in-boot=%" PRId64
-              " gave-up=%" PRId64,
+              " gave-up=%" PRId64 " warned=%" PRId64,
               what.c_str(), histories.size(), all.points, all.in_boot,
-              all.gave_up);
+              all.gave_up, all.warned);
   if (what == "pairs") std::printf(" beyond-window=%" PRId64, all.unwindowed);
   std::printf(" failed=%zu\n", all.failures.size());
   return all.failures.empty() ? kHeld : kBroken;
@@ -109,10 +109,11 @@ const Subcommand kSweep = {
     "          built\n"
     "  bits    the same, bit by bit\n\n"
     "The last line is: WHAT: histories=N points=P in-boot=B gave-up=G "
-    "failed=F.\n"
-    "B of the P points are calls of the next kernel's boot; in G of them KHO "
-    "or\n"
-    "LUO panic, as they do in Linux 7.3. With GTEST_TOTAL_SHARDS=N and\n"
+    "warned=W\n"
+    "failed=F. B of the P points are calls of the next kernel's boot; in G of "
+    "them\n"
+    "KHO or LUO panic, in W LUO warns, as they do in Linux 7.3. With "
+    "GTEST_TOTAL_SHARDS=N and\n"
     "GTEST_SHARD_INDEX=I it does every Nth of them (docs/faults.md).\n"
     "Exit status: 0 all held, 1 a property broke, 2 bad usage.",
     {{"window", "N", "see pairs (default: any distance)"},

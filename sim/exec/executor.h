@@ -42,6 +42,8 @@ class Executor {
   // It gave up because a call failed by plan early in boot, with a panic or a
   // BUG_ON() that Linux has there: nothing that this project could mend.
   bool panicked_by_plan() const { return panicked_by_plan_; }
+  // Machine::NoteLinuxWarning().
+  bool linux_warned() const { return machine_->linux_warnings() > 0; }
   // Looks at the kernel once more, after something was done behind the back of
   // Run().
   void Look();

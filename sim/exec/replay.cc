@@ -65,13 +65,15 @@ class Runner {
     if (invariants_) invariants_->Booted(/*cold=*/true);
     Finish(kBootStep, nullptr, boot);
     for (size_t i = 0; i < history_.commands.size(); ++i) {
-      if (Over()) break;
+      // What Linux warned of is not judged any further: the end is.
+      if (Over() || executor_.linux_warned()) break;
       Step(static_cast<int64_t>(i), history_.commands[i]);
     }
     if (!Over() && options_.teardown && invariants_) Teardown();
     if (options_.log) LogTeardown();
     ++result_.stats.histories;
     result_.stats.gave_up += executor_.panicked_by_plan();
+    result_.stats.linux_warned += executor_.linux_warned();
     for (int i = 0; i < kReaches; ++i) {
       result_.stats.reached[static_cast<size_t>(i)] +=
           reach_.reached(static_cast<Reach>(i));
@@ -245,6 +247,7 @@ void RunStats::Add(const RunStats& other) {
   boots += other.boots;
   faults_hit += other.faults_hit;
   gave_up += other.gave_up;
+  linux_warned += other.linux_warned;
   for (size_t i = 0; i < verbs.size(); ++i) {
     verbs[i] += other.verbs[i];
     failed[i] += other.failed[i];

@@ -34,7 +34,8 @@ struct RunStats {
   int64_t histories = 0;
   int64_t boots = 0;  // of next kernels
   int64_t faults_hit = 0;
-  int64_t gave_up = 0;  // a fault by plan made a kernel panic, as in Linux
+  int64_t gave_up = 0;       // a fault by plan made a kernel panic, as in Linux
+  int64_t linux_warned = 0;  // ended early: Machine::NoteLinuxWarning()
   std::array<int64_t, model::kVerbs> verbs{};
   std::array<int64_t, model::kVerbs> failed{};  // of those
   std::array<int64_t, kErrnos> errnos{};

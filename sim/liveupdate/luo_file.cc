@@ -278,10 +278,18 @@ int LuoRetrieveFile(LuoFileSet* set, u64 token, struct file** filep) {
   }
   file->file = args.file;
   get_file(file->file);  // LUO's own, until finish
-  // The kernel's allocation may fail, which is a warning and no more. Not so
-  // here: a fault plan would meet upstream's code instead of that under test.
-  WARN_ON(xa_insert(&g_luo.preserved, GetId(file->handler, file->file),
-                    file->file, GFP_KERNEL | __GFP_NOFAIL));
+  // Linux has all of it in a WARN_ON(), lack of memory too, and goes on. The
+  // nodes that it takes, at least one, count as one call that may fail.
+  const int err =
+      M().Fails(FailKind::kAlloc, "luo_retrieve_file")
+          ? -ENOMEM
+          : xa_insert(&g_luo.preserved, GetId(file->handler, file->file),
+                      file->file, GFP_KERNEL | __GFP_NOFAIL);
+  if (err == -ENOMEM) {
+    M().NoteLinuxWarning("luo_retrieve_file: a file in no table");
+  } else {
+    WARN_ON(err);
+  }
   *filep = file->file;
   file->retrieve_status = 1;
   return 0;

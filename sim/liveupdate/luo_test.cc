@@ -404,6 +404,31 @@ TEST_F(LuoTest, RetrieveMayBeTriedAgain) {
   EXPECT_EQ(Finish(s), 0);
 }
 
+// Linux has a WARN_ON() there, and goes on without the entry: the file may be
+// preserved at once, and finishing it takes the new entry away.
+TEST_F(LuoTest, RetrievedFileThatGetsNoEntryIsAWarningOfLinux) {
+  Up();
+  struct file* s = Session("s");
+  ASSERT_EQ(PreserveFd(s, 1, File('a')), 0);
+  NextKernel();
+  s = Incoming("s");
+  struct file* file;
+  machine_.set_fault_plan({FailKind::kAlloc, 2});  // after the handler's
+  EXPECT_EQ(RetrieveFd(s, 1, &file), 0);
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  EXPECT_EQ(machine_.linux_warnings(), 1);
+  EXPECT_EQ(machine_.log().back(),
+            "<4>WARNING: luo_retrieve_file: a file in no table");
+  EXPECT_EQ(CountLuo().busy_objects, 0);
+  struct file* out = Session("s");
+  EXPECT_EQ(PreserveFd(out, 1, file), 0);
+  EXPECT_EQ(CountLuo().busy_objects, 1);
+  EXPECT_EQ(Finish(s), 0);
+  EXPECT_EQ(CountLuo().busy_objects, 0);
+  EXPECT_EQ(SessionRelease(out), 0);
+}
+
 TEST_F(LuoTest, ReleaseThatCannotFinishLosesTheSession) {
   Up();
   ASSERT_EQ(PreserveFd(Session("s"), 1, File('a')), 0);

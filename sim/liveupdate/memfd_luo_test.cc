@@ -175,14 +175,37 @@ TEST_F(MemfdLuoTest, FailingCallsOfRetrieve) {
     machine_.set_fault_plan({});
     if (!fired) {
       EXPECT_EQ(err, 0);
-      EXPECT_GT(nth, 3);
+      EXPECT_GT(nth, 4);
+      EXPECT_EQ(machine_.linux_warnings(), 1);  // of the last one
       break;
     }
-    EXPECT_NE(err, 0);
-    EXPECT_EQ(RetrieveFd(session, 1, &file), err);
+    if (machine_.linux_warnings() > 0) {
+      EXPECT_EQ(err, 0);
+      fput(file);
+    } else {
+      EXPECT_NE(err, 0);
+      EXPECT_EQ(RetrieveFd(session, 1, &file), err);
+    }
     EXPECT_EQ(SessionRelease(session), 0);
     if (!ShmemLuoLostMemory()) ExpectNothingLeft();
   }
+}
+
+// Differs from Linux (docs/fidelity.md), where the page cache asks for a node
+// once more outside of its lock: there one allocation that fails has no effect.
+TEST_F(MemfdLuoTest, PageCacheAsksForANodeOnce) {
+  Up();
+  struct file* file = MakeFile(4, 0);
+  struct folio* folio = folio_alloc(GFP_KERNEL, 0);
+  folio_lock(folio);
+  machine_.set_fault_plan({FailKind::kAlloc, 1});
+  EXPECT_EQ(__filemap_add_folio(file->f_mapping, folio, 1, GFP_KERNEL, nullptr),
+            -ENOMEM);
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  EXPECT_EQ(folio->mapping, nullptr);
+  folio_unlock(folio);
+  folio_put(folio);
 }
 
 }  // namespace

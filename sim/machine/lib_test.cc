@@ -12,6 +12,17 @@ extern "C" void* memchr_inv(const void* s, int c, size_t n);
 
 namespace {
 
+// As do_div() of Linux: a divisor is no more than its lower 32 bits. Of huge
+// pages of 16 GiB, which arm64 has with base pages of 64 KiB, nothing would be
+// left.
+TEST(MathTest, RoundingUpDividesBy32Bits) {
+  const u64 page = u64{16} << 30;
+  EXPECT_EQ(DIV_ROUND_UP_ULL(3 * page, page + 3), (4 * page + 2) / 3);
+  EXPECT_EQ(DIV_ROUND_UP(3 * page, page + 3), 3u);
+  EXPECT_EQ(DIV_ROUND_UP_ULL(3 * page - 1, u64{1} << 30), 48u);
+  EXPECT_EQ(DIV_ROUND_UP_ULL(u32{0xffffffff}, 2), u64{1} << 31);
+}
+
 // Computed with include/linux/jhash.h of Linux 7.3.4, over 1, 2, 3, ….
 TEST(Jhash2Test, GivesTheKernelsValues) {
   const u32 words[] = {1, 2, 3, 4, 5, 6, 7};

@@ -139,6 +139,11 @@ void Machine::set_fault_plans(const std::vector<FaultPlan>& plans) {
   calls_.fill(0);
 }
 
+void Machine::NoteLinuxWarning(std::string_view what) {
+  ++linux_warnings_;
+  Printk("<4>WARNING: " + std::string(what));
+}
+
 // With the numbers that a fault plan would have to have to hit this call.
 void Machine::NoteCall(FailKind kind, const char* what) {
   static constexpr const char* kNames[] = {"any", "alloc", "kho", "other",

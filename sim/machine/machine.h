@@ -131,6 +131,11 @@ class Machine {
   void Report(std::string_view property, std::string what,
               std::string_view detail = {});
   const std::vector<Violation>& violations() const { return violations_; }
+  // A call that failed made Linux's own code warn, where nothing is wrong with
+  // what called it: no violation. Linux's state is such from there on that
+  // nothing but letting go of everything is asked of it.
+  void NoteLinuxWarning(std::string_view what);
+  int linux_warnings() const { return linux_warnings_; }
 
   // --- The seam that each fallible call passes. True: fail now.
   bool Fails(FailKind kind, const char* what);
@@ -161,6 +166,7 @@ class Machine {
   std::vector<std::string> trace_;
   std::vector<std::string> log_;
   std::vector<Violation> violations_;
+  int linux_warnings_ = 0;
   std::vector<FaultPlan> plans_;  // nth: how many are left to it
   bool fault_fired_ = false;
   bool shortage_ = false;

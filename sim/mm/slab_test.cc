@@ -101,6 +101,28 @@ TEST_F(SlabTest, FailsByPlanOncePerCall) {
   EXPECT_EQ(kmalloc_array(~0UL / 2, 4, GFP_KERNEL), nullptr);
 }
 
+// Differs from Linux (docs/fidelity.md): where slab has no room, new_slab()
+// asks for pages of a high order first and does without; its callers see the
+// failure of the second allocation only. Here each call can fail once, whether
+// or not it takes a page, and no slab is larger than one.
+TEST_F(SlabTest, APageIsAskedForOnce) {
+  BootMm();
+  for (const bool has_room : {false, true}) {
+    void* other = has_room ? kmalloc(10, GFP_KERNEL) : nullptr;
+    const uint64_t before = FreePages();
+    machine_.set_fault_plan({FailKind::kAlloc, 1});
+    EXPECT_EQ(kmalloc(10, GFP_KERNEL), nullptr);
+    machine_.set_fault_plan({});
+    const uint64_t calls = machine_.fallible_calls();
+    void* object = kmalloc(10, GFP_KERNEL);
+    EXPECT_NE(object, nullptr);
+    EXPECT_EQ(machine_.fallible_calls(), calls + 1);
+    EXPECT_EQ(FreePages(), before - (has_room ? 0 : 1));
+    kfree(object);
+    kfree(other);
+  }
+}
+
 TEST_F(SlabTest, KvmallocAndVmalloc) {
   BootMm();
   const uint64_t before = FreePages();
