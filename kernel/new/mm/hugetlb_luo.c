@@ -32,6 +32,7 @@
  *
  * Memory Errors
  *   Which base pages have them, see below.
+ *
  * Charges to Control Groups
  *   Of pages in use and of reservations to hugetlb cgroups, of pages to memory
  *   cgroups. See below.
