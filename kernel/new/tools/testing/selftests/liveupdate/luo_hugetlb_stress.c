@@ -1501,31 +1501,6 @@ static void receive(void)
  * Memory
  */
 
-/* What is on the lists of free pages of single CPUs, in kB. */
-static long cached_free(void)
-{
-	static char buf[65536];
-	int fd = open("/proc/zoneinfo", O_RDONLY);
-	const char *line = buf;
-	size_t len = 0;
-	ssize_t ret;
-	long pages = 0;
-
-	if (fd < 0)
-		fail_exit("/proc/zoneinfo");
-	while ((ret = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
-		len += ret;
-	close(fd);
-	buf[len] = 0;
-	while ((line = strstr(line, " count:"))) {
-		for (line += strlen(" count:"); *line == ' '; line++)
-			;
-		pages += atol(line);
-	}
-
-	return pages * (getpagesize() >> 10);
-}
-
 /*
  * In kB. With KASLR it is random where the code is mapped that each CPU enters the
  * kernel by, and how many page tables that takes. Where memory is larger than a
@@ -1544,10 +1519,10 @@ static long cached_free(void)
 static void check_memory(void)
 {
 	static const char * const users[] = {
-		"MemFree:", "Hugetlb:", "Cached:", "Slab:", "AnonPages:",
-		"PageTables:", "KernelStack:", "Percpu:",
+		"Hugetlb:", "Cached:", "Slab:", "AnonPages:", "PageTables:",
+		"KernelStack:", "Percpu:",
 	};
-	long total = memory_number("MemTotal:"), rest = total - cached_free();
+	long total = memory_number("MemTotal:"), rest = total - free_memory();
 	long slack = (chain.nokaslr ? 0 : KASLR_SLACK) +
 		     (chain.gigantic ? PLACE_SLACK : 0);
 	unsigned int i;

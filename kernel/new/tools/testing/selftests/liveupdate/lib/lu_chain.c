@@ -94,6 +94,40 @@ long memory_number(const char *name)
 	return atol(line);
 }
 
+/* Memory in kB that is free, on the lists of single CPUs, too. */
+long free_memory(void)
+{
+	static char buf[65536];
+	const char *line = buf;
+	size_t len = 0;
+	ssize_t ret;
+	long pages = 0;
+	int fd;
+
+	/*
+	 * What CPUs have counted by themselves goes to the sums. It also empties
+	 * lists: before these are looked at, or their pages would count twice.
+	 */
+	fd = open("/proc/sys/vm/stat_refresh", O_WRONLY);
+	if (fd < 0 || write(fd, "1", 1) != 1)
+		fail_exit("stat_refresh");
+	close(fd);
+	fd = open("/proc/zoneinfo", O_RDONLY);
+	if (fd < 0)
+		fail_exit("/proc/zoneinfo");
+	while ((ret = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
+		len += ret;
+	close(fd);
+	buf[len] = 0;
+	while ((line = strstr(line, " count:"))) {
+		for (line += strlen(" count:"); *line == ' '; line++)
+			;
+		pages += atol(line);
+	}
+
+	return pages * (getpagesize() >> 10) + memory_number("MemFree:");
+}
+
 void print_memory(const char *when)
 {
 	ksft_print_msg("memory: total %ld kB, free %ld kB (%s)\n",

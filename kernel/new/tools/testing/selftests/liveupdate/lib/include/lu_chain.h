@@ -120,6 +120,7 @@ void unload_kernel(void);
 int try_reboot(void);
 
 long memory_number(const char *name);
+long free_memory(void);
 bool kernel_said(const char *text);
 void print_memory(const char *when);
 bool cmdline_word(const char *name, char *value, size_t len);
