@@ -505,6 +505,85 @@ static void changed_meanwhile_2(void)
 	check_pools_free(SZ_2M, 32, 32);
 }
 
+/* --- retrieved_unfinished: the next update comes before the session is finished --- */
+
+#define UNFINISHED_ARGS		"hugepages=64"
+/* In kB: less than a page, and more than memory differs by between two boots. */
+#define UNFINISHED_SLACK	1024
+
+static void retrieved_unfinished_1(void)
+{
+	int session = new_session("unfinished");
+
+	preserve_full(session, 10, SZ_2M, 8, 0);
+	preserve_full(session, 11, SZ_2M, 9, 1);
+	live_update(UNFINISHED_ARGS);
+}
+
+static void retrieved_unfinished_2(void)
+{
+	int unfinished, session, fd, reopened;
+	struct file_state *f = state.files;
+	char args[64], path[32];
+
+	load_state();
+	unfinished = take_session("unfinished");
+	fd = retrieve(unfinished, &f[0]);
+	/* The other file is not retrieved yet, and would be lost. */
+	load_kernel(UNFINISHED_ARGS);
+	check_eq("reboot", try_reboot(), -EBUSY);
+	check_file(&f[1], retrieve(unfinished, &f[1]));
+
+	/* They are used like any others. */
+	fill_page(&f[0], fd, 3, ANY_NODE);
+	check_file(&f[0], fd);
+	check_eq("punching a hole", punch_hole(fd, 7, SZ_2M), 0);
+	f[0].nr--;
+	check_file(&f[0], fd);
+	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+	snprintf(path, sizeof(path), "/proc/self/fd/%d", fd);
+	reopened = open(path, O_RDWR);
+	if (reopened < 0)
+		fail_exit("%s", path);
+	session = new_session("again");
+	check_eq("preserving before finish",
+		 luo_session_preserve_fd(session, fd, 20), -EBUSY);
+	check_eq("another opening",
+		 luo_session_preserve_fd(session, reopened, 20), -EBUSY);
+	check_file(&f[0], fd);
+
+	/* No update waits for what nobody has preserved. */
+	forget_files();
+	preserve_full(session, 12, SZ_2M, 3, 1);
+	snprintf(args, sizeof(args), UNFINISHED_ARGS " luo_total=%ld",
+		 memory_number("MemTotal:"));
+	live_update(args);
+}
+
+static void retrieved_unfinished_3(void)
+{
+	int session, fds[MAX_FILES];
+	char value[32];
+	long total;
+
+	load_state();
+	check_pools_in_use(SZ_2M, 32, 32, 0, 0);
+	check_eq("retrieving the session that was not finished",
+		 luo_retrieve_session(luo_fd, "unfinished"), -ENOENT);
+	session = take_session("again");
+	retrieve_all(session, fds);
+	finish(session);
+	close_all(fds);
+	check_pools_free(SZ_2M, 32, 32);
+
+	/* The pages went with the kernel before: none of them is kept from use. */
+	if (!cmdline_word("luo_total=", value, sizeof(value)))
+		ksft_exit_fail_msg("no luo_total=\n");
+	total = memory_number("MemTotal:");
+	check(labs(total - atol(value)) < UNFINISHED_SLACK,
+	      "MemTotal is %ld, should be %s", total, value);
+}
+
 /* --- aborted_update: freezing fails, and the same sessions go on --- */
 
 #define ABORTED_UPDATE_ARGS						\
@@ -1634,6 +1713,10 @@ static const struct chain_test tests[] = {
 	{ "retrieved_in_part", 1024, 2,
 	  RETRIEVED_IN_PART_ARGS,
 	  { retrieved_in_part_1, retrieved_in_part_2 } },
+	{ "retrieved_unfinished", 1024, 3,
+	  UNFINISHED_ARGS,
+	  { retrieved_unfinished_1, retrieved_unfinished_2,
+	    retrieved_unfinished_3 } },
 	{ "fewer_pages", 1024, 2,
 	  "hugepages=64",
 	  { fewer_pages_1, fewer_pages_2 } },
