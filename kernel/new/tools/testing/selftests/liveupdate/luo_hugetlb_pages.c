@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 
 /*
- * Huge pages that are not like the others: with memory errors, in a CMA area, in
- * ZONE_MOVABLE.
+ * Huge pages that are not like the others: with memory errors, gigantic ones, in
+ * a CMA area, in ZONE_MOVABLE.
  *
  * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
  */
@@ -69,7 +69,8 @@ static void check_log(const char *text)
 #define ERROR_LATE	0
 
 /* A memory error, as madvise(2) has it, at a base page of a page. */
-static void poison_page(int fd, __u64 index, unsigned long base_page)
+static void poison_page(int fd, __u64 page_size, __u64 index,
+			unsigned long base_page)
 {
 	pid_t pid = fork();
 	int status;
@@ -78,7 +79,7 @@ static void poison_page(int fd, __u64 index, unsigned long base_page)
 	if (pid < 0)
 		fail_exit("fork");
 	if (!pid) {
-		addr = map_any_page(fd, SZ_2M, index);
+		addr = map_any_page(fd, page_size, index);
 		if (!addr)
 			_exit(1);
 		if (sys_madvise(addr + base_page * BASE_PAGE, BASE_PAGE,
@@ -92,8 +93,14 @@ static void poison_page(int fd, __u64 index, unsigned long base_page)
 	      "the status after a memory error in page %llu is %x", index, status);
 }
 
+static int hard_offline(__u64 pfn)
+{
+	return write_number("/sys/devices/system/memory/hard_offline_page",
+			    pfn * BASE_PAGE);
+}
+
 /* Touching the page gives SIGBUS. */
-static void check_poisoned(int fd, __u64 index)
+static void check_poisoned(int fd, __u64 page_size, __u64 index)
 {
 	pid_t pid = fork();
 	int status;
@@ -102,7 +109,7 @@ static void check_poisoned(int fd, __u64 index)
 	if (pid < 0)
 		fail_exit("fork");
 	if (!pid) {
-		addr = map_page(fd, SZ_2M, index);
+		addr = map_page(fd, page_size, index);
 		if (!addr)
 			_exit(1);
 		_exit(__atomic_load_n(addr, __ATOMIC_RELAXED) ? 2 : 3);
@@ -129,7 +136,7 @@ static void check_poisoned_file(int fd)
 		void *addr;
 
 		if (i == 1 || i == 2) {
-			check_poisoned(fd, i);
+			check_poisoned(fd, SZ_2M, i);
 			continue;
 		}
 		addr = map_page(fd, SZ_2M, i);
@@ -158,11 +165,11 @@ static void poisoned_1(void)
 	fill_pages(f, fd, 0, 4, 0);
 	other_fd = create_file(other, 11, SZ_2M, 2);
 	fill_pages(other, other_fd, 0, 2, 1);
-	poison_page(fd, 1, ERROR_EARLY);
-	poison_page(other_fd, 0, 7);
+	poison_page(fd, SZ_2M, 1, ERROR_EARLY);
+	poison_page(other_fd, SZ_2M, 0, 7);
 	preserve(session, f, fd);
 	preserve(unasked, other, other_fd);
-	poison_page(fd, 2, ERROR_LATE);
+	poison_page(fd, SZ_2M, 2, ERROR_LATE);
 	check_poisoned_file(fd);
 	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 3 * 4);
 	live_update(POISONED_ARGS);
@@ -189,12 +196,6 @@ static void poisoned_2(void)
 
 	preserve(new_session("poisoned"), f, fd);
 	live_update(POISONED_ARGS);
-}
-
-static int hard_offline(__u64 pfn)
-{
-	return write_number("/sys/devices/system/memory/hard_offline_page",
-			    pfn * BASE_PAGE);
 }
 
 static void poisoned_3(void)
@@ -236,6 +237,155 @@ static void poisoned_4(void)
 	check_log("order 9, node 1: 0 preserved pages in use, 15 free, 1 allocated, 0 surplus");
 	check_pools_free(SZ_2M, 16, 16);
 	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 0);
+}
+
+/* --- gigantic: a late page, memory errors, a promise, a file nobody asks for --- */
+
+/* nokaslr: a kernel that is anywhere may be where a gigantic page could be. */
+#define GIGANTIC_ARGS	"nokaslr hugepagesz=1G hugepages=0:1,1:2"
+/* Files by their place in the state, and pages of them. */
+enum { DAMAGED, PROMISED };
+#define PAGE_DAMAGED	0
+#define PAGE_LATE	2
+#define PAGE_PROMISED	1
+/* Base pages with errors: before the file is preserved, and after. */
+#define GIGANTIC_EARLY	1000
+#define GIGANTIC_LATE	200000
+
+static void check_gigantic_pools(long free0, long free1, long resv)
+{
+	check_pool(SZ_1G, 0, 1, free0, 0);
+	check_pool(SZ_1G, 1, 2, free1, 0);
+	check_pool(SZ_1G, ANY_NODE, 3, free0 + free1, 0);
+	check_eq("resv_hugepages",
+		 pool_number(SZ_1G, ANY_NODE, "resv_hugepages"), resv);
+}
+
+/* Up to the bad base page, and from the one behind it on. */
+static void check_read_around(int fd, unsigned long base_page)
+{
+	__u64 at = PAGE_DAMAGED * SZ_1G + base_page * BASE_PAGE;
+
+	check_read(fd, at - 2 * BASE_PAGE, 2 * BASE_PAGE);
+	check_read(fd, at, -EIO);
+	check_read(fd, at + BASE_PAGE, 8 * BASE_PAGE);
+}
+
+static void check_damaged_file(int fd)
+{
+	const struct page_state *late = &state.files[DAMAGED].pages[1];
+	void *addr;
+
+	check_poisoned(fd, SZ_1G, PAGE_DAMAGED);
+	check_read_around(fd, GIGANTIC_EARLY);
+	check_read_around(fd, GIGANTIC_LATE);
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 2 * 4);
+
+	addr = map_page(fd, SZ_1G, PAGE_LATE);
+	if (!addr)
+		fail_exit("mmap");
+	check(compare_pattern(addr, SZ_1G, late->seed) < 0,
+	      "the late page differs");
+	check_eq("page frame", frame_of(addr), late->pfn);
+	check_eq("node", node_of(addr), 0);
+	munmap(addr, SZ_1G);
+}
+
+/* The one that is promised can be had where it was reserved, and only there. */
+static void check_gigantic_promise(struct file_state *f, int fd)
+{
+	struct file_state other;
+	pid_t pid;
+	int other_fd, status;
+
+	other_fd = create_file(&other, 20, SZ_1G, 1);
+	check_eq("allocating", sys_fallocate(other_fd, 0, 0, SZ_1G) ? -errno : 0,
+		 -ENOSPC);
+	close(other_fd);
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		char *addr = map_any_page(fd, SZ_1G, PAGE_PROMISED);
+
+		if (addr)
+			__atomic_store_n(addr, 0, __ATOMIC_RELAXED);
+		_exit(!addr);
+	}
+	if (check(waitpid(pid, &status, 0) == pid && !status,
+		  "what was promised cannot be had: status %x", status))
+		note_page(f, fd, PAGE_PROMISED, 0);
+}
+
+static void gigantic_1(void)
+{
+	int session = new_session("gigantic"), fd, promised_fd;
+	struct file_state *f = new_file_state(), *promised = new_file_state();
+	void *addr;
+
+	fd = create_file(f, 10, SZ_1G, 3);
+	fill_page(f, fd, PAGE_DAMAGED, 1);
+	poison_page(fd, SZ_1G, PAGE_DAMAGED, GIGANTIC_EARLY);
+	promised_fd = create_file(promised, 11, SZ_1G, 2);
+	/* The mapping may go, what it reserved stays with the file. */
+	addr = mmap(NULL, SZ_1G, PROT_READ | PROT_WRITE, MAP_SHARED, promised_fd,
+		    PAGE_PROMISED * SZ_1G);
+	if (addr == MAP_FAILED)
+		fail_exit("mmap");
+	munmap(addr, SZ_1G);
+
+	preserve(session, f, fd);
+	preserve(session, promised, promised_fd);
+	fill_page(f, fd, PAGE_LATE, 0);
+	/* Linux says so, of a huge page that has had one. */
+	check_eq("another memory error in the page",
+		 hard_offline(f->pages[0].pfn + GIGANTIC_LATE), -EHWPOISON);
+	check_damaged_file(fd);
+	check_gigantic_pools(0, 1, 1);
+	live_update(GIGANTIC_ARGS);
+}
+
+static void gigantic_2(void)
+{
+	struct file_state *promised = &state.files[PROMISED];
+	int session, fds[2];
+
+	load_state();
+	check_gigantic_pools(0, 1, 1);
+	session = take_session("gigantic");
+	fds[DAMAGED] = retrieve(session, &state.files[DAMAGED]);
+	fds[PROMISED] = retrieve(session, promised);
+	check_damaged_file(fds[DAMAGED]);
+	check_gigantic_pools(0, 1, 1);
+	finish(session);
+	check_gigantic_pools(0, 1, 1);
+	check_gigantic_promise(promised, fds[PROMISED]);
+	check_gigantic_pools(0, 0, 0);
+	check_file(promised, fds[PROMISED]);
+
+	preserve(new_session("again"), &state.files[DAMAGED], fds[DAMAGED]);
+	preserve(new_session("unasked"), promised, fds[PROMISED]);
+	live_update(GIGANTIC_ARGS);
+}
+
+static void gigantic_3(void)
+{
+	int session, fd;
+
+	load_state();
+	check_gigantic_pools(0, 0, 0);
+	/* Nobody asks for it: its page is free. */
+	finish(take_session("unasked"));
+	check_gigantic_pools(0, 1, 0);
+
+	session = take_session("again");
+	fd = retrieve(session, &state.files[DAMAGED]);
+	check_damaged_file(fd);
+	finish(session);
+	/* One of its pages never is free again. */
+	close(fd);
+	check_gigantic_pools(1, 1, 0);
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 2 * 4);
 }
 
 /* --- movable: pages leave ZONE_MOVABLE when they are preserved --- */
@@ -407,6 +557,9 @@ static const struct chain_test tests[] = {
 	{ "poisoned", 1024, 4,
 	  POISONED_ARGS,
 	  { poisoned_1, poisoned_2, poisoned_3, poisoned_4 }, "x86_64" },
+	{ "gigantic", 4096, 3,
+	  GIGANTIC_ARGS,
+	  { gigantic_1, gigantic_2, gigantic_3 }, "x86_64" },
 	{ "movable", 1024, 2,
 	  MOVABLE_ARGS,
 	  { movable_1, movable_2 } },
