@@ -33,18 +33,18 @@
 #define CONTROLLERS	"+hugetlb +memory"
 #define ACCOUNTING	"memory_hugetlb_accounting"
 
-/* In huge pages of 2 MiB. */
+/* In huge pages. */
 struct charges {
 	long usage;
 	long rsvd;
 	long memory;
 };
 
-static long in_pages(long bytes)
+static long in_pages(unsigned long size, long bytes)
 {
-	check_eq("part of a page that is charged for", bytes % SZ_2M, 0);
+	check_eq("part of a page that is charged for", bytes % size, 0);
 
-	return bytes / (long)SZ_2M;
+	return bytes / (long)size;
 }
 
 /* What memory.stat has is exact, and about huge pages only. */
@@ -61,12 +61,25 @@ static long hugetlb_in_memory(const char *group)
 	return strtol(at + strlen("\nhugetlb "), NULL, 10);
 }
 
-static void check_charged(const char *group, struct charges should)
+static long hugetlb_counter(const char *group, unsigned long size,
+			    const char *name)
+{
+	char path[64];
+
+	snprintf(path, sizeof(path), "hugetlb.%s.%s",
+		 size == SZ_1G ? "1GB" : "2MB", name);
+
+	return in_pages(size, read_cgroup(group, path));
+}
+
+/* There are pages of @size only. */
+static void check_charged(const char *group, unsigned long size,
+			  struct charges should)
 {
 	struct charges is = {
-		in_pages(read_cgroup(group, "hugetlb.2MB.current")),
-		in_pages(read_cgroup(group, "hugetlb.2MB.rsvd.current")),
-		in_pages(hugetlb_in_memory(group)),
+		hugetlb_counter(group, size, "current"),
+		hugetlb_counter(group, size, "rsvd.current"),
+		in_pages(size, hugetlb_in_memory(group)),
 	};
 
 	check(!memcmp(&is, &should, sizeof(is)),
@@ -77,7 +90,7 @@ static void check_charged(const char *group, struct charges should)
 
 static void check_group(const char *group, long usage, long rsvd, long memory)
 {
-	check_charged(group, (struct charges){ usage, rsvd, memory });
+	check_charged(group, SZ_2M, (struct charges){ usage, rsvd, memory });
 }
 
 static void set_limit(const char *group, const char *name, const char *value)
@@ -106,16 +119,30 @@ static void in_group(const char *group, int (*fn)(int fd, __u64 from, __u64 nr),
 		ksft_exit_fail_msg("the child in %s failed: %d\n", group, status);
 }
 
+static __u64 page_size_of(int fd)
+{
+	struct stat st;
+
+	if (fstat(fd, &st))
+		fail_exit("fstat");
+
+	return st.st_blksize;
+}
+
 static int allocate(int fd, __u64 from, __u64 nr)
 {
-	return sys_fallocate(fd, 0, from * SZ_2M, nr * SZ_2M);
+	__u64 size = page_size_of(fd);
+
+	return sys_fallocate(fd, 0, from * size, nr * size);
 }
 
 /* What is reserved is the file's, and outlives the mapping. */
 static int reserve(int fd, __u64 from, __u64 nr)
 {
-	return mmap(NULL, nr * SZ_2M, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
-		    from * SZ_2M) == MAP_FAILED;
+	__u64 size = page_size_of(fd);
+
+	return mmap(NULL, nr * size, PROT_READ | PROT_WRITE, MAP_SHARED, fd,
+		    from * size) == MAP_FAILED;
 }
 
 static int try_retrieve(int session, __u64 token)
@@ -254,6 +281,79 @@ static void cgroups_3(void)
 	remove_cgroup("/vms/b");
 	remove_cgroup("/vms");
 	check_pools_free(SZ_2M, 16, 16);
+}
+
+/* --- cgroups_1g: the same for gigantic pages --- */
+
+#define CGROUPS_1G_ARGS	"nokaslr hugepagesz=1G hugepages=0:1,1:2"
+
+static void check_group_1g(const char *group, long usage, long rsvd, long memory)
+{
+	check_charged(group, SZ_1G, (struct charges){ usage, rsvd, memory });
+}
+
+static void check_gigantic_pool(long free, long resv)
+{
+	check_pool(SZ_1G, ANY_NODE, 3, free, 0);
+	check_eq("resv_hugepages",
+		 pool_number(SZ_1G, ANY_NODE, "resv_hugepages"), resv);
+}
+
+static void cgroups_1g_1(void)
+{
+	int session = new_session("gigantic"), fd;
+	struct file_state *f = new_file_state();
+
+	make_groups();
+	fd = create_file(f, 10, SZ_1G, 3);
+	in_group("/vms/a", reserve, fd, 0, 2);
+	in_group("/vms/a", allocate, fd, 0, 1);
+	fill_page(f, fd, 0, ANY_NODE);
+	preserve(session, f, fd);
+	/* A late page. */
+	in_group("/vms/b", allocate, fd, 2, 1);
+	fill_page(f, fd, 2, ANY_NODE);
+	check_group_1g("/vms/a", 1, 2, 1);
+	check_group_1g("/vms/b", 1, 1, 1);
+	check_gigantic_pool(1, 1);
+	live_update(CGROUPS_1G_ARGS);
+}
+
+static void cgroups_1g_2(void)
+{
+	int session, fd;
+
+	load_state();
+	make_groups();
+	set_limit("/agent", "cgroup.procs", "0");
+	check_group_1g("/vms", 0, 0, 0);
+	check_gigantic_pool(1, 1);
+
+	session = take_session("gigantic");
+	set_limit("/vms/a", "hugetlb.1GB.rsvd.max", "1G");
+	check_eq("retrieving beyond a limit", try_retrieve(session, 10), -EAGAIN);
+	check_group_1g("/vms", 0, 0, 0);
+	check_gigantic_pool(1, 1);
+	set_limit("/vms/a", "hugetlb.1GB.rsvd.max", "max");
+	fd = retrieve(session, &state.files[0]);
+	check_file(&state.files[0], fd);
+	check_group_1g("/vms/a", 1, 2, 1);
+	check_group_1g("/vms/b", 1, 1, 1);
+	check_group_1g("/vms", 2, 3, 2);
+	check_group_1g("/agent", 0, 0, 0);
+	finish(session);
+
+	/* What is left of the reservation is used by another one. */
+	in_group("/vms/b", allocate, fd, 1, 1);
+	check_group_1g("/vms/a", 1, 2, 1);
+	check_group_1g("/vms/b", 2, 1, 2);
+	check_gigantic_pool(0, 0);
+	close(fd);
+	check_group_1g("/vms", 0, 0, 0);
+	remove_cgroup("/vms/a");
+	remove_cgroup("/vms/b");
+	remove_cgroup("/vms");
+	check_pools_free(SZ_1G, 1, 2);
 }
 
 /* --- cgroup_limit: a limit that is too low puts retrieval off --- */
@@ -632,6 +732,9 @@ static const struct chain_test tests[] = {
 	{ "cgroups", 1024, 3,
 	  CGROUPS_ARGS,
 	  { cgroups_1, cgroups_2, cgroups_3 } },
+	{ "cgroups_1g", 4096, 2,
+	  CGROUPS_1G_ARGS,
+	  { cgroups_1g_1, cgroups_1g_2 } },
 	{ "cgroup_limit", 1024, 2,
 	  LIMIT_ARGS,
 	  { cgroup_limit_1, cgroup_limit_2 } },
