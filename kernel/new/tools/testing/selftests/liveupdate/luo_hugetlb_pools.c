@@ -132,6 +132,59 @@ static long free_and_slab(void)
 	return free_memory() + memory_number("Slab:");
 }
 
+/*
+ * A window in which files are frozen
+ */
+
+/* What CONFIG_LIVEUPDATE_TEST has to offer, where chain_main() mounts it. */
+#define TEST_FILE	"/debugfs/liveupdate_test/file"
+#define TEST_FILE_TOKEN	20
+#define FREEZE_CALLS	"/debugfs/liveupdate_test/freeze_calls"
+#define FREEZE_ERROR	"/debugfs/liveupdate_test/freeze_error"
+#define FREEZE_HOLD	"/debugfs/liveupdate_test/freeze_hold"
+
+static void preserve_test_file(int session)
+{
+	int fd = open(TEST_FILE, O_RDONLY);
+
+	if (fd < 0)
+		fail_exit(TEST_FILE);
+	preserve_fd(session, TEST_FILE_TOKEN, fd);
+	close(fd);
+}
+
+/*
+ * @fn, while the file is frozen that @fd is of, in an update that fails then. A
+ * kernel is loaded, and the session has got no file of the test yet.
+ */
+static void while_frozen(int session, int fd, void (*fn)(__u64 arg), __u64 arg)
+{
+	long calls = read_number(FREEZE_CALLS);
+	int status, i;
+	pid_t pid;
+
+	preserve_test_file(session);
+	check_eq("freeze_error", write_number(FREEZE_ERROR, EIO), 0);
+	check_eq("freeze_hold", write_number(FREEZE_HOLD, 1), 0);
+	pid = fork();
+	if (pid < 0)
+		fail_exit("fork");
+	if (!pid) {
+		for (i = 0; read_number(FREEZE_CALLS) == calls && i < 3000; i++)
+			usleep(10000);
+		check_eq("adding a seal",
+			 sys_fcntl(fd, F_ADD_SEALS, F_SEAL_GROW) ? -errno : 0,
+			 -EBUSY);
+		fn(arg);
+		check_eq("freeze_hold", write_number(FREEZE_HOLD, 0), 0);
+		_exit(nr_failures);
+	}
+	check_eq("reboot", try_reboot(), -EIO);
+	check(waitpid(pid, &status, 0) == pid && !status,
+	      "failures while files were frozen");
+	check_eq("freeze_error", write_number(FREEZE_ERROR, 0), 0);
+}
+
 /* --- surplus: beyond the pool, before the update and after --- */
 
 static void surplus_1(void)
@@ -357,6 +410,16 @@ static void numa_off_3(void)
 #define DEMOTE_ARGS	"nokaslr hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=16"
 #define PIECES		(SZ_1G / SZ_2M)
 
+/* Both are asked for, and only one is free. */
+static void demote_free_one(__u64 unused)
+{
+	check_set_pool(SZ_1G, ANY_NODE, "demote", 2);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+	check_pools_in_use(SZ_2M, 8, 8 + PIECES, 0, 0);
+	check_set_pool(SZ_1G, 0, "demote", 1);
+	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
+}
+
 static void demote_1(void)
 {
 	struct file_state *f = new_file_state();
@@ -366,10 +429,9 @@ static void demote_1(void)
 	fill_page(f, fd, 0, 0);
 	session = new_session("demote");
 	preserve(session, f, fd);
-	/* Both are asked for, and only one is free. */
-	check_set_pool(SZ_1G, ANY_NODE, "demote", 2);
-	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
-	check_pools_in_use(SZ_2M, 8, 8 + PIECES, 0, 0);
+	load_kernel(DEMOTE_ARGS);
+	while_frozen(session, fd, demote_free_one, 0);
+	unload_kernel();
 	check_set_pool(SZ_1G, 0, "demote", 1);
 	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
 	check_file(f, fd);
@@ -400,9 +462,7 @@ static void demote_2(void)
 
 	load_state();
 	check_pools_in_use(SZ_1G, 1, 1, 0, 0);
-	check_set_pool(SZ_1G, ANY_NODE, "demote", 2);
-	check_pools_in_use(SZ_1G, 1, 0, 0, 0);
-	check_pools_in_use(SZ_2M, 8, 8 + PIECES, 0, 0);
+	demote_free_one(0);
 	session = take_session("demote");
 	retrieve_all(session, fds);
 	check_set_pool(SZ_1G, ANY_NODE, "demote", 1);
@@ -564,12 +624,19 @@ static __u32 pages_in_block(const struct file_state *f, __u64 block)
 	return nr;
 }
 
+static void offline_frozen(__u64 pfn)
+{
+	check_eq("taking frozen pages away", take_offline(pfn, OFFLINE_SHORT), -EINTR);
+}
+
 static void offline_1(void)
 {
 	struct file_state probe, *f = new_file_state();
 	int session, fd, first;
 	__u64 block, pfn;
 
+	/* First of all: it takes memory that cannot be moved. */
+	load_kernel(OFFLINE_ARGS);
 	fd = create_file(&probe, 20, SZ_2M, OFFLINE_PAGES);
 	fill_pages(&probe, fd, 0, OFFLINE_PAGES, 1);
 	block = find_block(&probe, fd);
@@ -600,6 +667,8 @@ static void offline_1(void)
 		ksft_exit_fail_msg("no page is in block %llu still\n", block);
 	/* It waits for pages that it thinks can be moved. */
 	check_eq("taking preserved pages away", take_offline(pfn, OFFLINE_SHORT), -EINTR);
+	check_file(f, fd);
+	while_frozen(session, fd, offline_frozen, pfn);
 	check_file(f, fd);
 	close(session);
 
@@ -1277,18 +1346,11 @@ static const long churn_used[NR_NODES] = { 4, 1 };
 /* More than what moves at a time, and what has come to lie in CMA by moving. */
 #define CHURN_MOVING	256
 #define CHURN_PIECES	(SZ_1G / SZ_2M)
-#define CHURN_TOKEN	20
 #define COUNTERS_TOKEN	21
 /* In kB. */
 #define CHURN_REST	512
 #define CONSOLE_LEVEL	8
 #define NR_REPORTED	4
-
-/* What CONFIG_LIVEUPDATE_TEST has to offer, where chain_main() mounts it. */
-#define TEST_FILE	"/debugfs/liveupdate_test/file"
-#define FREEZE_CALLS	"/debugfs/liveupdate_test/freeze_calls"
-#define FREEZE_ERROR	"/debugfs/liveupdate_test/freeze_error"
-#define FREEZE_HOLD	"/debugfs/liveupdate_test/freeze_hold"
 
 enum { RESIZER, SPLITTER, MAPPER, ALLOCATOR, NR_CHURNERS };
 
@@ -1599,15 +1661,11 @@ static void check_came(void)
 
 static void preserve_churn(const int *fds)
 {
-	int session = new_session("churn"), fd;
+	int session = new_session("churn");
 
 	preserve(session, &state.files[0], fds[0]);
 	preserve_fd(session, COUNTERS_TOKEN, fds[1]);
-	fd = open(TEST_FILE, O_RDONLY);
-	if (fd < 0)
-		fail_exit(TEST_FILE);
-	preserve_fd(session, CHURN_TOKEN, fd);
-	close(fd);
+	preserve_test_file(session);
 	save_state();
 	check_set_pool(SZ_2M, ANY_NODE, "preserve_free", 1);
 	check_set_pool(SZ_1G, ANY_NODE, "preserve_free", 1);
@@ -1623,7 +1681,7 @@ static void take_churn(int *fds)
 	load_state();
 	check_came();
 	session = take_session("churn");
-	close(retrieve_fd(session, CHURN_TOKEN));
+	close(retrieve_fd(session, TEST_FILE_TOKEN));
 	fds[0] = retrieve(session, &state.files[0]);
 	fds[1] = retrieve_fd(session, COUNTERS_TOKEN);
 	finish(session);
