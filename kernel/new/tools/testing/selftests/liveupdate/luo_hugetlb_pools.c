@@ -5,7 +5,7 @@
  * live update, and what the next kernel's command line makes of them: surplus
  * pages, other numbers on other nodes, pages that are split, memory that goes
  * offline. And what programs do to files that are handed over: private mappings,
- * several processes, seals, one update after the other.
+ * several processes, devices, seals, one update after the other.
  *
  * Each test is a chain of kernels: see lib/include/lu_chain.h for how to run it.
  */
@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -30,6 +31,7 @@
 
 #include <linux/falloc.h>
 #include <linux/memfd.h>
+#include <linux/udmabuf.h>
 
 #include <libliveupdate.h>
 #include <lu_hugetlb.h>
@@ -825,6 +827,170 @@ static void private_2(void)
 	check_pools_free(SZ_2M, 16, 16);
 }
 
+/* --- pinned: a device has pages of the file, whatever becomes of the update --- */
+
+#define PINNED_ARGS	"hugepages=32"
+#define PINNED_PAGES	6
+/* The first ones are the device's before the file is preserved, and one after. */
+#define PINNED_EARLY	2
+#define PINNED_AFTER	3
+#define PINNED_HOLE	5
+#define PINNED_SEED	0x70696e6e6564ULL
+
+static int add_seals(int fd, unsigned int seals)
+{
+	return sys_fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
+}
+
+/*
+ * Pages of a file for a device that programs play themselves: pinned for as long
+ * as the buffer is there.
+ *
+ * Return: its descriptor or -errno.
+ */
+static int pin_pages(int fd, __u64 first, __u64 nr)
+{
+	struct udmabuf_create create = {
+		.memfd = fd,
+		.offset = first * SZ_2M,
+		.size = nr * SZ_2M,
+	};
+	int device = open("/dev/udmabuf", O_RDWR), buffer;
+
+	if (device < 0)
+		fail_exit("/dev/udmabuf");
+	buffer = ioctl(device, UDMABUF_CREATE, &create);
+	if (buffer < 0)
+		buffer = -errno;
+	close(device);
+
+	return buffer;
+}
+
+static int check_pin_pages(int fd, __u64 first, __u64 nr)
+{
+	int buffer = pin_pages(fd, first, nr);
+
+	if (buffer < 0)
+		ksft_exit_fail_msg("pinning page %llu: %s\n", first,
+				   strerror(-buffer));
+
+	return buffer;
+}
+
+/* As the device, which knows pages and no file. */
+static void write_as_device(int buffer, __u64 nth, __u64 seed)
+{
+	void *addr = mmap(NULL, SZ_2M, PROT_READ | PROT_WRITE, MAP_SHARED,
+			  buffer, nth * SZ_2M);
+
+	if (addr == MAP_FAILED)
+		fail_exit("mmap of a buffer");
+	write_pattern(addr, SZ_2M, seed);
+	munmap(addr, SZ_2M);
+}
+
+static void write_while_frozen(__u64 buffer)
+{
+	write_as_device(buffer, 1, PINNED_SEED);
+}
+
+/* A file of which no page is mapped is sealed unless one of them is pinned. */
+static void check_pinned(int fd)
+{
+	check_eq("sealing a file with pinned pages against writing",
+		 add_seals(fd, F_SEAL_WRITE), -EBUSY);
+}
+
+/* What the update has pinned it lets go, and the device's pins it does not. */
+static void check_pins_apart(void)
+{
+	struct file_state f;
+	int session = new_session("apart"), fd, buffer;
+
+	fd = create_file(&f, 20, SZ_2M, 1);
+	fill_page(&f, fd, 0, 1);
+	check_eq("F_SEAL_SHRINK", add_seals(fd, F_SEAL_SHRINK), 0);
+	buffer = check_pin_pages(fd, 0, 1);
+	preserve(session, &f, fd);
+	close(session);
+	check_pinned(fd);
+	session = new_session("apart");
+	preserve(session, &f, fd);
+	close(buffer);
+	check_pinned(fd);
+	close(session);
+	check_eq("sealing it", add_seals(fd, F_SEAL_WRITE), 0);
+	close(fd);
+}
+
+static void pinned_1(void)
+{
+	struct file_state *f = new_file_state();
+	int session, fd, early, after;
+
+	check_pins_apart();
+	fd = create_file(f, 10, SZ_2M, PINNED_PAGES);
+	fill_pages(f, fd, 0, 4, 1);
+	check_eq("F_SEAL_SHRINK", add_seals(fd, F_SEAL_SHRINK), 0);
+	f->seals = F_SEAL_SHRINK;
+	early = check_pin_pages(fd, 0, PINNED_EARLY);
+	/* This may have moved them. */
+	note_frames(f, fd);
+	session = new_session("pinned");
+	preserve(session, f, fd);
+	check_file(f, fd);
+	check_eq("pinning a hole", pin_pages(fd, PINNED_HOLE, 1), -EBUSY);
+	after = check_pin_pages(fd, PINNED_AFTER, 1);
+
+	/* Called off when it is frozen, and then altogether. */
+	load_kernel(PINNED_ARGS);
+	while_frozen(session, fd, write_while_frozen, early);
+	note_page(f, fd, 1, PINNED_SEED);
+	check_file(f, fd);
+	close(session);
+	check_pinned(fd);
+	write_as_device(early, 0, PINNED_SEED + 1);
+	note_page(f, fd, 0, PINNED_SEED + 1);
+	check_file(f, fd);
+
+	/* This time it is meant. The device goes on until the CPUs stop. */
+	session = new_session("pinned");
+	preserve(session, f, fd);
+	write_as_device(early, 1, PINNED_SEED + 2);
+	note_page(f, fd, 1, PINNED_SEED + 2);
+	write_as_device(after, 0, PINNED_SEED + 3);
+	note_page(f, fd, PINNED_AFTER, PINNED_SEED + 3);
+	check_file(f, fd);
+	live_update(PINNED_ARGS);
+}
+
+static void pinned_2(void)
+{
+	struct file_state *f = &state.files[0];
+	int session, fds[MAX_FILES], buffer;
+
+	load_state();
+	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
+	session = take_session("pinned");
+	retrieve_all(session, fds);
+	/* The device has the same page frames again. */
+	buffer = check_pin_pages(fds[0], 0, PINNED_EARLY);
+	check_file(f, fds[0]);
+	write_as_device(buffer, 0, PINNED_SEED);
+	note_page(f, fds[0], 0, PINNED_SEED);
+	check_file(f, fds[0]);
+	finish(session);
+	check_pinned(fds[0]);
+	/* Its pins are all that there are. */
+	close(buffer);
+	check_eq("sealing it", add_seals(fds[0], F_SEAL_WRITE), 0);
+	f->seals |= F_SEAL_WRITE;
+	check_file(f, fds[0]);
+	close_all(fds);
+	check_pools_free(SZ_2M, 16, 16);
+}
+
 /* --- five_updates: files grow and shrink, some are given up on the way --- */
 
 #define FIVE_ARGS	"nokaslr hugepagesz=1G hugepages=2 hugepagesz=2M hugepages=640"
@@ -1060,11 +1226,6 @@ static int try_map_writable(int fd)
 	munmap(addr, SZ_2M);
 
 	return 0;
-}
-
-static int add_seals(int fd, unsigned int seals)
-{
-	return sys_fcntl(fd, F_ADD_SEALS, seals) ? -errno : 0;
 }
 
 static void seals_1(void)
@@ -1931,6 +2092,9 @@ static const struct chain_test tests[] = {
 	{ "private", 1024, 2,
 	  PRIVATE_ARGS,
 	  { private_1, private_2 } },
+	{ "pinned", 1024, 2,
+	  PINNED_ARGS,
+	  { pinned_1, pinned_2 } },
 	{ "five_updates", 4096, 6,
 	  FIVE_ARGS,
 	  { five_updates_1, five_updates_n } },
