@@ -81,7 +81,8 @@ void RunBootSteps(const Handover& handover,
   NotifyBootObserver("buddy");
 
   LuoEarlyInit();           // early_initcall
-  HugetlbStructPageInit();  // page_alloc_init_late()
+  DeferredInit();           // page_alloc_init_late()
+  HugetlbStructPageInit();  // the same
   CmaInitReservedAreas();   // core_initcall
   HugetlbArchInit();        // arch_initcall
   HugetlbInit();            // subsys_initcall

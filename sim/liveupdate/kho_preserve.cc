@@ -65,6 +65,7 @@ void InitPages(struct page* page, unsigned order, bool is_folio) {
 struct page* RestorePage(phys_addr_t phys, bool is_folio) {
   struct page* page = pfn_to_online_page(PHYS_PFN(phys));
   if (page == nullptr) return nullptr;
+  sim_page_access(page);
   if (WARN_ON(MagicOf(page) != kKhoPageMagic)) return nullptr;
   const unsigned order = OrderOf(page);
   page->private_ = 0;  // a second restore finds no magic
@@ -273,7 +274,9 @@ void kho_restore_free(void* mem) {
 // clang-format on
 bool kho_folio_preserved(phys_addr_t phys, unsigned int order) {
   const struct page* page = pfn_to_online_page(PHYS_PFN(phys));
-  return page != nullptr && sim::HasMagic(page, order);
+  if (page == nullptr) return false;
+  sim_page_access(page);
+  return sim::HasMagic(page, order);
 }
 
 }  // extern "C"

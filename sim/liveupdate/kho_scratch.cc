@@ -13,6 +13,7 @@
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/boot.h"
+#include "sim/mm/memmap.h"
 
 extern "C" {
 struct kho_scratch* kho_scratch;
@@ -175,13 +176,15 @@ int ExtendScratch(KhoRadixTree* busy) {
   return memblock_mark_kho_scratch(free_from, end - free_from);
 }
 
-// Follows kho_preserved_memory_reserve(). Deferred initialisation of the
-// memory map is left out. A key that names no memory would make the kernel
+// Follows kho_preserved_memory_reserve() and kho_get_preserved_page(): struct
+// pages of all that is preserved are initialised here, tail pages as well, each
+// as that of a single page. A key that names no memory would make the kernel
 // scribble over what lies beyond its memory map.
 int ReservePreserved(uint64_t key) {
   unsigned order;
   const uint64_t phys = KhoDecodeKey(key, &order);
   if (WARN_ON(pfn_to_online_page(PHYS_PFN(phys)) == nullptr)) return 0;
+  InitStructPages(PHYS_PFN(phys), uint64_t{1} << order);
   memblock_reserve(phys, PAGE_SIZE << order);
   memblock_reserved_mark_noinit(phys, PAGE_SIZE << order);
   pfn_to_page(PHYS_PFN(phys))->private_ =

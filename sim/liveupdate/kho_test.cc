@@ -398,6 +398,60 @@ TEST_F(KhoTest, LastWordOfTheCommandLineWins) {
   EXPECT_FALSE(CmdlineParam("kh", 0, &value));
 }
 
+// kho_get_preserved_page() initialises all that KHO holds, tail pages as well,
+// and before it nothing is. What is free comes later.
+TEST_F(KhoTest, StructPagesOfWhatIsHeldAreThereEarly) {
+  BootKernel();
+  EXPECT_EQ(sim_uninit_pages, 0u);
+  struct folio* folio = MakeFolio(3, 'x');
+  ASSERT_EQ(kho_preserve_folio(folio), 0);
+  const uint64_t pfn = folio_pfn(folio);
+  const phys_addr_t phys = PFN_PHYS(pfn);
+  std::vector<std::string> stages;
+  SetBootObserver([&](std::string_view stage) {
+    if (stage == "kexec") return;  // the old kernel
+    stages.emplace_back(stage);
+    const size_t reports = machine_.violations().size();
+    if (stage == "memmap") {
+      kho_folio_preserved(phys, 3);
+      EXPECT_EQ(machine_.violations().size(), reports + 1);
+      PageHWPoison(pfn_to_page(pfn + 7));
+      EXPECT_EQ(machine_.violations().size(), reports + 2);
+      return;
+    }
+    EXPECT_TRUE(kho_folio_preserved(phys, 3));
+    for (uint64_t i = 0; i < 8; ++i) {
+      // A single page, until it is restored.
+      EXPECT_EQ(pfn_folio(pfn + i),
+                reinterpret_cast<struct folio*>(pfn_to_page(pfn + i)));
+      EXPECT_FALSE(PageHWPoison(pfn_to_page(pfn + i)));
+      EXPECT_EQ(page_to_nid(pfn_to_page(pfn + i)), pfn_to_nid(pfn));
+    }
+    EXPECT_EQ(machine_.violations().size(), reports);
+    if (stage != "buddy") {
+      EXPECT_EQ(sim_uninit_pages, 0u) << stage;
+      return;
+    }
+    uint64_t free = 0;
+    while (OwnerOf(free) != Owner::kFree) ++free;
+    PageHWPoison(pfn_to_page(free));
+    EXPECT_EQ(machine_.violations().size(), reports + 1);
+  });
+  KexecKernel();
+  SetBootObserver(nullptr);
+  EXPECT_EQ(stages,
+            (std::vector<std::string>{"memmap", "buddy", "hugetlb", "up"}));
+  expected_violations_ = 3;
+
+  // A memory error meanwhile stays where it is.
+  EXPECT_EQ(memory_failure(pfn + 5, 0), -EBUSY);
+  ASSERT_NE(kho_restore_folio(phys), nullptr);
+  EXPECT_EQ(page_folio(pfn_to_page(pfn + 5)),
+            reinterpret_cast<struct folio*>(pfn_to_page(pfn)));
+  EXPECT_TRUE(PageHWPoison(pfn_to_page(pfn + 5)));
+  EXPECT_FALSE(PageHWPoison(pfn_to_page(pfn + 6)));
+}
+
 TEST_F(KhoTest, ChainOfManyKernelsDoesNotLose) {
   BootKernel();
   KexecKernel();

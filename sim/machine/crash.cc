@@ -3,6 +3,7 @@
 
 #include <execinfo.h>
 #include <signal.h>
+#include <sim/kernel_api.h>
 #include <sys/time.h>
 
 #include <cstdint>
@@ -28,6 +29,13 @@ bool IsPhysical(uintptr_t at) {
                                                                << 12;
 }
 
+// The struct pages of holes are not there.
+bool IsMemMap(uintptr_t at) {
+  return sim_mem_map != nullptr &&
+         at - reinterpret_cast<uintptr_t>(sim_mem_map) <
+             M().memory().end_pfn() * sizeof(struct page);
+}
+
 // x86 gives no address when it is none ("non-canonical"): poison, mostly.
 bool HasAddress(const siginfo_t& info) { return info.si_code != SI_KERNEL; }
 
@@ -49,13 +57,20 @@ std::string Describe(const siginfo_t& info) {
     return "access to physical address " + Hex(at - base) +
            ", where nothing is";
   }
+  if (IsMemMap(at)) {
+    const auto base = reinterpret_cast<uintptr_t>(sim_mem_map);
+    return "access to the struct page of frame " +
+           std::to_string((at - base) / sizeof(struct page)) +
+           ", where nothing is";
+  }
   return "access through a wild pointer";
 }
 
 // What it does not say: different in each build, or each time.
 std::string DescribeHostAddress(int signal, const siginfo_t& info) {
   const auto at = reinterpret_cast<uintptr_t>(info.si_addr);
-  if (signal == SIGFPE || !HasAddress(info) || at < 65536 || IsPhysical(at)) {
+  if (signal == SIGFPE || !HasAddress(info) || at < 65536 || IsPhysical(at) ||
+      IsMemMap(at)) {
     return "";
   }
   return " to " + Hex(at);

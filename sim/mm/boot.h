@@ -31,6 +31,7 @@ void FreeAreaInit();    // free_area_init(): nodes, zones, zonelists
 void MemmapInit();      // sparse_init(), memmap_init(): struct pages;
                         // scratch pageblocks are CMA (memmap_init_range)
 void MmCoreInit();      // memblock_free_all(), slab, vmalloc are up
+void DeferredInit();    // deferred_init_memmap(): all other struct pages
 
 // --- sim/mm (hugetlb)
 void HugetlbReset();

@@ -26,7 +26,7 @@ struct page* FindBuddy(uint64_t pfn, unsigned order, int nid,
   if (*buddy_pfn >= Map().end_pfn) return nullptr;
   struct page* buddy = pfn_to_page(*buddy_pfn);
   if (!PageBuddy(buddy) || BuddyOrder(buddy) != order ||
-      page_to_nid(buddy) != nid) {
+      Map().nid[*buddy_pfn] != nid) {
     return nullptr;
   }
   return buddy;
@@ -305,6 +305,7 @@ void PrepNewPage(struct page* page, unsigned order, gfp_t gfp) {
   const uint64_t pfn = page_to_pfn(page);
   const uint64_t nr = uint64_t{1} << order;
   const bool user = (gfp & (__GFP_MOVABLE | __GFP_HARDWALL)) != 0;
+  InitStructPages(pfn, nr);
   // Blocks that are no compound page may be split into single pages.
   TouchPages(pfn, (gfp & __GFP_COMP) != 0 ? std::min(nr, kWrittenTails) : nr);
   SetOwner(pfn, nr, user ? Owner::kFolio : Owner::kKernel);
@@ -438,6 +439,7 @@ void free_frozen_pages(struct page* page, unsigned int order) {
 void prep_compound_page(struct page* page, unsigned int order) {
   const uint64_t nr = 1UL << order;
   auto* folio = reinterpret_cast<struct folio*>(page);
+  sim::CheckInitialised(page_to_pfn(page), nr);
   sim::TouchPages(page_to_pfn(page), std::min(nr, sim::kWrittenTails));
   if (order == 0) return;
   folio_set_large(folio);

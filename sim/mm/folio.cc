@@ -32,6 +32,7 @@ extern "C" {
 
 void folio_get(struct folio* folio) {
   sim::Step("folio_get");
+  sim_page_access(folio);
   if (folio->_refcount.counter <= 0) {
     sim::Bad(folio, "reference taken on a folio that has none");
     return;
@@ -41,6 +42,7 @@ void folio_get(struct folio* folio) {
 
 bool folio_try_get(struct folio* folio) {
   sim::Step("folio_try_get");
+  sim_page_access(folio);
   if (folio->_refcount.counter == 0) return false;
   ++folio->_refcount.counter;
   return true;
@@ -51,6 +53,7 @@ void folio_put(struct folio* folio) { folio_put_refs(folio, 1); }
 // With the last reference, __folio_put().
 void folio_put_refs(struct folio* folio, int refs) {
   sim::Step("folio_put");
+  sim_page_access(folio);
   if (folio->_refcount.counter < refs) {
     sim::Bad(folio, "reference count below zero");
     return;

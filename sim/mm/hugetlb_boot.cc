@@ -176,9 +176,9 @@ void GatherNode(int nid) {
     struct hstate* h = boot->hstate;
     struct page* page = virt_to_page(boot);
     auto* folio = reinterpret_cast<struct folio*>(page);
-
     VM_BUG_ON(!hstate_is_gigantic(h));
     const unsigned long pfn = page_to_pfn(page);
+    InitStructPages(pfn + 1, pages_per_huge_page(h) - 1);  // tail pages
     const bool cma = boot->cma;
     memset(static_cast<void*>(boot), 0, sizeof(*boot));
     atomic_set(&folio->_refcount, 0);

@@ -3,6 +3,7 @@
 
 #include "sim/mm/filemap.h"
 #include "sim/mm/hugetlb_test_kernel.h"
+#include "sim/mm/memmap.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/pin.h"
 
@@ -55,6 +56,30 @@ TEST_F(HugetlbBootTest, DefaultSizeTakesTheCountBeforeIt) {
   BootKernel("hugepages=0:3 default_hugepagesz=16K");
   EXPECT_EQ(DefaultPageSize(), k16K);
   EXPECT_EQ(Nodes(k16K), P(3, 0));
+}
+
+// memmap_init_reserved_pages() leaves tail pages to whoever took the page.
+TEST_F(HugetlbBootTest, TailPagesOfGigantic) {
+  uint64_t head = 0;
+  SetBootObserver([&head](std::string_view stage) {
+    if (stage != "buddy") return;
+    const auto uninit = [](uint64_t pfn) {
+      return Map().uninit[pfn / 64] >> pfn % 64 & 1;
+    };
+    uint64_t tails = 0;
+    for (uint64_t pfn = 0; pfn < Map().end_pfn; ++pfn) {
+      if (OwnerOf(pfn) != Owner::kReserved || !uninit(pfn)) continue;
+      if (tails++ == 0) head = pfn - 1;
+    }
+    EXPECT_EQ(tails, 63u);
+    EXPECT_EQ(head % 64, 0u);
+    EXPECT_FALSE(uninit(head));
+  });
+  BootKernel("hugepagesz=256K hugepages=1");
+  SetBootObserver(nullptr);
+  EXPECT_EQ(sim_uninit_pages, 0u);
+  EXPECT_EQ(folio_pfn(pfn_folio(head + 63)), head);
+  EXPECT_EQ(Nodes(k256K).first + Nodes(k256K).second, 1u);
 }
 
 TEST_F(HugetlbBootTest, ExplicitDefaultSizeMayFollow) {

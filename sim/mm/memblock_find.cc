@@ -75,9 +75,9 @@ unsigned ChooseFlags() {
 
 bool ValidNode(int nid) { return nid >= 0 && nid < MAX_NUMNODES; }
 
-// memmap_init_reserved_pages(): struct pages of reserved regions say
-// PG_reserved, other than those of no-init regions. Left out: telling the
-// regions their node.
+// memmap_init_reserved_pages(): struct pages of reserved regions are
+// initialised and say PG_reserved, other than those of no-init regions. Left
+// out: telling the regions their node.
 void InitReservedPages() {
   Memblock& mb = TheMemblock();
   for (const MemblockRegion& r : mb.reserved.regions) {
@@ -86,6 +86,7 @@ void InitReservedPages() {
     if (first >= last) continue;
     SetOwner(first, last - first, Owner::kReserved);
     if ((r.flags & MEMBLOCK_RSRV_NOINIT) != 0) continue;
+    InitStructPages(first, last - first);
     for (uint64_t pfn = first; pfn < last; ++pfn) {
       struct page* page = pfn_to_page(pfn);
       page->flags |= 1UL << PG_reserved;
@@ -95,6 +96,21 @@ void InitReservedPages() {
 }
 
 }  // namespace
+
+// Follows deferred_init_memmap(): struct pages of all that is not reserved.
+// Those of no-init regions are left to who asked for that. Other than in the
+// kernel, this memory is with the buddy allocator already: what the kernel does
+// when that has too little (deferred_grow_zone()), PrepNewPage() does for each
+// page.
+void DeferredInit() {
+  ForEachFree(false, 0, ~phys_addr_t{0}, NUMA_NO_NODE, MEMBLOCK_NONE,
+              [](phys_addr_t lo, phys_addr_t hi) {
+                const uint64_t pfn = PFN_UP(lo);
+                const uint64_t end = PFN_DOWN(hi);
+                if (pfn < end) InitStructPages(pfn, end - pfn);
+                return false;
+              });
+}
 
 // memblock_find_in_range_node(): from the top, or from the bottom if told so;
 // never the first page.

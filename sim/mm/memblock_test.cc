@@ -191,6 +191,7 @@ TEST_F(MemblockTest, GivesTheRestToTheBuddyAllocator) {
   const phys_addr_t kept = memblock_phys_alloc(5 * PAGE_SIZE, PAGE_SIZE);
   const phys_addr_t noinit = memblock_phys_alloc(PAGE_SIZE, PAGE_SIZE);
   memblock_reserved_mark_noinit(noinit, PAGE_SIZE);
+  InitStructPages(noinit >> PAGE_SHIFT, 1);
   pfn_to_page(noinit >> PAGE_SHIFT)->private_ = 42;
   MmCoreInit();
   uint64_t frames = 0;

@@ -14,6 +14,28 @@
 // reference count of zero instead of one, and tail pages of a folio after its
 // 64th struct page are never written (as with HugeTLB's vmemmap
 // optimisation).
+//
+// Struct pages are there for whoever reads them only once somebody initialised
+// them, as with CONFIG_DEFERRED_STRUCT_PAGE_INIT in the kernel. It does so,
+// in this order,
+//   memmap_init()        for the first section of each node, and all lower
+//                        zones: none of these here, as no code may count on
+//                        memory to lie there;
+//   kho_memory_init()    for all that KHO holds, tail pages as well;
+//   memblock_free_all()  for what else is reserved, except no-init regions;
+//   the buddy allocator  for what it gives out before the next;
+//   page_alloc_init_late()
+//                        for what is free, then for tail pages of gigantic
+//                        pages that HugeTLB took from memblock.
+// An access before that is reported ("discipline") by the functions of
+// linux/mm.h, page-flags.h and page_ref.h; one to a struct's field is not seen.
+// Afterwards all struct pages of memory are initialised. Those of KHO's tail
+// pages are single pages until kho_restore_folio(): page_folio() gives the page
+// itself, as it does in the kernel.
+//
+// A hole has none, as a section that is not present: an access is an oops, or
+// finds PAGE_POISON_PATTERN, where others share the host page. Left out: holes
+// within a section, whose struct pages the kernel makes reserved ones.
 
 #include <sim/kernel_api.h>
 
@@ -36,8 +58,11 @@ struct MemMap {
   std::vector<uint8_t> owner;           // enum Owner
   std::vector<uint64_t> touched;        // a bit per struct page
   std::vector<uint64_t> touched_owner;  // a bit per 64 owner bytes
+  std::vector<uint64_t> exists;         // a bit per struct page that is there
+  std::vector<uint64_t> uninit;         // of these, nobody initialised it yet
   std::vector<uint8_t> pageblock_type;  // enum migratetype
   std::vector<uint8_t> pageblock_isolated;
+  std::vector<uint64_t> poisoned;  // of holes, beside others
   uint64_t frames[MAX_NUMNODES] = {};
   uint64_t owned[MAX_NUMNODES][8] = {};  // by enum Owner
 };
@@ -60,6 +85,17 @@ inline void TouchPages(uint64_t pfn, uint64_t nr) {
 }
 inline void TouchPage(uint64_t pfn) {
   Map().touched[pfn / 64] |= uint64_t{1} << pfn % 64;
+}
+
+// Struct pages of these frames, but for holes, are initialised.
+void MarkInitialised(uint64_t pfn, uint64_t nr);
+inline void InitStructPages(uint64_t pfn, uint64_t nr) {
+  if (sim_uninit_pages != 0) MarkInitialised(pfn, nr);
+}
+// Reports the first of these that is not.
+void ReportUninit(uint64_t pfn, uint64_t nr);
+inline void CheckInitialised(uint64_t pfn, uint64_t nr) {
+  if (sim_uninit_pages != 0) ReportUninit(pfn, nr);
 }
 
 // Head of the compound page that the frame lies in, or its own struct page.

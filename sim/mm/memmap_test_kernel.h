@@ -58,6 +58,7 @@ class AllocTest : public ::testing::Test {
     StartMemblock();
     MemmapInit();
     MmCoreInit();
+    DeferredInit();
   }
 
   uint64_t FreePages() const {

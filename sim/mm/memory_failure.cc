@@ -84,6 +84,7 @@ uint64_t MemoryErrors(uint64_t pfn, uint64_t nr) {
 extern "C" {
 
 void SetPageHWPoison(struct page* page) {
+  sim_page_access(page);
   sim::TouchPage(page_to_pfn(page));
   page->flags |= 1UL << PG_hwpoison;
 }

@@ -47,7 +47,8 @@ bool VerifyFreeLists(uint64_t* blocks) {
           if (!PageBuddy(page) || BuddyOrder(page) != order) {
             return Bad(pfn, "on a free list, but not free in that order");
           }
-          if ((pfn & (nr - 1)) != 0 || page_to_nid(page) != nid) {
+          if ((pfn & (nr - 1)) != 0 ||
+              page->flags >> SIM_NODE_SHIFT != static_cast<uint64_t>(nid)) {
             return Bad(pfn, "on a free list of another node or order");
           }
           if (PageblockType(pfn) != type) {
@@ -84,6 +85,10 @@ bool VerifyFrames(uint64_t blocks) {
   const MemMap& map = Map();
   uint64_t heads = 0;
   for (uint64_t pfn = 0; pfn < map.end_pfn;) {
+    if (map.nid[pfn] < 0) {
+      ++pfn;
+      continue;
+    }
     const struct page* page = &map.pages[pfn];
     if (map.owner[pfn] == static_cast<uint8_t>(Owner::kFree)) {
       if (!PageBuddy(page)) return Bad(pfn, "nobody's, but not free");

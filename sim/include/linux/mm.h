@@ -57,6 +57,7 @@ enum mf_flags {
 
 static inline struct folio *page_folio(struct page *page)
 {
+	sim_page_access(page);
 	if (page->compound_head & 1)
 		return (struct folio *)(page->compound_head - 1);
 	return (struct folio *)page;
@@ -89,11 +90,13 @@ static inline void *folio_address(const struct folio *folio)
 
 static inline int page_to_nid(const struct page *page)
 {
+	sim_page_access(page);
 	return (int)(page->flags >> SIM_NODE_SHIFT);
 }
 
 static inline int folio_nid(const struct folio *folio)
 {
+	sim_page_access(folio);
 	return (int)(folio->flags >> SIM_NODE_SHIFT);
 }
 
@@ -114,17 +117,20 @@ static inline size_t folio_size(const struct folio *folio)
 
 static inline int folio_mapcount(const struct folio *folio)
 {
+	sim_page_access(folio);
 	return folio->_mapcount.counter;
 }
 
 static inline bool folio_mapped(const struct folio *folio)
 {
+	sim_page_access(folio);
 	return folio->_mapcount.counter > 0;
 }
 
 /* Of a private mapping: bit 0 of its mapping is set. */
 static inline bool folio_test_anon(const struct folio *folio)
 {
+	sim_page_access(folio);
 	return (unsigned long)folio->mapping & 1;
 }
 

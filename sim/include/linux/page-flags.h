@@ -21,17 +21,41 @@ enum pageflags {
 
 #define SIM_NODE_SHIFT 56
 
+/*
+ * What a struct page holds that nobody initialised, as with page_init_poison().
+ * The kernel looks for it with CONFIG_DEBUG_VM_PGFLAGS; see sim/mm/memmap.h.
+ */
+#define PAGE_POISON_PATTERN	-1l
+
+__sim_extern_begin
+/* Struct pages of memory that are still to be initialised. */
+extern unsigned long sim_uninit_pages;
+void sim_check_uninit(const void *page);
+__sim_extern_end
+
+/* For each access to a struct page, or to a folio, that may be one of these. */
+static inline void sim_page_access(const void *page)
+{
+	if (unlikely(sim_uninit_pages ||
+		     *(const unsigned long *)page ==
+			(unsigned long)PAGE_POISON_PATTERN))
+		sim_check_uninit(page);
+}
+
 #define __SIM_FOLIO_FLAG(name, bit) \
 static inline bool folio_test_##name(const struct folio *folio) \
 { \
+	sim_page_access(folio); \
 	return (folio->flags >> (bit)) & 1; \
 } \
 static inline void folio_set_##name(struct folio *folio) \
 { \
+	sim_page_access(folio); \
 	folio->flags |= 1UL << (bit); \
 } \
 static inline void folio_clear_##name(struct folio *folio) \
 { \
+	sim_page_access(folio); \
 	folio->flags &= ~(1UL << (bit)); \
 }
 
@@ -47,6 +71,7 @@ __SIM_FOLIO_FLAG(swapbacked, PG_swapbacked)
 /* Of a base page, see sim/mm/memory_failure.cc. */
 static inline int PageHWPoison(const struct page *page)
 {
+	sim_page_access(page);
 	return (page->flags >> PG_hwpoison) & 1;
 }
 
