@@ -38,6 +38,7 @@ extern "C" {
 #include <linux/kho/abi/hugetlb.h>
 
 extern const char __start_knew_text[], __stop_knew_text[];
+void __real_hugetlb_luo_boot_init();
 void __real_hugetlb_luo_boot_begin(struct hstate* h);
 bool __real_hugetlb_luo_boot_more(struct hstate* h);
 void __real_hugetlb_luo_boot_end(struct hstate* h);
@@ -53,7 +54,9 @@ enum Path {
   kUnpreserve,
   kFreeze,
   kHandOver,
+  kBootInit,
   kAccounting,
+  kGigantic,  // boot accounting of sizes that memblock allocates
   kImport,
   kRetrieve,
   kFinish,
@@ -63,6 +66,7 @@ constexpr int kNone = -1;
 
 // What the process that is counted says to the one that counts.
 struct Shared {
+  int only = kNone;
   int path = kNone;
   uintptr_t entry = 0;  // of the function of kernel/new that is to be counted
   int runs = 0;         // of all files' pages
@@ -73,6 +77,8 @@ Shared* g_shared;
 // From here on it is `path`, whenever `entry` is called.
 void Mark(int path, uintptr_t entry = 0) {
   if (g_shared == nullptr) return;
+  if (g_shared->only != kNone && path != kNone && path != g_shared->only)
+    return;
   g_shared->path = path;
   g_shared->entry = entry;
   raise(SIGUSR1);
@@ -102,7 +108,11 @@ struct Plan {
   bool with_free = false;   // what is left of it is handed over
   bool unpreserve = false;  // instead of the update
   bool finish = false;      // instead of retrieving
+  int only = kNone;         // the path that is counted; all, unless told
   int sizes = 2;            // page sizes of the kernel
+  int used = 1;             // of them: that there are files of, as many of each
+  bool gigantic = false;    // the largest size is
+  int nodes = 2;
 };
 
 struct Costs {
@@ -112,36 +122,45 @@ struct Costs {
   int free = 0;
 };
 
-Geometry TwoNodes(int sizes) {
+constexpr loff_t kPageSize = 16 << 10;
+
+// Of which order the nth page size is.
+unsigned OrderOf(const Plan& plan, int n) {
+  return plan.gigantic && n == plan.sizes - 1
+             ? 6
+             : 2 + 2 * static_cast<unsigned>(n);
+}
+
+Geometry GeometryOf(const Plan& plan) {
   Geometry g;
   g.name = "cost";
-  g.nodes = 2;
-  g.max_page_order = 10;
-  g.pageblock_order = 9;
-  g.huge_orders = {2};
-  if (sizes > 1) g.huge_orders.push_back(9);
-  g.hpage_order = 9;
+  g.nodes = plan.nodes;
+  g.max_page_order = plan.gigantic ? 5 : 10;
+  g.pageblock_order = g.max_page_order - 1;
+  for (int i = 0; i < plan.sizes; ++i)
+    g.huge_orders.push_back(OrderOf(plan, i));
+  g.hpage_order = OrderOf(plan, 0);
   g.kho_ext_block = 1 << 30;
   g.scratch_lowmem = g.scratch_global = g.scratch_pernode = 4 << 20;
-  g.spans.push_back({4096, 4096, 0});
-  g.spans.push_back({8192, 4096, 1});
+  constexpr uint64_t frames = 8192;
+  for (int nid = 0; nid < plan.nodes; ++nid)
+    g.spans.push_back({frames * static_cast<uint64_t>(nid + 1), frames, nid});
   return g;
 }
 
-constexpr loff_t kPageSize = 16 << 10;
-
 bool FillOne(struct file* file, loff_t index) {
-  return VfsFallocate(file, FALLOC_FL_KEEP_SIZE, index * kPageSize,
-                      kPageSize) == 0;
+  const auto size = static_cast<loff_t>(huge_page_size(hstate_file(file)));
+  return VfsFallocate(file, FALLOC_FL_KEEP_SIZE, index * size, size) == 0;
 }
 
 // The pool gives its pages in ascending order of their addresses.
-struct file* MakeFile(const Plan& plan) {
+struct file* MakeFile(const Plan& plan, int size) {
+  const unsigned shift = PAGE_SHIFT + OrderOf(plan, size);
   struct file* file =
-      MemfdCreate(MFD_HUGETLB | MFD_EXEC | 14 << MFD_HUGE_SHIFT);
+      MemfdCreate(MFD_HUGETLB | MFD_EXEC | shift << MFD_HUGE_SHIFT);
   if (IS_ERR(file)) return nullptr;
   const long end = plan.pages + plan.late;
-  bool ok = VfsTruncate(file, (end + 2 * plan.reserved) * kPageSize) == 0;
+  bool ok = VfsTruncate(file, (end + 2 * plan.reserved) << shift) == 0;
   for (long at = end; at < end + 2 * plan.reserved; at += 2)
     ok &= hugetlb_reserve_pages(file_inode(file), at, at + 1, nullptr,
                                 EMPTY_VMA_FLAGS) >= 0;
@@ -152,22 +171,25 @@ struct file* MakeFile(const Plan& plan) {
 
 // Goes through one update in the process that is counted.
 bool Update(const Plan& plan) {
-  Machine machine(TwoNodes(plan.sizes), 1);
+  Machine machine(GeometryOf(plan), 1);
   ResetActors();
   KernelConfig config;
   config.has_luo_hugetlb = true;
-  config.cmdline =
-      absl::StrCat("kho=on liveupdate=on hugepagesz=16K hugepages=", plan.pool);
+  config.cmdline = "kho=on liveupdate=on";
+  for (int i = 0; i < plan.used; ++i)
+    absl::StrAppend(&config.cmdline, " hugepagesz=", 4 << OrderOf(plan, i),
+                    "K hugepages=", plan.pool);
   if (!Boot(config) || LuoOpen() != 0) return false;
   if (plan.with_free && PreserveFreeStore(kPageSize, true) != 0) return false;
   struct file* session = nullptr;
   if (SessionCreate("s", &session) != 0) return false;
   std::vector<struct file*> files;
-  for (int i = 0; i < plan.files; ++i) {
-    files.push_back(MakeFile(plan));
+  const int nr_files = plan.files * plan.used;
+  for (int i = 0; i < nr_files; ++i) {
+    files.push_back(MakeFile(plan, i % plan.used));
     if (files.back() == nullptr) return false;
   }
-  for (int i = 0; i < plan.files; ++i) {
+  for (int i = 0; i < nr_files; ++i) {
     Mark(kPreserve, Ops()->preserve);
     const int err = PreserveFd(session, static_cast<u64>(i), files[i]);
     Mark(kNone);
@@ -206,13 +228,14 @@ bool Update(const Plan& plan) {
     Mark(kNone);
     return err == 0 && machine.violations().empty();
   }
-  for (int i = 0; i < plan.files; ++i) {
+  for (int i = 0; i < nr_files; ++i) {
     struct file* file = nullptr;
     Mark(kRetrieve, Ops()->retrieve);
     const int err = RetrieveFd(session, static_cast<u64>(i), &file);
     Mark(kNone);
     if (err != 0) return false;
-    if (static_cast<int>(file->f_mapping->nrpages >> 2) !=
+    if (static_cast<int>(file->f_mapping->nrpages >>
+                         OrderOf(plan, i % plan.used)) !=
         plan.pages + plan.late)
       return false;
   }
@@ -292,6 +315,7 @@ Costs Measure(const Plan& plan) {
                       MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) return costs;
   g_shared = new (memory) Shared;
+  g_shared->only = plan.only;
   const pid_t pid = fork();
   if (pid == 0) {
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
@@ -367,57 +391,248 @@ class CostTest : public ::testing::Test {
   }
 };
 
+// One path, which is all that is counted.
+int64_t Only(Path path, Plan plan) {
+  plan.only = path;
+  const Costs costs = Measure(plan);
+  EXPECT_TRUE(costs.ok);
+  return costs.own[static_cast<size_t>(path)];
+}
+
 // Of the blackout, what comes before the jump: files, and pages that were added
 // since they were preserved.
 TEST_F(CostTest, FreezingTakesNoTimeForPages) {
-  const int64_t one = Of({.pages = 2}).own[kFreeze];
+  const int64_t one = Only(kFreeze, {.pages = 2});
   EXPECT_GT(one, 100);
-  EXPECT_EQ(Of({.pages = 40}).own[kFreeze], one);
-  EXPECT_EQ(Of({.pages = 40, .scattered = true}).own[kFreeze], one);
-  const int64_t two = Of({.files = 2, .pages = 2}).own[kFreeze];
-  const int64_t three = Of({.files = 3, .pages = 2}).own[kFreeze];
+  EXPECT_EQ(Only(kFreeze, {.pages = 40}), one);
+  EXPECT_EQ(Only(kFreeze, {.pages = 40, .scattered = true}), one);
+  const int64_t two = Only(kFreeze, {.files = 2, .pages = 2});
+  const int64_t three = Only(kFreeze, {.files = 3, .pages = 2});
   EXPECT_EQ(three - two, two - one);
   Say("freeze, a file", static_cast<double>(two - one));
 
-  const int64_t late8 = Of({.pages = 2, .late = 8}).own[kFreeze];
-  const int64_t late16 = Of({.pages = 2, .late = 16}).own[kFreeze];
-  const int64_t late32 = Of({.pages = 2, .late = 32}).own[kFreeze];
+  const int64_t late8 = Only(kFreeze, {.pages = 2, .late = 8});
+  const int64_t late16 = Only(kFreeze, {.pages = 2, .late = 16});
+  const int64_t late32 = Only(kFreeze, {.pages = 2, .late = 32});
   const double a_page = static_cast<double>(late16 - late8) / 8;
   EXPECT_NEAR(static_cast<double>(late32 - late16) / 16, a_page, a_page / 20);
   Say("freeze, a late page", a_page);
 }
 
-// What early boot and the filling of the pools take: page sizes and nodes.
-TEST_F(CostTest, AccountingTakesNoTimeForPagesAndFiles) {
-  const int64_t few = Of({.pages = 2}).own[kAccounting];
-  EXPECT_GT(few, 100);
-  // Balancing the nodes searches for the right level by halves.
-  const int64_t little = few / 10;
-  EXPECT_NEAR(Of({.pages = 40}).own[kAccounting], few, little);
-  EXPECT_NEAR(Of({.files = 3, .pages = 2}).own[kAccounting], few, little);
-  EXPECT_NEAR(Of({.files = 4, .pages = 10}).own[kAccounting], few, little);
+TEST_F(CostTest, FreezingTakesLittleTimeForSizesAndNodes) {
+  auto freeze = [](int sizes, int nodes) {
+    return Only(kFreeze, {.pages = 2, .sizes = sizes, .nodes = nodes});
+  };
+  const int64_t one = freeze(1, 1);
+  const int64_t size = freeze(2, 1) - one, node = freeze(1, 2) - one;
+  EXPECT_EQ(freeze(3, 1) - one, 2 * size);
+  EXPECT_EQ(freeze(1, 4) - one, 3 * node);
+  EXPECT_EQ(freeze(3, 4) - one, 2 * size + 3 * node);
+  EXPECT_LT(size + node, one / 10);
+  Say("freeze, of a file's for each size", static_cast<double>(size));
+  Say("freeze, of a file's for each node", static_cast<double>(node));
+}
+
+constexpr std::array<int, 3> kNodes = {1, 2, 4};
+
+// What early boot takes: each count of the root, of which there is one for each
+// size and node.
+TEST_F(CostTest, ReadingTheRootTakesTimeForSizesAndNodes) {
+  auto read = [](int sizes, int nodes, int pages = 2) {
+    return Only(kBootInit, {.pages = pages,
+                            .pool = pages + 20,
+                            .sizes = sizes,
+                            .used = sizes,
+                            .nodes = nodes});
+  };
+  const int64_t a_count = read(1, 2) - read(1, 1);
+  EXPECT_GT(a_count, 10);
+  for (const int nodes : kNodes) {
+    const int64_t one = read(1, nodes);
+    EXPECT_NEAR(read(1, nodes) - read(1, 1), a_count * (nodes - 1), nodes);
+    EXPECT_NEAR(read(2, nodes) - one, a_count * nodes, a_count / 4);
+    EXPECT_NEAR(read(3, nodes) - one, 2 * a_count * nodes, a_count / 4);
+    EXPECT_EQ(read(1, nodes, 100), one);
+  }
+  Say("early boot, a size on a node", static_cast<double>(a_count));
+}
+
+// What filling the pools takes, of which pages come for each size: a node's
+// part for each size and each bit of the number of pages, since balancing the
+// nodes searches for the right level by halves.
+TEST_F(CostTest, AccountingTakesTimeForSizesAndNodes) {
+  auto account = [](int sizes, int nodes, int pool) {
+    return Only(kAccounting, {.pages = 2,
+                              .pool = pool,
+                              .sizes = sizes,
+                              .used = sizes,
+                              .nodes = nodes});
+  };
+  std::array<std::array<int64_t, 3>, 4> at = {};
+  for (size_t s = 1; s <= 3; ++s)
+    for (size_t n = 0; n < 3; ++n)
+      at[s][n] = account(static_cast<int>(s), kNodes[n], 16);
+  const int64_t a_node = at[1][1] - at[1][0];
+  EXPECT_GT(a_node, 20);
+  for (size_t s = 1; s <= 3; ++s) {
+    const auto sizes = static_cast<int64_t>(s);
+    EXPECT_NEAR(at[s][1] - at[s][0], sizes * a_node, sizes * a_node / 20);
+    EXPECT_NEAR(at[s][2] - at[s][0], 3 * sizes * a_node,
+                3 * sizes * a_node / 20);
+  }
+  // For each size a look at the files of all sizes, of which there are as many.
+  const int64_t a_look = at[3][0] - 2 * at[2][0] + at[1][0];
+  EXPECT_GT(a_look, 0);
+  EXPECT_LT(a_look, at[1][0] / 10);
+  EXPECT_EQ(at[3][1] - 2 * at[2][1] + at[1][1], a_look);
+  EXPECT_EQ(at[3][2] - 2 * at[2][2] + at[1][2], a_look);
+
+  std::array<int64_t, 3> bit = {};
+  for (size_t n = 0; n < 3; ++n) {
+    bit[n] = account(1, kNodes[n], 32) - account(1, kNodes[n], 16);
+    EXPECT_GT(bit[n], 20);
+    EXPECT_EQ(account(1, kNodes[n], 64) - account(1, kNodes[n], 32), bit[n]);
+  }
+  EXPECT_GT(bit[1], bit[0]);
+  EXPECT_EQ(bit[2] - bit[1], 2 * (bit[1] - bit[0]));
+  Say("boot accounting, a size on one node, 16 pages",
+      static_cast<double>(at[1][0]));
+  Say("boot accounting, a size on a node more", static_cast<double>(a_node));
+  Say("the same size on one node, twice the pages",
+      static_cast<double>(bit[0]));
+  Say("the same on a node more", static_cast<double>(bit[1] - bit[0]));
+}
+
+// Sizes that memblock allocates are planned before anything is known but the
+// root, which is searched for each node: once more sizes and nodes.
+TEST_F(CostTest, GiganticAccountingTakesTimeForSizesAndNodesSquared) {
+  auto account = [](int sizes, int nodes, int pool, int pages = 1) {
+    return Only(kGigantic, {.pages = pages,
+                            .pool = pool,
+                            .sizes = sizes,
+                            .used = sizes,
+                            .gigantic = true,
+                            .nodes = nodes});
+  };
+  auto a_bit = [&account](int sizes, int nodes) {
+    return account(sizes, nodes, 32) - account(sizes, nodes, 16);
+  };
+  // What a size more takes of that.
+  std::array<int64_t, 5> size = {};
+  for (int nodes = 1; nodes <= 4; ++nodes)
+    size[static_cast<size_t>(nodes)] = a_bit(2, nodes) - a_bit(1, nodes);
+  EXPECT_EQ(a_bit(3, 4) - a_bit(2, 4), size[4]);
+  const int64_t square = size[3] - 2 * size[2] + size[1];
+  EXPECT_GT(square, 1);
+  EXPECT_NEAR(size[4] - 2 * size[3] + size[2], square, square / 4);
+  EXPECT_NEAR(account(1, 4, 16, 4), account(1, 4, 16), a_bit(1, 4));
+  Say("boot accounting of gigantic pages, two sizes on two nodes, 16 pages",
+      static_cast<double>(account(2, 2, 16)));
+  Say("the same, twice the pages", static_cast<double>(a_bit(2, 2)));
+}
+
+TEST_F(CostTest, AccountingTakesNoTimeForPages) {
+  auto account = [](int pages, bool scattered, int pool = 400) {
+    return Only(kAccounting,
+                {.pages = pages, .scattered = scattered, .pool = pool});
+  };
+  const int64_t few = account(2, false);
+  // Which halves are searched depends on how many there are.
+  const int64_t little = 2 * (few - account(2, false, 200));
+  EXPECT_GT(little, 10);
+  EXPECT_LT(little, few / 5);
+  for (const bool scattered : {false, true}) {
+    EXPECT_NEAR(account(150, scattered), few, little);
+    EXPECT_NEAR(account(300, scattered), few, little);
+  }
   Say("boot accounting, two sizes on two nodes", static_cast<double>(few));
+}
+
+// A look at each file for each size, and not for each node.
+TEST_F(CostTest, AccountingTakesLittleTimeForFiles) {
+  auto account = [](int files, int sizes, int nodes) {
+    return Only(kAccounting, {.files = files,
+                              .pages = 1,
+                              .pool = 128,
+                              .sizes = sizes,
+                              .nodes = nodes});
+  };
+  auto a_file = [&account](int sizes, int nodes) {
+    const int64_t few = account(4, sizes, nodes),
+                  more = account(12, sizes, nodes);
+    EXPECT_NEAR(account(20, sizes, nodes) - more, more - few, (more - few) / 10)
+        << sizes << " sizes, " << nodes << " nodes";
+    return static_cast<double>(more - few) / 8;
+  };
+  const double one = a_file(1, 1), two = a_file(2, 1), three = a_file(3, 1);
+  EXPECT_GT(two, one);
+  EXPECT_LT(two, 2 * one);
+  EXPECT_NEAR(three - two, two - one, 1);
+  EXPECT_NEAR(a_file(1, 4), one, one / 10);
+  EXPECT_NEAR(a_file(3, 4), three, three / 10);
+  EXPECT_LT(one, 60);
+  Say("boot accounting, a file of that size", one);
+  Say("boot accounting, a file of another size", two - one);
 }
 
 // One look at what KHO left in the page's struct page, and the rest by run.
 TEST_F(CostTest, ValidationTakesTimeForRunsAndLittleForPages) {
-  const Costs p8 = Of({.pages = 8}), p16 = Of({.pages = 16}),
-              p32 = Of({.pages = 32});
+  const Costs p8 = Of({.pages = 8, .only = kImport}),
+              p16 = Of({.pages = 16, .only = kImport}),
+              p32 = Of({.pages = 32, .only = kImport});
   ASSERT_EQ(p8.runs, 1);
   ASSERT_EQ(p32.runs, 1);
   const double a_page =
       static_cast<double>(p16.own[kImport] - p8.own[kImport]) / 8;
   EXPECT_NEAR(static_cast<double>(p32.own[kImport] - p16.own[kImport]) / 16,
               a_page, 1);
-  const Costs r16 = Of({.pages = 16, .scattered = true}),
-              r32 = Of({.pages = 32, .scattered = true});
+  const Costs r16 = Of({.pages = 16, .scattered = true, .only = kImport}),
+              r32 = Of({.pages = 32, .scattered = true, .only = kImport}),
+              r64 = Of({.pages = 64, .scattered = true, .only = kImport});
   ASSERT_EQ(r16.runs, 16);
   ASSERT_EQ(r32.runs, 32);
+  ASSERT_EQ(r64.runs, 64);
   const double a_run =
       static_cast<double>(r32.own[kImport] - r16.own[kImport]) / 16 - a_page;
   EXPECT_GT(a_run, 2 * a_page);
+  EXPECT_NEAR(
+      static_cast<double>(r64.own[kImport] - r32.own[kImport]) / 32 - a_page,
+      a_run, a_run / 20);
   Say("import, a page", a_page);
   Say("import, a run", a_run);
+}
+
+// Each file, and for each of its nodes and each size and node a comparison.
+// The counts of the root are compared with each other, too.
+TEST_F(CostTest, ValidationTakesTimeForFiles) {
+  auto import = [](int files, int sizes, int nodes) {
+    return Only(kImport, {.files = files,
+                          .pages = 1,
+                          .pool = 32,
+                          .sizes = sizes,
+                          .nodes = nodes});
+  };
+  auto a_file = [&import](int sizes, int nodes) {
+    const int64_t few = import(2, sizes, nodes), more = import(4, sizes, nodes);
+    const double each = static_cast<double>(more - few) / 2;
+    EXPECT_NEAR(static_cast<double>(import(8, sizes, nodes) - more) / 4, each,
+                each / 20)
+        << sizes << " sizes, " << nodes << " nodes";
+    return each;
+  };
+  const double one = a_file(1, 1), four = a_file(1, 4), twelve = a_file(3, 4);
+  const double a_count = (twelve - four) / 8;
+  EXPECT_GT(a_count, 1);
+  EXPECT_LT(a_count, one / 20);
+  Say("import, a file, one size on one node", one);
+  Say("import, of a file's for each size and node", a_count);
+  const auto c4 = static_cast<double>(import(1, 1, 4)),
+             c8 = static_cast<double>(import(1, 2, 4)),
+             c12 = static_cast<double>(import(1, 3, 4));
+  const double a_pair = (c12 - 2 * c8 + c4) / 32;
+  EXPECT_GT(a_pair, 1);
+  EXPECT_LT(a_pair, 30);
+  Say("import, a pair of sizes on nodes", a_pair);
 }
 
 // What costs the same for each of n, 2n, 4n of something.
@@ -489,23 +704,33 @@ TEST_F(CostTest, FreePagesTakeTimeForEach) {
 }
 
 }  // namespace
+
+int AccountingOf(struct hstate* h) {
+  return hstate_is_gigantic(h) ? kGigantic : kAccounting;
+}
+
 }  // namespace sim
 
 // What Linux calls at boot, with the counting around it.
 extern "C" {
+void __wrap_hugetlb_luo_boot_init() {
+  sim::Mark(sim::kBootInit, __real_hugetlb_luo_boot_init);
+  __real_hugetlb_luo_boot_init();
+  sim::Mark(sim::kNone);
+}
 void __wrap_hugetlb_luo_boot_begin(struct hstate* h) {
-  sim::Mark(sim::kAccounting, __real_hugetlb_luo_boot_begin);
+  sim::Mark(sim::AccountingOf(h), __real_hugetlb_luo_boot_begin);
   __real_hugetlb_luo_boot_begin(h);
   sim::Mark(sim::kNone);
 }
 bool __wrap_hugetlb_luo_boot_more(struct hstate* h) {
-  sim::Mark(sim::kAccounting, __real_hugetlb_luo_boot_more);
+  sim::Mark(sim::AccountingOf(h), __real_hugetlb_luo_boot_more);
   const bool more = __real_hugetlb_luo_boot_more(h);
   sim::Mark(sim::kNone);
   return more;
 }
 void __wrap_hugetlb_luo_boot_end(struct hstate* h) {
-  sim::Mark(sim::kAccounting, __real_hugetlb_luo_boot_end);
+  sim::Mark(sim::AccountingOf(h), __real_hugetlb_luo_boot_end);
   __real_hugetlb_luo_boot_end(h);
   sim::Mark(sim::kNone);
 }
