@@ -231,6 +231,7 @@ void* TakeObject(int index, size_t size, gfp_t gfp) {
   HostPoison(at + size, ObjectRoom(slab) - size);
   ++slabs.use.objects;
   slabs.use.bytes += size;
+  slabs.use.peak = std::max(slabs.use.peak, slabs.use.bytes);
   return at;
 }
 
@@ -292,6 +293,7 @@ void SlabReset() {
 void SlabInit() { slabs.available = true; }
 void SetSlabAsanPoisoning(bool on) { slabs.asan = on; }
 SlabUse SlabInUse() { return slabs.use; }
+void SlabResetPeak() { slabs.use.peak = slabs.use.bytes; }
 
 std::vector<std::string> SlabLiveObjects() {
   std::vector<std::pair<uint64_t, std::string>> found;

@@ -26,8 +26,10 @@ void SlabInit();  // kmem_cache_init(): kmalloc works from here on
 struct SlabUse {
   uint64_t objects = 0;  // live ones
   uint64_t bytes = 0;    // as asked for
+  uint64_t peak = 0;     // the most bytes at a time since SlabResetPeak()
 };
 SlabUse SlabInUse();
+void SlabResetPeak();
 // "64 bytes by luo_session_alloc", one entry per live object, in order of
 // address; for reports.
 std::vector<std::string> SlabLiveObjects();
