@@ -17,23 +17,24 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",         "shmem",    "truncate",   "map",
-    "unmap",         "write",    "read",       "fallocate",
-    "punch",         "seal",     "seek",       "bind",
-    "pin",           "close",    "exit",       "nr",
-    "overcommit",    "demote",   "offline",    "poison",
-    "preserve-free", "cgroup",   "rmdir",      "move",
-    "limit",         "open",     "close",      "session",
-    "drop",          "preserve", "reboot",     "take",
-    "retrieve",      "finish",   "load",       "fail",
-    "during",        "dev",      "interleave", "corrupt",
-    "cut",           "power",
+    "memfd",     "shmem",         "mount",    "truncate",
+    "map",       "unmap",         "write",    "read",
+    "fallocate", "punch",         "seal",     "seek",
+    "bind",      "pin",           "close",    "exit",
+    "nr",        "overcommit",    "demote",   "offline",
+    "poison",    "preserve-free", "cgroup",   "rmdir",
+    "move",      "limit",         "open",     "close",
+    "session",   "drop",          "preserve", "reboot",
+    "take",      "retrieve",      "finish",   "load",
+    "fail",      "during",        "dev",      "interleave",
+    "corrupt",   "cut",           "power",
 };
 
 // How each is written, in the words of docs/history.md.
 constexpr std::string_view kForms[kVerbs] = {
     "p0 memfd F SIZE [sealable] [noexec]",
     "p0 shmem F",
+    "p0 mount F SIZE [size=PAGES] [min_size=PAGES] [unlinked]",
     "p0 truncate F PAGES",
     "p0 map F M OFF LEN [ro] [private] [noreserve]",
     "p0 unmap M",
@@ -383,6 +384,15 @@ void ParseProcessVerb(Words* words, std::string_view verb, Command* c) {
     case Verb::kShmem:
     case Verb::kClose:
       c->file = words->Name('f', "file");
+      break;
+    case Verb::kMount:
+      c->file = words->Name('f', "file");
+      c->page_size = words->Size("page size");
+      if (std::optional<std::string_view> most = words->Option("size="))
+        c->most = words->ToNumber(*most, "size=", 0, kMaxPages);
+      if (std::optional<std::string_view> least = words->Option("min_size="))
+        c->least = words->ToNumber(*least, "min_size=", 0, kMaxPages);
+      c->unlinked = words->Flag("unlinked");
       break;
     case Verb::kTruncate:
       c->file = words->Name('f', "file");
@@ -737,7 +747,8 @@ bool operator==(const Command& a, const Command& b) {
          a.sealable == b.sealable && a.noexec == b.noexec &&
          a.read_only == b.read_only && a.is_private == b.is_private &&
          a.no_reserve == b.no_reserve && a.keep_size == b.keep_size &&
-         a.on == b.on && a.step == b.step && a.fail_kind == b.fail_kind &&
+         a.on == b.on && a.unlinked == b.unlinked && a.most == b.most &&
+         a.least == b.least && a.step == b.step && a.fail_kind == b.fail_kind &&
          a.target == b.target && a.delta == b.delta && a.nth == b.nth &&
          a.resum == b.resum && a.no_option == b.no_option &&
          a.missing_sizes == b.missing_sizes &&
@@ -883,6 +894,12 @@ std::string Print(const Command& c) {
   switch (c.verb) {
     case Verb::kMemfd:
       absl::StrAppend(&out, " f", c.file, " ", PrintSize(c.page_size));
+      break;
+    case Verb::kMount:
+      absl::StrAppend(&out, " f", c.file, " ", PrintSize(c.page_size));
+      if (c.most >= 0) absl::StrAppend(&out, " size=", c.most);
+      if (c.least >= 0) absl::StrAppend(&out, " min_size=", c.least);
+      if (c.unlinked) out += " unlinked";
       break;
     case Verb::kShmem:
     case Verb::kClose:

@@ -48,6 +48,7 @@ enum class Verb : uint8_t {
   // Processes.
   kMemfd,
   kShmem,
+  kMount,
   kTruncate,
   kMap,
   kUnmap,
@@ -202,12 +203,13 @@ struct Command {
   int task = -1;                   // move: N of pN, -1: the agent
   Charge charge = Charge::kUsage;  // limit: of what; length -1: none
 
-  uint64_t page_size = 0;  // memfd, nr, overcommit, demote, preserve-free
-  int64_t page = 0;        // first page, or the page; truncate: the new size
-  int64_t length = 0;      // pages; nr, overcommit, demote: the count
-  uint64_t at = 0;         // byte in the page
-  uint64_t value = 0;      // write, dev
-  int64_t position = 0;    // seek: bytes
+  uint64_t page_size =
+      0;                 // memfd, mount, nr, overcommit, demote, preserve-free
+  int64_t page = 0;      // first page, or the page; truncate: the new size
+  int64_t length = 0;    // pages; nr, overcommit, demote: the count
+  uint64_t at = 0;       // byte in the page
+  uint64_t value = 0;    // write, dev
+  int64_t position = 0;  // seek: bytes
   uint32_t seals = 0;
 
   bool sealable = false;
@@ -216,7 +218,10 @@ struct Command {
   bool is_private = false;
   bool no_reserve = false;
   bool keep_size = false;
-  bool on = false;  // preserve-free
+  bool on = false;        // preserve-free
+  bool unlinked = false;  // mount
+  int64_t most = -1;      // mount: pages of size= and of min_size=, -1: none
+  int64_t least = -1;
 
   int64_t step = 0;  // fail: which call; during, cut: which step; all from 1
   FailKind fail_kind = FailKind::kAny;

@@ -23,6 +23,10 @@ constexpr std::string_view kAllCommands =
     "p7 memfd f255 1G noexec\n"
     "p1 memfd f2 32M sealable noexec\n"
     "p0 shmem f3\n"
+    "p0 mount f4 2M\n"
+    "p0 mount f5 64K size=3 unlinked\n"
+    "p2 mount f6 1G size=4 min_size=0\n"
+    "p0 mount f7 2M min_size=2 unlinked\n"
     "p0 truncate f0 0\n"
     "p0 map f0 m0 0 4\n"
     "p0 map f0 m1 1 2 ro private noreserve\n"
@@ -184,7 +188,10 @@ TEST(HistoryTest, ErrorsNameTheirLineAndReason) {
        "'selable' is too much, or in the wrong place: p0 memfd F SIZE "
        "[sealable] [noexec]"},
       {"sim during 3 p0 memfd f0", "missing page size: p0 memfd F SIZE"},
-      {"p0 dance", "memfd, shmem, truncate, map,"},
+      {"p0 dance", "memfd, shmem, mount, truncate, map,"},
+      {"p0 mount f0 2M min_size=1 size=2", "'size=2' is too much"},
+      {"p0 mount f0 2M size=2M", "size= '2M' is not a number"},
+      {"p0 mount f0", "missing page size: p0 mount F SIZE [size=PAGES]"},
       {"agent nr 2M 1", "open, close, session, drop, preserve, reboot, take"},
       {"sim open", "fail, during, dev, interleave, corrupt, cut, power"},
       {"p0 memfd f0 \x80\xff", "page size '\\x80\\xff' is"},

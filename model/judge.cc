@@ -153,6 +153,8 @@ PoolEvent* Stepper::Event(uint64_t page_size, PoolEvent::Kind kind) {
 void Stepper::Apply(const Command& c, const Outcome& o) {
   size_t verdicts_before = verdicts.size();
   payer_ = kRootPath;
+  if (racing_ || fault_)
+    for (Mount& mount : state_->mounts) mount.unsure = true;
   if (c.process >= 0)
     payer_ = state_->in_cgroup[static_cast<size_t>(c.process)];
   if (c.actor == Actor::kAgent) payer_ = state_->in_cgroup[kMaxProcesses];
@@ -160,6 +162,9 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kMemfd:
     case Verb::kShmem:
       Memfd(c, o);
+      break;
+    case Verb::kMount:
+      MakeMount(c, o);
       break;
     case Verb::kTruncate:
       Truncate(c, o);

@@ -119,7 +119,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
   int id = FileOf(c);
   if (id >= 0) {
     File& f = file(id);
-    if (!f.shmem && !state_->handler()) Must(ENOENT);
+    if (!f.shmem && (!state_->handler() || f.mount >= 0)) Must(ENOENT);
     if (f.preserved || f.retrieved) Must(EBUSY);
     int64_t page = static_cast<int64_t>(f.page_size);
     int64_t end = (f.size + page - 1) / page;

@@ -352,6 +352,7 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->names.fill(-1);
   state_->bind.fill(-1);
   state_->mappings.clear();
+  state_->mounts.clear();
   state_->cgroups.assign(1, CgroupView());
   state_->cgroup_path.fill(kNobody);
   state_->in_cgroup.fill(kRootPath);

@@ -77,6 +77,7 @@ class Stepper {
 
   // --- judge_process.cc
   void Memfd(const Command& c, const Outcome& o);
+  void MakeFile(const Command& c, int mount);
   void Truncate(const Command& c, const Outcome& o);
   void Map(const Command& c, const Outcome& o);
   void Unmap(const Command& c, const Outcome& o);
@@ -119,6 +120,20 @@ class Stepper {
   void CheckCgroups();
   void CheckCharges(int id, const FileView& view);
 
+  // --- judge_mount.cc
+  void MakeMount(const Command& c, const Outcome& o);
+  // Whether the mount of a file leaves room for so many more pages, and how
+  // many of those have to be reserved, or used, that it does not have in hand.
+  Room RoomInMount(const File& f, int64_t pages) const;
+  int64_t TakeFromMount(const File& f, int64_t pages);
+  // A page was not to be had in the end.
+  void LoseInMount(const File& f);
+  bool HasInMount(const File& f) const;
+  // Reservations of a file, or of a mapping of it, that are not needed.
+  void GiveBack(const File& f, int64_t pages);
+  void EndMount(int mount);
+  bool UnsureOfMounts(uint64_t page_size) const;
+
   // --- judge_process.cc
   void Dev(const Command& c, const Outcome& o);
 
@@ -137,7 +152,7 @@ class Stepper {
   int64_t SeenReservations(uint64_t page_size) const;
   int64_t SeenPages(uint64_t page_size, int node) const;
   void DropMapping(size_t mapping);
-  void FreePage(uint64_t page_size, const Page& page);
+  void FreePage(uint64_t page_size, const Page& page, int mount = -1);
   void PutFile(int id);  // evicts it if nothing holds it
   // Those of a frame, or (kNoFrame) of a page of a file.
   void StopDevices(int id, int64_t page, Frame frame);

@@ -47,8 +47,13 @@ void Stepper::Memfd(const Command& c, const Outcome& o) {
   if (state_->boot_fault) May(ENOENT);  // its mount may have failed
   if (state_->pools.empty() || MemoryIsShort(state_->pools[0].page_size))
     for (int error : {ENOMEM, ENOSPC, ENFILE}) May(error);
-  if (!Went(o)) return;
+  if (Went(o)) MakeFile(c, -1);
+}
+
+void Stepper::MakeFile(const Command& c, int mount) {
+  const bool shmem = c.verb == Verb::kShmem;
   File added;
+  added.mount = mount;
   added.page_size = shmem ? kSmallPage : c.page_size;
   added.shmem = shmem;
   added.mode = c.noexec ? 0666 : 0777;
@@ -109,10 +114,19 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   }
 
   PoolEvent reserve;
-  // Looked at before the pool is.
-  const Room room = RoomFor(payer_, Charge::kRsvd, f.page_size, charge);
+  // Looked at before the pool is, the group before the mount.
+  const Room room =
+      std::max(RoomFor(payer_, Charge::kRsvd, f.page_size, charge),
+               RoomInMount(f, charge));
   if (room == Room::kNone) Must(ENOMEM);
-  bool can_fail = must_.empty() && charge > 0;
+  int64_t more = charge;  // than its mount has in hand
+  if (f.mount >= 0 && room != Room::kNone) {
+    const Mount before = state_->mounts[static_cast<size_t>(f.mount)];
+    more = TakeFromMount(f, charge);
+    if (!must_.empty() || !o.ok())
+      state_->mounts[static_cast<size_t>(f.mount)] = before;
+  }
+  bool can_fail = must_.empty() && (more > 0 || (charge > 0 && fault_));
   if (can_fail) May(ENOMEM);
   int bind = state_->bind[static_cast<size_t>(c.process)];
   bool went = Went(o);
@@ -123,7 +137,7 @@ void Stepper::Map(const Command& c, const Outcome& o) {
                                               : PoolEvent::Kind::kReserveFails;
     PoolEvent* event = Event(f.page_size, kind);
     if (event) {
-      event->count = charge;
+      event->count = more;
       event->bind = bind;
     }
   }
@@ -152,16 +166,19 @@ void Stepper::DropMapping(size_t mapping) {
   Mapping& m = state_->mappings[mapping];
   File& f = file(m.file);
   int id = m.file;
-  for (const Page& copy : m.copies) FreePage(f.page_size, copy);
+  const int mount = f.mount;
+  // Who gives back first makes a difference where both limits are at work.
+  if (mount >= 0 && !m.copies.empty()) {
+    Mount& limits = state_->mounts[static_cast<size_t>(mount)];
+    limits.unsure |= m.owner && limits.most >= 0 && limits.least >= 0;
+  }
+  for (const Page& copy : m.copies) FreePage(f.page_size, copy, mount);
   if (m.owner) {
     // Copies give their reservation back first where there is no surplus, and
     // then it is returned here; either way what is left is what was unused,
     // for a copy that is freed as surplus takes its page along.
     int64_t unused = m.length - static_cast<int64_t>(m.consumed.size());
-    if (unused > 0) {
-      if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
-        event->count = unused;
-    }
+    GiveBack(f, unused);
   }
   --f.mappings;
   state_->mappings.erase(state_->mappings.begin() +
@@ -236,10 +253,14 @@ void Stepper::Access(const Command& c, const Outcome& o) {
                              : f.regions.Contains(index);
   // The hugetlb controller is asked before the pool, that of memory afterwards.
   const bool pays = !f.shmem && (needs_copy || needs_own);
-  const Room hugetlb =
-      pays ? RoomForPage(f.page_size, reserved) : Room::kEnough;
+  const Room mount = pays && !reserved ? RoomInMount(f, 1) : Room::kEnough;
+  const Room hugetlb = pays
+                           ? std::max(mount, RoomForPage(f.page_size, reserved))
+                           : Room::kEnough;
   const Room memory = pays ? RoomInMemory(f.page_size) : Room::kEnough;
-  if (ok && (hugetlb == Room::kNone || memory == Room::kNone))
+  if (ok && pays && mount == Room::kNone)
+    Fail("counters", "a mount gave more pages than its size=");
+  else if (ok && (hugetlb == Room::kNone || memory == Room::kNone))
     Fail("counters", "a limit of a control group was exceeded");
   // A new page may get a memory error before it can be written.
   const bool spoilt = o.kind == Outcome::Kind::kSigbus && needs_own &&
@@ -259,15 +280,18 @@ void Stepper::Access(const Command& c, const Outcome& o) {
           Event(f.page_size, maybe ? PoolEvent::Kind::kMaybeChurn
                                    : PoolEvent::Kind::kTakeFails);
       if (event) {
-        event->reserved = reserved;
+        event->reserved = reserved || HasInMount(f);
         event->bind = bind;
       }
       if (needs_own && !reserved) LeaveRegion(id, index);
     }
+    if (pays && !reserved && mount != Room::kNone && no_memory) LoseInMount(f);
     if (o.kind == Outcome::Kind::kKilled) Exit(c.process);
     return;
   }
 
+  bool promised = reserved;
+  if (pays && !reserved) promised = TakeFromMount(f, 1) == 0;
   if (needs_copy) {
     Page added;
     added.index = index;
@@ -276,7 +300,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
     added.node = o.node;
     if (!f.shmem) {
       if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
-        event->reserved = reserved;
+        event->reserved = promised;
         event->bind = bind;
         event->node = o.node;
       }
@@ -292,7 +316,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   } else if (needs_own) {
     if (!f.shmem) {
       if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
-        event->reserved = reserved;
+        event->reserved = promised;
         event->bind = bind;
       }
       f.Reserve(index, index + 1, kNobody);
@@ -309,7 +333,7 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   const bool held =
       page_used && (page_used->pinned || (!copy && f.Holds(index)));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
-      o.frame != page_used->frame && !f.shmem &&
+      o.frame != page_used->frame && !f.shmem && !moves &&
       (held || !(offlined_ || offlines_))) {
     Fail("identity", absl::StrCat("the access reached frame ", o.frame,
                                   ", the page lies in ", page_used->frame));
@@ -382,8 +406,10 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
   for (int64_t index = c.page; index < end; ++index) {
     if (FindPage(f.pages, index)) continue;
     bool reserved = f.regions.Contains(index);
+    const Room mount = f.shmem || reserved ? Room::kEnough : RoomInMount(f, 1);
     const Room hugetlb =
-        f.shmem ? Room::kEnough : RoomForPage(f.page_size, reserved);
+        f.shmem ? Room::kEnough
+                : std::max(mount, RoomForPage(f.page_size, reserved));
     const Room memory = f.shmem ? Room::kEnough : RoomInMemory(f.page_size);
     if (stops && (all_seen || !SeenPage(id, index))) {
       const bool maybe =
@@ -393,18 +419,22 @@ void Stepper::Fallocate(const Command& c, const Outcome& o) {
         event = Event(f.page_size, maybe ? PoolEvent::Kind::kMaybeChurn
                                          : PoolEvent::Kind::kTakeFails);
       if (event) {
-        event->reserved = reserved;
+        event->reserved = reserved || HasInMount(f);
         event->bind = bind;
       }
       if (!reserved) LeaveRegion(id, index);
+      if (!reserved && mount != Room::kNone) LoseInMount(f);
       stops = false;
       break;
     }
-    if (hugetlb == Room::kNone || memory == Room::kNone)
+    if (mount == Room::kNone)
+      Fail("counters", "a mount gave more pages than its size=");
+    else if (hugetlb == Room::kNone || memory == Room::kNone)
       Fail("counters", "a limit of a control group was exceeded");
     if (!f.shmem) {
+      const bool promised = reserved || TakeFromMount(f, 1) == 0;
       if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kTake)) {
-        event->reserved = reserved;
+        event->reserved = promised;
         event->bind = bind;
       }
       f.Reserve(index, index + 1, kNobody);
@@ -524,11 +554,14 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
   int bind = state_->bind[static_cast<size_t>(c.process)];
   const bool charged = hole && !f.regions.Contains(c.page);
   // Of a preserved file no further hole can be reserved.
+  const Room mount = charged ? RoomInMount(f, 1) : Room::kEnough;
   if (hole && (went || !f.preserved || !charged)) {
     if (!went) {
+      if (mount == Room::kNone && !fault_) return;
+      const int64_t more = charged && !HasInMount(f) ? 1 : 0;
       PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kMaybeReserve);
       if (event) {
-        event->count = charged ? 1 : 0;
+        event->count = more;
         event->bind = bind;
       }
       if (!fault_) return;
@@ -543,7 +576,9 @@ void Stepper::Pin(const Command& c, const Outcome& o) {
       }
       return;
     }
-    if (charged) {
+    if (mount == Room::kNone)
+      Fail("counters", "a mount gave more pages than its size=");
+    if (charged && TakeFromMount(f, 1) > 0) {
       PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kReserve);
       if (event) {
         event->count = 1;
@@ -847,7 +882,7 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
   return page;
 }
 
-void Stepper::FreePage(uint64_t page_size, const Page& page) {
+void Stepper::FreePage(uint64_t page_size, const Page& page, int mount) {
   frames_changed_ = true;
   if (page.pinned || page.poisoned) {
     state_->orphans.push_back({page_size, page.frame});
@@ -859,6 +894,11 @@ void Stepper::FreePage(uint64_t page_size, const Page& page) {
   if (!event) return;
   event->node = page.node;
   event->exact = !racing_;
+  // free_huge_folio(): what the mount has in hand again is reserved again.
+  if (mount < 0 || state_->mounts[static_cast<size_t>(mount)].Put(1) > 0)
+    return;
+  if (PoolEvent* again = Event(page_size, PoolEvent::Kind::kUnreserve))
+    again->count = -1;
 }
 
 // remove_inode_hugepages(): a truncation (`to` is the end of all) drops the
@@ -884,7 +924,7 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
     } else if (to != INT64_MAX) {
       f.Unreserve(index, index + 1);
     }
-    if (!f.shmem) FreePage(f.page_size, f.pages[i]);
+    if (!f.shmem) FreePage(f.page_size, f.pages[i], f.mount);
     Erase(&f.late, f.pages[i].index);
     f.pages.erase(f.pages.begin() + static_cast<std::ptrdiff_t>(i));
     ++freed;
@@ -892,9 +932,7 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
   if (f.shmem || to != INT64_MAX) return;
   int64_t unused = f.regions.CountIn(from, to) - freed;
   f.Unreserve(from, to);
-  if (unused <= 0) return;
-  if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
-    event->count = unused;
+  GiveBack(f, unused);
 }
 
 // Removing pages from a file takes them out of all page tables, private copies
@@ -948,7 +986,7 @@ void Stepper::ZapCopies(int id, int64_t from, int64_t to) {
         continue;
       }
       if (!f.shmem) {
-        FreePage(f.page_size, m.copies[i]);
+        FreePage(f.page_size, m.copies[i], gives_back ? -1 : f.mount);
         if (gives_back) {
           Erase(&m.consumed, index);
           if (PoolEvent* event =
@@ -1010,6 +1048,7 @@ void Stepper::PutFile(int id) {
   RemovePages(id, 0, INT64_MAX);
   f.life = File::Life::kGone;
   f.pages.clear();
+  EndMount(f.mount);
 }
 
 }  // namespace handover::model

@@ -17,6 +17,14 @@ class JudgeTest : public testing::Test {
  protected:
   World w{kFourPages};
 
+  // f1 is to be seen.
+  void AddFile() {
+    w.files.emplace_back();
+    w.files.back().name = 1;
+    w.files.back().inode = 2;
+    w.files.back().seals = kSealSeal;
+  }
+
   void Updated() {
     w.MakeFile();
     w.Preserve();
@@ -147,6 +155,97 @@ TEST_F(JudgeTest, CountersOfReservations) {
   w.files[0].pages.push_back({1, 200, 1});
   w.Set(1, 2, 1);
   w.Breaks("counters", "p1 write m0 1 1");  // the reservation was not used
+}
+
+// What a mount of hugetlbfs has in hand by min_size= is reserved.
+TEST_F(JudgeTest, CountersOfAMount) {
+  w.MakeFile();
+  AddFile();
+  w.resv() = 2;
+  w.Holds("p0 mount f1 16K min_size=2");
+  w.files[1].size = 16384;
+  w.files[1].pages = {{0, 200, 1, w.owners}};
+  w.files[1].regions = {{0, 1}};
+  w.Set(1, 2, 1);
+  w.resv() = 1;
+  w.Holds("p0 fallocate f1 0 1");
+  w.files[1].size = 3 * 16384;
+  w.files[1].regions = {{0, 3}};
+  w.resv() = 2;  // of two pages the mount has one
+  w.Holds("p0 map f1 m1 0 3");
+  w.files[1].pages.clear();
+  w.files[1].regions = {{1, 3}};
+  w.Set(1, 2, 2);
+  w.resv() = 3;
+  w.Holds("p0 punch f1 0 1");  // it has it again
+  w.Holds("p0 unmap m1");
+  w.files[1].size = 0;
+  w.files[1].regions.clear();
+  w.resv() = 2;
+  w.Holds("p0 truncate f1 0");
+  w.files.pop_back();
+  w.Breaks("counters", "p0 close f1");  // and ends with its file
+}
+
+TEST_F(JudgeTest, AMountThatReservesNothing) {
+  w.MakeFile();
+  AddFile();
+  w.Breaks("counters", "p0 mount f1 16K min_size=2");
+}
+
+TEST_F(JudgeTest, AMountThatForgetsItsPage) {
+  w.MakeFile();
+  AddFile();
+  w.resv() = 1;
+  w.Holds("p0 mount f1 16K min_size=1");
+  w.files[1].size = 16384;
+  w.files[1].pages = {{0, 200, 1, w.owners}};
+  w.files[1].regions = {{0, 1}};
+  w.Set(1, 2, 1);
+  w.resv() = 0;
+  w.Holds("p0 fallocate f1 0 1");
+  w.files[1].pages.clear();
+  w.files[1].regions.clear();
+  w.Set(1, 2, 2);
+  w.Breaks("counters", "p0 punch f1 0 1");
+}
+
+TEST_F(JudgeTest, AMountThatIsRefused) {
+  w.MakeFile();
+  w.Holds("p0 mount f1 16K size=1 min_size=2", -EINVAL);
+  w.Holds("p0 mount f1 32K", -EINVAL);
+  w.Holds("p0 mount f0 16K", -EEXIST);
+  w.Holds("p0 mount f1 16K min_size=4", -ENOMEM);
+  w.Breaks("counters", "p0 mount f1 16K min_size=3", -ENOMEM);
+  w.Breaks("refusal", "p0 mount f1 16K size=3", -ENOMEM);
+}
+
+TEST_F(JudgeTest, AMountGivesNoMoreThanItsSize) {
+  w.MakeFile();
+  AddFile();
+  w.Holds("p0 mount f1 16K size=1");
+  w.Holds("p0 map f1 m1 0 2", -ENOMEM);
+  w.Breaks("counters", "p0 map f1 m1 0 1", -ENOMEM);
+  w.files[1].pages = {{0, 200, 1, w.owners}};
+  w.files[1].regions = {{0, 1}};
+  w.Set(1, 2, 1);
+  w.Holds("p0 fallocate f1 0 2", -ENOSPC);
+  w.files[1].size = 2 * 16384;
+  w.files[1].pages.push_back({1, 204, 1, w.owners});
+  w.files[1].regions = {{0, 2}};
+  w.Set(1, 2, 0);
+  w.Breaks("counters", "p0 fallocate f1 0 2");
+}
+
+TEST_F(JudgeTest, FilesOfMountsAreNotPreserved) {
+  w.MakeFile();
+  AddFile();
+  w.Holds("p0 mount f1 16K unlinked");
+  w.Holds("agent open");
+  w.sessions = {{0, false}};
+  w.Holds("agent session s0");
+  w.Holds("agent preserve s0 1 f1", -ENOENT);
+  w.Breaks("refusal", "agent preserve s0 1 f1");
 }
 
 TEST_F(JudgeTest, CountersOfAnEvictedFile) {

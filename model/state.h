@@ -83,6 +83,7 @@ struct File {
   uint64_t inode = 0;
   uint64_t page_size = 0;
   bool shmem = false;
+  int mount = -1;  // of hugetlbfs, in State::mounts; -1: the kernel's own
   // No file, but free pages of a pool on their way to the next kernel's.
   bool free = false;
   int64_t size = 0;
@@ -129,6 +130,27 @@ struct File {
            std::find(late.begin(), late.end(), index) == late.end() &&
            std::find(unsure.begin(), unsure.end(), index) == unsure.end();
   }
+};
+
+// A mount of hugetlbfs with limits, in pages; -1: none. As struct
+// hugepage_subpool, which a page that never comes back keeps from ending.
+struct Mount {
+  uint64_t page_size = 0;
+  int64_t most = -1;
+  int64_t least = -1;
+  int64_t used = 0;   // if there is a `most`
+  int64_t ready = 0;  // reserved, of `least`, for whoever is first
+  bool gone = false;
+  // Several commands ran at a time, or calls failed: `used` and `ready` may be
+  // something else.
+  bool unsure = false;
+
+  // hugepage_subpool_get_pages(): how many more must be reserved in the pool
+  // for `pages`; -1: there is no room for them.
+  int64_t Get(int64_t pages);
+  // hugepage_subpool_put_pages(): how many fewer.
+  int64_t Put(int64_t pages);
+  bool Unused() const;
 };
 
 struct Mapping {
@@ -200,6 +222,7 @@ struct State {
   // verdict said so once.
   std::array<int64_t, kMaxPageSizes> resv_off{};
   std::vector<File> files;
+  std::vector<Mount> mounts;
   std::array<int, kMaxNames> names{};  // descriptor -> files, or -1
   std::vector<Mapping> mappings;       // in order of creation
   std::vector<Session> sessions;       // outgoing ones in order of creation

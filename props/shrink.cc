@@ -116,7 +116,7 @@ std::vector<Command> SimplerCommands(const Command& command) {
   for (bool Command::*flag :
        {&Command::sealable, &Command::noexec, &Command::read_only,
         &Command::is_private, &Command::no_reserve, &Command::keep_size,
-        &Command::no_option, &Command::resum})
+        &Command::no_option, &Command::resum, &Command::unlinked})
     unset(flag);
   if (!command.missing_sizes.empty())
     with([](Command* c) { c->missing_sizes.pop_back(); });
@@ -128,6 +128,11 @@ std::vector<Command> SimplerCommands(const Command& command) {
     smaller(&Command::length, command.actor == model::Actor::kAdmin ? 0 : 1);
   if (command.step > 0) smaller(&Command::step, 1);
   smaller(&Command::nth, 0);
+  for (int64_t Command::*limit : {&Command::most, &Command::least}) {
+    if (command.*limit < 0) continue;
+    with([&](Command* c) { c->*limit = -1; });
+    smaller(limit, 0);
+  }
   smaller(&Command::position, 0);
   smaller(&Command::process, 0);
   with([](Command* c) { c->parent = model::kRootCgroup; });

@@ -8,6 +8,7 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -69,6 +70,26 @@ Outcome Memfd(const Command& c) {
   if (fd < 0) return DoneWith(-1);
   Rename(fd, FileFd(c.file));
   return Done(0);
+}
+
+// A file of a mount that is nowhere to be seen any more.
+Outcome Mount(const Command& c) {
+  if (IsOpen(FileFd(c.file))) return Done(-EEXIST);
+  const std::string at = absl::StrCat("/mnt", c.file);
+  if (mkdir(at.c_str(), 0755) != 0 && errno != EEXIST) return DoneWith(-1);
+  std::string options = absl::StrCat("pagesize=", c.page_size);
+  const auto size = static_cast<int64_t>(c.page_size);
+  if (c.most >= 0) absl::StrAppend(&options, ",size=", c.most * size);
+  if (c.least >= 0) absl::StrAppend(&options, ",min_size=", c.least * size);
+  if (mount("none", at.c_str(), "hugetlbfs", 0, options.c_str()) != 0)
+    return DoneWith(-1);
+  const std::string name = absl::StrCat(at, "/f", c.file);
+  const int fd = open(name.c_str(), O_RDWR | O_CREAT | O_CLOEXEC, 0777);
+  Outcome outcome = DoneWith(fd < 0 ? -1 : fchmod(fd, 0777));
+  if (c.unlinked) unlink(name.c_str());
+  if (umount2(at.c_str(), MNT_DETACH) != 0) outcome = DoneWith(-1);
+  if (fd >= 0) Rename(fd, FileFd(c.file));
+  return outcome;
 }
 
 Outcome Map(const Command& c) {
@@ -149,6 +170,8 @@ Outcome Perform(const model::History& history, int64_t place) {
     case Verb::kMemfd:
     case Verb::kShmem:
       return Memfd(c);
+    case Verb::kMount:
+      return Mount(c);
     case Verb::kTruncate:
       return DoneWith(
           ftruncate(FileFd(c.file), c.page * PageSizeOf(FileFd(c.file))));

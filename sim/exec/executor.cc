@@ -225,6 +225,9 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.Memfd(c.file, c.page_size, c.sealable, c.noexec));
     case Verb::kShmem:
       return OutcomeOf(user_.Shmem(c.file));
+    case Verb::kMount:
+      return OutcomeOf(
+          user_.Mount(c.file, c.page_size, c.most, c.least, c.unlinked));
     case Verb::kTruncate:
       return OutcomeOf(user_.Truncate(c.file, c.page));
     case Verb::kMap:

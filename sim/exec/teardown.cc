@@ -91,6 +91,7 @@ const std::vector<Violation>& Invariants::Teardown(Executor* executor,
   found_.clear();
   const size_t reported = M().violations().size();
   CloseEverything(executor->mutable_user());
+  SubpoolForgetStuck();
   executor->Look();
   VerifyOneOwner();
   CheckPools();

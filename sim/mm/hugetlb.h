@@ -80,6 +80,14 @@ pgoff_t VmaHugecacheOffset(struct hstate* h, struct vm_area_struct* vma,
                            unsigned long addr);
 
 // --- hugetlb_subpool.cc
+void SubpoolReset();
+// With limits in pages, -1: none. nullptr: no memory, or it cannot be reserved.
+struct hugepage_subpool* SubpoolNew(struct hstate* h, long most, long least);
+void SubpoolPut(struct hugepage_subpool* spool);
+// Of mounts that are gone: a page that is pinned or has a memory error keeps
+// its subpool, and so does one that could not be allocated (see
+// alloc_hugetlb_folio()).
+void SubpoolForgetStuck();
 long SubpoolGetPages(struct hugepage_subpool* spool, long delta);
 long SubpoolPutPages(struct hugepage_subpool* spool, long delta);
 // Gives `nr` back that got no global reservation (out_put_pages).

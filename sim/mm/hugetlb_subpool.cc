@@ -1,13 +1,17 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// Subpools of mm/hugetlb.c. Internal mounts have none, so these calls are
-// passed nullptr in this world; they are kept where the kernel has them, for
-// mounts with size= and min_size= to come.
+// Subpools of mm/hugetlb.c: what mounts with size= and min_size= have. Internal
+// mounts have none, these calls are passed nullptr for them.
+
+#include <algorithm>
+#include <vector>
 
 #include "sim/mm/hugetlb.h"
 
 namespace sim {
 namespace {
+
+std::vector<struct hugepage_subpool*> live;  // of this kernel
 
 // unlock_or_release_subpool().
 void UnlockOrRelease(struct hugepage_subpool* spool) {
@@ -20,10 +24,52 @@ void UnlockOrRelease(struct hugepage_subpool* spool) {
   if (!unused) return;
   if (spool->min_hpages != -1)
     hugetlb_acct_memory(spool->hstate, -spool->min_hpages);
+  live.erase(std::find(live.begin(), live.end(), spool));
   kfree(spool);
 }
 
 }  // namespace
+
+void SubpoolReset() { live.clear(); }
+
+// Follows hugepage_new_subpool().
+struct hugepage_subpool* SubpoolNew(struct hstate* h, long most, long least) {
+  auto* spool = static_cast<struct hugepage_subpool*>(
+      kzalloc(sizeof(struct hugepage_subpool), GFP_KERNEL));
+  if (!spool) return nullptr;
+  sim_spin_lock_init(&spool->lock, "spool->lock");
+  spool->count = 1;
+  spool->max_hpages = most;
+  spool->hstate = h;
+  spool->min_hpages = least;
+  if (least != -1 && hugetlb_acct_memory(h, least)) {
+    kfree(spool);
+    return nullptr;
+  }
+  spool->rsv_hpages = least;
+  live.push_back(spool);
+  return spool;
+}
+
+// Follows hugepage_put_subpool().
+void SubpoolPut(struct hugepage_subpool* spool) {
+  if (!spool) return;
+  sim_spin_lock_irqsave(&spool->lock);
+  BUG_ON(!spool->count);
+  spool->count--;
+  UnlockOrRelease(spool);
+}
+
+void SubpoolForgetStuck() {
+  const std::vector<struct hugepage_subpool*> all = live;
+  for (struct hugepage_subpool* spool : all) {
+    if (spool->count) continue;
+    if (spool->min_hpages != -1)
+      hugetlb_acct_memory(spool->hstate, -spool->rsv_hpages);
+    live.erase(std::find(live.begin(), live.end(), spool));
+    kfree(spool);
+  }
+}
 
 // Follows hugepage_subpool_get_pages(): by how much the global reservation
 // has to grow for `delta` pages, or -ENOMEM.

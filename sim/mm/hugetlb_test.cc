@@ -3,6 +3,7 @@
 
 #include "sim/mm/filemap.h"
 #include "sim/mm/hugetlb_test_kernel.h"
+#include "sim/mm/hugetlbfs.h"
 #include "sim/mm/memmap.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/pin.h"
@@ -339,6 +340,51 @@ TEST_F(DemotionTest, ReservedPagesAreTakenAlong) {
     MmExit(mm);
     fput(file);
   });
+}
+
+// mount -t hugetlbfs -o pagesize=64K,size=...,min_size=...
+TEST_F(HugetlbPoolTest, MountsWithLimits) {
+  BootKernel("hugepagesz=64K hugepages=4");
+  auto mount = [this](long most, long least) {
+    return Call<struct file*>(
+        [=] { return HugetlbfsMountFile(k64K, most, least, false); });
+  };
+  auto fill = [this](struct file* file, loff_t from, loff_t pages) {
+    return Call<int>(
+        [=] { return VfsFallocate(file, 0, from * k64K, pages * k64K); });
+  };
+  EXPECT_EQ(PTR_ERR(mount(1, 2)), -EINVAL);
+  EXPECT_EQ(PTR_ERR(mount(-1, 5)), -ENOMEM);
+
+  struct file* file = mount(-1, 2);
+  ASSERT_FALSE(IS_ERR(file));
+  EXPECT_EQ(Counters(k64K).resv, 2u);
+  EXPECT_EQ(fill(file, 0, 3), 0);
+  EXPECT_EQ(Counters(k64K).resv, 0u);
+  Run("p0", [&] { EXPECT_EQ(VfsTruncate(file, 0), 0); });
+  EXPECT_EQ(Counters(k64K).resv, 2u);
+  // With its last file the mount is gone.
+  Run("p0", [&] { fput(file); });
+  CheckIdle();
+
+  file = mount(2, -1);
+  EXPECT_EQ(fill(file, 0, 3), -ENOSPC);
+  EXPECT_EQ(Counters(k64K).free, 2u);
+  Run("p0", [&] {
+    EXPECT_EQ(VfsTruncate(file, 0), 0);
+    // A page that the pool does not have is taken from size= all the same.
+    struct file* other = MemfdCreate(HugeFlag(k64K));
+    EXPECT_EQ(VfsFallocate(other, 0, 0, 4 * k64K), 0);
+    EXPECT_EQ(VfsFallocate(file, 0, 0, k64K), -ENOSPC);
+    fput(other);
+    EXPECT_EQ(VfsFallocate(file, 0, 0, 2 * k64K), -ENOSPC);
+  });
+  EXPECT_EQ(Counters(k64K).free, 3u);
+  Run("p0", [&] { fput(file); });
+  CheckIdle();
+  const auto before = SlabInUse().objects;
+  Run("p0", [] { SubpoolForgetStuck(); });
+  EXPECT_EQ(SlabInUse().objects, before - 1);
 }
 
 class OfflineTest : public HugetlbPoolTest {

@@ -296,6 +296,7 @@ struct super_block* MountOne(struct hstate* h) {
 
 void HugetlbfsReset() {
   for (struct super_block*& sb : mounts) sb = nullptr;
+  SubpoolReset();
   VfsReset();
   ShmemReset();
   MappingReset();
@@ -313,6 +314,52 @@ void HugetlbfsInit() {
   for (int i = 0; i < hugetlb_max_hstate; i++) {
     if (!mounts[i]) mounts[i] = MountOne(&hstates[i]);
   }
+}
+
+// Follows hugetlbfs_validate(), hugetlbfs_fill_super() and hugetlbfs_mknod().
+// inode limits, owners and modes are left out.
+struct file* HugetlbfsMountFile(uint64_t page_size, long most, long least,
+                                bool unlinked) {
+  auto error = [](long err) { return static_cast<struct file*>(ERR_PTR(err)); };
+  // The file system was never registered.
+  if (!mounts[default_hstate_idx]) return error(-ENODEV);
+  struct hstate* h = size_to_hstate(page_size);
+  if (!h || (most >= 0 && least > most)) return error(-EINVAL);
+  auto* sb = static_cast<struct super_block*>(
+      kzalloc(sizeof(struct super_block), GFP_KERNEL));
+  auto* info = static_cast<struct hugetlbfs_sb_info*>(
+      kzalloc(sizeof(struct hugetlbfs_sb_info), GFP_KERNEL));
+  const bool limits = most >= 0 || least >= 0;
+  if (sb && info && limits) info->spool = SubpoolNew(h, most, least);
+  if (!sb || !info || (limits && !info->spool)) {
+    kfree(sb);
+    kfree(info);
+    return error(-ENOMEM);
+  }
+  info->hstate = h;
+  sb->s_fs_info = info;
+  struct inode* inode = GetInode(sb, S_IFREG | S_IRWXUGO);
+  if (!inode) {
+    HugetlbfsKillSuper(sb);
+    return error(-ENOSPC);
+  }
+  if (unlinked) inode->i_nlink = 0;
+  struct file* file = AllocFilePseudo(inode, O_RDWR, &kFileOperations);
+  if (!file) {
+    iput(inode);
+    return error(-ENFILE);
+  }
+  file->f_mode |= FMODE_LSEEK | FMODE_PREAD | FMODE_PWRITE;
+  file->f_flags |= O_LARGEFILE;
+  return file;
+}
+
+// Follows hugetlbfs_put_super().
+void HugetlbfsKillSuper(struct super_block* sb) {
+  auto* info = static_cast<struct hugetlbfs_sb_info*>(sb->s_fs_info);
+  SubpoolPut(info->spool);
+  kfree(info);
+  kfree(sb);
 }
 
 // Follows hugetlbfs_evict_inode().

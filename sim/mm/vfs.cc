@@ -27,7 +27,10 @@ void Evict(struct inode* inode) {
   WARN_ON(!xa_empty(&inode->i_data.i_pages));
   WARN_ON(!list_empty(&inode->i_data.i_mmap));
   live_inodes--;
+  struct super_block* sb = inode->i_sb;
   kfree(reinterpret_cast<char*>(inode) - InodeOffset(inode));
+  // A mount that a file was all that was left of.
+  if (sb->s_fs_info && !(sb->s_flags & SB_KERNMOUNT)) HugetlbfsKillSuper(sb);
 }
 
 }  // namespace

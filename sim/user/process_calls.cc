@@ -11,6 +11,7 @@
 #include "sim/machine/machine.h"
 #include "sim/mm/cgroup.h"
 #include "sim/mm/hugetlb.h"
+#include "sim/mm/hugetlbfs.h"
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
 #include "sim/mm/vfs.h"
@@ -108,6 +109,13 @@ CallResult UserSpace::Memfd(int name, uint64_t page_size, bool sealable,
 CallResult UserSpace::Shmem(int name) {
   if (FileOf(name)) return Done(-EEXIST);
   return Install(name, MemfdCreate(MFD_EXEC));
+}
+
+// Follows fs/namespace.c and fs/namei.c in outline.
+CallResult UserSpace::Mount(int name, uint64_t page_size, int64_t most,
+                            int64_t least, bool unlinked) {
+  if (FileOf(name)) return Done(-EEXIST);
+  return Install(name, HugetlbfsMountFile(page_size, most, least, unlinked));
 }
 
 CallResult UserSpace::Truncate(int name, int64_t pages) {

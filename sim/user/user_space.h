@@ -80,6 +80,9 @@ class UserSpace {
   // --- Processes. Sizes, offsets and lengths are in pages of the file.
   CallResult Memfd(int name, uint64_t page_size, bool sealable, bool noexec);
   CallResult Shmem(int name);
+  // A file of a mount with limits in pages, -1: none.
+  CallResult Mount(int name, uint64_t page_size, int64_t most, int64_t least,
+                   bool unlinked);
   CallResult Truncate(int name, int64_t pages);
   CallResult Fallocate(int name, int64_t from, int64_t pages, bool keep_size);
   CallResult Punch(int name, int64_t from, int64_t pages);
