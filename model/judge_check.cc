@@ -112,6 +112,13 @@ void Stepper::CutShort(const Command& command, const Outcome& outcome) {
       page->poisoned = true;
   }
   if (command.verb == Verb::kOffline) all_may_migrate_ = offlined_ = true;
+  if (command.verb == Verb::kRmdir) {
+    // What it was charged for may be its parent's already.
+    const CgroupPath path =
+        state_->cgroup_path[static_cast<size_t>(command.cgroup)];
+    if (path != kNobody) state_->removed.push_back(path);
+    for (File& f : state_->files) f.raced |= f.preserved;
+  }
   int id = -1;
   if (command.file >= 0) {
     id = state_->names[static_cast<size_t>(command.file)];

@@ -292,6 +292,10 @@ void Stepper::Access(const Command& c, const Outcome& o) {
 
   bool promised = reserved;
   if (pays && !reserved) promised = TakeFromMount(f, 1) == 0;
+  // Where a call failed it was tried again, with another page.
+  if (pays && fault_)
+    if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kMaybeChurn))
+      event->bind = bind;
   if (needs_copy) {
     Page added;
     added.index = index;
@@ -332,6 +336,14 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   Page* page_used = copy ? copy : own;
   const bool held =
       page_used && (page_used->pinned || (!copy && f.Holds(index)));
+  // Right before that it may have been moved where it can stay: while its file
+  // is preserved, or, a late page, frozen.
+  const PageView* seen = racing_ && !copy ? SeenPage(id, index) : nullptr;
+  const bool moves =
+      seen && f.preserved && page_used && !page_used->pinned &&
+      (!held || (seen->frame == o.frame &&
+                 std::find(may_migrate_.begin(), may_migrate_.end(), id) !=
+                     may_migrate_.end()));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
       o.frame != page_used->frame && !f.shmem && !moves &&
       (held || !(offlined_ || offlines_))) {
@@ -744,6 +756,16 @@ void Stepper::Poison(const Command& c, const Outcome& o) {
   }
   File& f = file(id);
   Page* page = f.shmem ? nullptr : FindPage(&f.pages, c.page);
+  const PageView* seen = f.shmem ? nullptr : SeenPage(id, c.page);
+  if (!page && o.ok() && IsCut(id) && seen && c.at < f.page_size) {
+    // Whoever added it did not get to the end.
+    page = AddPage(&f.pages, c.page);
+    page->frame = seen->frame;
+    page->node = seen->node;
+    page->owners = seen->owners;
+    f.regions.Add(c.page, c.page + 1);
+    frames_changed_ = true;
+  }
   if (!page || c.at >= f.page_size) {
     Must(ENOENT);
     Went(o);

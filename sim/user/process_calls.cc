@@ -53,6 +53,9 @@ class HeldFile {
 // pin it for good, so nobody asks.
 bool CannotMove(struct file* file, int64_t page) {
   if (!is_file_hugepages(file)) return false;
+  const auto end =
+      (page + 1) * static_cast<int64_t>(huge_page_size(hstate_file(file)));
+  if (end > i_size_read(file_inode(file))) return false;  // refused in any case
   struct folio* folio = filemap_get_folio(
       file->f_mapping, static_cast<pgoff_t>(page) << hstate_file(file)->order);
   if (IS_ERR(folio)) return false;
