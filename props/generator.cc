@@ -58,6 +58,15 @@ class Scenario {
     // No draw: the others stay what they would be without.
     sketch_.has_cgroups = !options.real && seed % 3 == 1;
     areas_ = !options.real && seed % 20 == 7;
+    mounts_ = seed % 9 == 4;
+    // Free pages in areas are no free pages that can be handed over.
+    frees_ |= areas_ && seed % 60 < 40;
+    // So many go well in a row only where little else goes wrong.
+    if (updates_left_ == 5) {
+      faults_left_ = 0;
+      corrupts_ = false;
+      calm_ = true;
+    }
     real_ = options.real;
     if (!real_) return;
     faults_left_ = 0;
@@ -146,6 +155,21 @@ class Scenario {
     sketch_.Add(std::move(c));
   }
 
+  // A free page gets a memory error when it is on its way to the next kernel:
+  // the file that it is made for takes it after the last look at the list.
+  void SpoilFree(uint64_t page_size) {
+    // Live update takes 25 steps and, for each free page, 7; three more, and
+    // the CPUs stop.
+    int64_t step = 25 + 7 * sketch_.FreePages(page_size) + random_.Below(4);
+    for (Command& spoil : sketch_.TakeAndSpoil()) {
+      Command c = Bare(Actor::kSim, Verb::kDuring);
+      c.step = step;
+      step += random_.Between(1, 20);
+      c.inner.push_back(std::move(spoil));
+      sketch_.Add(std::move(c));
+    }
+  }
+
   void Again() {
     // Whether the call got so far is not known here; if it did not, doing the
     // same again is refused, which is worth a look too.
@@ -174,17 +198,37 @@ class Scenario {
     int64_t most = large_ ? 2 : updates_left_ > 2 ? 2 : 3;
     for (int64_t i = random_.Between(1, most); i > 0; --i) {
       MaybeFail(10, 4);
-      int file = sketch_.NewFile(sketch_.AnySize());
+      const uint64_t size = areas_ && random_.Percent(40)
+                                ? model::PageSizes(history_.geometry).back()
+                                : sketch_.AnySize();
+      int file = sketch_.NewFile(size);
       MaybeFail(10, 8);
       sketch_.FillFile(file);
+      if (sketch_.has_cgroups && random_.Percent(12)) sketch_.ShareOut(file);
+      // Nobody may move such a page out of its area.
+      if (areas_ && random_.Percent(30)) sketch_.Add(sketch_.Poison(file));
       if (random_.Percent(20))
         sketch_.Pin(file, sketch_.files.back().present.empty()
                               ? 0
                               : random_.Pick(sketch_.files.back().present));
     }
+    MaybeMount(80);
     if (random_.Percent(25)) sketch_.FillFile(sketch_.NewShmem());
     if (random_.Percent(12)) sketch_.Nr();
     while (sketch_.Length() < target_ / 4 && !large_) Step();
+  }
+
+  // A file that stays behind, beside those that are handed over.
+  void MaybeMount(int percent) {
+    if (!mounts_ || !random_.Percent(percent)) return;
+    // What min_size= reserves is not judged where calls fail or run at the same
+    // time.
+    const bool calm = !interleaves_ && faults_left_ == 0;
+    const int file = sketch_.NewMounted(sketch_.AnySize(), calm);
+    if (history_.commands.back().least > 1 && random_.Percent(60))
+      sketch_.Fallocate(file, 0, 1);  // the others stay reserved
+    else
+      sketch_.FillFile(file);
   }
 
   void BetweenUpdates() {
@@ -253,7 +297,7 @@ class Scenario {
       int file = random_.Pick(preserved);
       const SketchFile& f = sketch_.files[static_cast<size_t>(file)];
       int64_t pages = std::max<int64_t>(1, f.pages);
-      switch (random_.Weighted({42, 20, 10, 8, 6, 14})) {
+      switch (random_.Weighted({40, 20, 10, 8, 6, 13, 3})) {
         case 0: {  // a late page, or a page it has
           int mapping = sketch_.MappingOf(file);
           if (mapping < 0) {
@@ -277,12 +321,19 @@ class Scenario {
           sketch_.Truncate(file, random_.Below(pages + 2));
           break;
         case 4:
-          if (random_.Percent(45))
+          if (random_.Percent(30) && Room(3)) {
+            const int other = sketch_.NewFile(sketch_.AnySize());
+            sketch_.Fallocate(other, 0, 1);
+            sketch_.Offline(other);
+          } else if (random_.Percent(50))
             sketch_.Offline(file);
           else if (random_.Percent(50))
             sketch_.Add(sketch_.Poison(file));
           else
             sketch_.Nr();
+          break;
+        case 6:
+          sketch_.SealWrites(file);
           break;
         default:
           Step();
@@ -292,17 +343,25 @@ class Scenario {
   }
 
   // The loader's image, what goes wrong, and the call.
-  void Reboot() {
-    bool odd = random_.Percent(real_ ? 25 : updates_left_ > 1 ? 5 : 9);
+  // `spoil`: a page size of which a free page gets a memory error.
+  void Reboot(uint64_t spoil = 0) {
+    bool odd = random_.Percent(real_               ? 25
+                               : calm_             ? 0
+                               : updates_left_ > 1 ? 5
+                                                   : 9);
     KernelPlan next = NextKernel(&random_, history_.geometry, history_.nodes,
                                  sketch_.kernel, odd);
     if (areas_) ChangeAreas(&random_, history_.geometry, history_.nodes, &next);
     if (random_.Percent(2)) RebootCall();  // nothing is loaded
     sketch_.Load(next);
     if (random_.Percent(10) && Room(4)) WhilePreserved();
-    bool fails = MaybeFail(45, 200);
-    MaybeDuring(70, 900);
-    MaybePoisonDuring(8, 900);
+    bool fails = spoil == 0 && MaybeFail(45, 200);
+    if (spoil != 0) {
+      SpoilFree(spoil);
+    } else {
+      MaybeDuring(70, 900);
+      MaybePoisonDuring(8, 900);
+    }
     if (corrupts_ && random_.Percent(60)) Corrupt();
     RebootCall();
     if (fails && random_.Percent(90)) {
@@ -324,6 +383,10 @@ class Scenario {
     for (int64_t i = random_.Percent(80) ? 1 : 2; i > 0; --i) {
       Command c = Bare(Actor::kSim, Verb::kCorrupt);
       int64_t target = random_.Below(model::kTargets);
+      // As another version of this code would.
+      if (random_.Percent(12))
+        target = static_cast<int64_t>(random_.Pick(
+            {model::Target::kRootVersion, model::Target::kFileVersion}));
       // Two of one field might cancel out, and nothing would be damaged.
       if (target == last) target = (target + 1) % model::kTargets;
       last = target;
@@ -357,7 +420,18 @@ class Scenario {
       if (random_.Percent(50) && Room(6)) Step();
       PreserveAll();
     }
+    if (bare && interleaves_ && Outgoing().empty() && random_.Percent(80)) {
+      const uint64_t size = sketch_.AnySize();
+      sketch_.NewFile(size);
+      sketch_.PreserveFree(size, true);
+      Reboot(size);
+      AfterReboot();
+      return;
+    }
     WhilePreserved();
+    if (random_.Percent(3) && Room(4)) sketch_.HitTheLimit(sketch_.AnySize());
+    if (areas_ && frees_)
+      sketch_.PreserveFree(model::PageSizes(history_.geometry).back(), true);
     for (int i = 0; frees_ && i < 2; ++i)
       if (random_.Percent(i == 0 ? 90 : 40) && Room(2)) sketch_.PreserveFree();
     Reboot();
@@ -372,12 +446,12 @@ class Scenario {
       if (model::IsGigantic(history_.geometry, pool.page_size) &&
           kernel.Has(pool.page_size) && random_.Percent(80))
         sketch_.Nr(pool.page_size,
-                   random_.Between(1, std::min<int64_t>(kernel.areas, 4) + 3));
+                   std::min<int64_t>(kernel.areas, 4) + random_.Between(1, 3));
     }
   }
 
   void AfterReboot() {
-    if (areas_ && Room(2) && random_.Percent(60)) FillFromAreas();
+    if (areas_ && Room(2) && random_.Percent(85)) FillFromAreas();
     for (int64_t i = random_.Below(3); i > 0 && Room(2); --i) {
       if (random_.Percent(50)) {
         MaybeFail(10, 8);
@@ -386,12 +460,13 @@ class Scenario {
         Step();
       }
     }
+    if (Room(4)) MaybeMount(40);
     // Sometimes nobody asks for anything, and the next update is refused.
-    if (updates_left_ > 1 && random_.Percent(8)) return;
+    if (updates_left_ > 1 && !calm_ && random_.Percent(8)) return;
     Open();
     for (size_t s = 0; s < sketch_.sessions.size(); ++s) {
       if (!sketch_.sessions[s].incoming || sketch_.sessions[s].open) continue;
-      if (random_.Percent(8)) continue;
+      if (!calm_ && random_.Percent(8)) continue;
       bool fails = MaybeFail(8, 6);
       sketch_.Take(static_cast<int>(s));
       if (fails) Again();
@@ -400,7 +475,7 @@ class Scenario {
     for (size_t s = 0; s < sketch_.sessions.size(); ++s) {
       if (!sketch_.sessions[s].incoming || !sketch_.sessions[s].open) continue;
       // A chain goes on only when everything is finished.
-      if (random_.Percent(updates_left_ > 1 ? 90 : 50))
+      if (random_.Percent(calm_ ? 100 : updates_left_ > 1 ? 90 : 50))
         EndSession(static_cast<int>(s));
     }
   }
@@ -420,7 +495,7 @@ class Scenario {
                                     static_cast<int64_t>(files().size()))));
       if (fails) Again();
       // What did not fit does then.
-      if (sketch_.has_cgroups && random_.Percent(50) && Room(6)) {
+      if (sketch_.has_cgroups && random_.Percent(80) && Room(3)) {
         const Command retrieve = history_.commands.back();
         sketch_.LiftLimits();
         sketch_.Add(retrieve);
@@ -490,7 +565,9 @@ class Scenario {
   bool corrupts_ = false;
   bool interleaves_ = false;
   bool frees_ = false;
-  bool areas_ = false;  // kernels may have areas of hugetlb_cma=
+  bool areas_ = false;   // kernels may have areas of hugetlb_cma=
+  bool calm_ = false;    // a long chain
+  bool mounts_ = false;  // files of mounts of hugetlbfs come into it
   int updates_left_ = 1;
   int64_t target_ = 30;
 };

@@ -147,7 +147,7 @@ void ChangeAreas(Random* random, model::Geometry geometry, int nodes,
   plan->area.fill(0);
   for (int64_t i = 0; i < plan->areas; ++i)
     ++plan->area[static_cast<size_t>(random->Below(nodes))];
-  if (plan->areas > 0 && random->Percent(8)) {
+  if (plan->areas > 0 && random->Percent(12)) {
     // More than there is on a node. Where all of it would do, it would be an
     // area, and there would be no room for scratch.
     constexpr int64_t kTooMany = 16;

@@ -126,6 +126,31 @@ int Sketch::NewShmem() {
   return static_cast<int>(files.size()) - 1;
 }
 
+int Sketch::NewMounted(uint64_t page_size, bool reserves) {
+  SketchFile f;
+  f.name = FreeName();
+  f.page_size = page_size;
+  f.mounted = true;
+  Command c = OfProcess(AnyProcess(), Verb::kMount);
+  c.file = f.name;
+  c.page_size = page_size;
+  switch (random_->Weighted({15, 35, reserves ? 70 : 0})) {
+    case 0:
+      break;
+    case 1:
+      c.most = random_->Between(1, 4);
+      break;
+    default:
+      c.least = random_->Between(1, 3);
+      if (random_->Percent(15)) c.most = c.least + random_->Below(3);
+      break;
+  }
+  c.unlinked = random_->Percent(30);
+  Add(c);
+  files.push_back(f);
+  return static_cast<int>(files.size()) - 1;
+}
+
 void Sketch::Truncate(int file, int64_t pages) {
   SketchFile& f = At(files, file);
   Command c = OfProcess(AnyProcess(), Verb::kTruncate);
@@ -257,9 +282,14 @@ void Sketch::Nr(uint64_t page_size, int64_t pages) {
 }
 
 void Sketch::PreserveFree() {
+  const uint64_t size = AnySize();
+  PreserveFree(size, random_->Percent(90));
+}
+
+void Sketch::PreserveFree(uint64_t page_size, bool on) {
   Command c = Of(Actor::kAdmin, Verb::kPreserveFree);
-  c.page_size = AnySize();
-  c.on = random_->Percent(90);
+  c.page_size = page_size;
+  c.on = on;
   Add(c);
 }
 
@@ -365,7 +395,7 @@ void Sketch::CgroupsAgain() {
   for (const SketchCgroup& c : before) {
     if (random_->Percent(25)) continue;
     NewCgroup(c.name, random_->Percent(90) ? c.parent : model::kRootCgroup);
-    if (random_->Percent(45))
+    if (random_->Percent(60))
       Limit(static_cast<int>(cgroups.size()) - 1, random_->Percent(70));
   }
   if (random_->Percent(30)) MoveSomebody();
@@ -415,7 +445,7 @@ void Sketch::Preserve(int session, int file) {
   c.token = random_->Percent(95) ? next_token_++ : 1;
   c.file = f.name;
   Add(c);
-  if (f.preserved || f.held) return;
+  if (f.preserved || f.held || f.mounted) return;
   f.preserved = true;
   f.session = c.session;
   f.token = c.token;
@@ -581,6 +611,45 @@ void Sketch::FillFile(int file) {
 void Sketch::TakeTheRest(uint64_t page_size) {
   const int file = NewFile(page_size);
   Fallocate(file, 0, MostPages(history_->geometry, page_size) + 2);
+}
+
+void Sketch::HitTheLimit(uint64_t page_size) {
+  Command c = Of(Actor::kAdmin, Verb::kOvercommit);
+  c.page_size = page_size;
+  c.length = random_->Between(1, 2);
+  Add(c);
+  TakeTheRest(page_size);
+}
+
+void Sketch::SealWrites(int file) {
+  Command c = OfProcess(AnyProcess(), Verb::kSeal);
+  c.file = At(files, file).name;
+  c.seals = model::kSealWrite;
+  Add(c);
+}
+
+void Sketch::ShareOut(int file) {
+  MoveSomebody();
+  Fallocate(file, random_->Below(std::max<int64_t>(1, At(files, file).pages)),
+            random_->Between(1, 2));
+}
+
+std::vector<Command> Sketch::TakeAndSpoil() {
+  const int file = static_cast<int>(files.size()) - 1;
+  Command take = OfProcess(1, Verb::kFallocate);
+  take.file = At(files, file).name;
+  take.length = 1;
+  return {take, Poison(file)};
+}
+
+int64_t Sketch::FreePages(uint64_t page_size) const {
+  int64_t pages = 0;
+  for (const PoolPlan& pool : kernel.pools)
+    if (pool.page_size == page_size) pages = pool.total;
+  for (const SketchFile& f : files)
+    if (f.page_size == page_size)
+      pages -= static_cast<int64_t>(f.present.size());
+  return std::max<int64_t>(pages, 0);
 }
 
 void Sketch::DeviceWrite() {
@@ -756,7 +825,7 @@ Command Sketch::Interloper() {
   }
   const std::vector<int> writable = Mappings(true);
   const std::vector<int> open = LiveFiles(true);
-  switch (random_->Weighted({58, 10, 8, 5, 5, 3, 11})) {
+  switch (random_->Weighted({54, 10, 8, 5, 5, 5, 13})) {
     case 0:
       if (!writable.empty()) {
         const SketchMapping& m = At(mappings, random_->Pick(writable));
@@ -810,7 +879,7 @@ Command Sketch::Interloper() {
       [[fallthrough]];
     default: {
       Command c =
-          Of(Actor::kAdmin, random_->Percent(80) ? Verb::kNr : Verb::kDemote);
+          Of(Actor::kAdmin, random_->Percent(65) ? Verb::kNr : Verb::kDemote);
       c.page_size = AnySize();
       c.length = random_->Below(MostPages(history_->geometry, c.page_size) + 1);
       return c;

@@ -18,6 +18,7 @@ struct SketchFile {
   int name = -1;  // -1: closed; its mappings or a session may still hold it
   uint64_t page_size = 0;
   bool shmem = false;
+  bool mounted = false;  // of a mount of hugetlbfs: never preserved
   bool sealable = false;
   bool gone = false;
   bool preserved = false;
@@ -70,6 +71,8 @@ class Sketch {
   // --- One command each. The agent's are for the scenario to order.
   int NewFile(uint64_t page_size);  // in files
   int NewShmem();
+  // Of a mount with limits, perhaps; `reserves`: with min_size=, too.
+  int NewMounted(uint64_t page_size, bool reserves);
   void Truncate(int file, int64_t pages);
   void Map(int file, int64_t from, int64_t length, bool no_reserve,
            bool read_only = false, bool is_private = false);
@@ -82,6 +85,7 @@ class Sketch {
   void Nr();
   void Nr(uint64_t page_size, int64_t pages);
   void PreserveFree();
+  void PreserveFree(uint64_t page_size, bool on);
   void Offline(int file);
   model::Command Poison(int file);
   void NewCgroup(int name, int parent);
@@ -114,6 +118,15 @@ class Sketch {
   model::Command Interloper();
   // Takes what the pool of `page_size` has left, perhaps, by another file.
   void TakeTheRest(uint64_t page_size);
+  // And what the administrator allows beyond it.
+  void HitTheLimit(uint64_t page_size);
+  void SealWrites(int file);
+  // Pages of a file become several groups'.
+  void ShareOut(int file);
+  // A free page is taken by the last file, and gets a memory error then.
+  std::vector<model::Command> TakeAndSpoil();
+  // Of a size, as far as is known.
+  int64_t FreePages(uint64_t page_size) const;
 
   std::vector<int> LiveFiles(bool with_shmem) const;
   std::vector<int> Mappings(bool writable) const;

@@ -7,9 +7,11 @@
 #include <cerrno>
 #include <set>
 #include <string>
+#include <utility>
 
 #include "sim/liveupdate/luo.h"
 #include "sim/mm/boot.h"
+#include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/mapping.h"
 
 namespace sim {
@@ -64,6 +66,33 @@ constexpr std::string_view kNames[kReaches] = {
     "gigantic page handed over in a file",
     "update refused, as something was not claimed",
     "not preserved again, as its session was not finished",
+    "preserved again, after it was retrieved and finished",
+    "page structures optimized away in both kernels",
+    "next kernel has the node again",
+    "next kernel does without live update of huge pages",
+    "no surplus page beside pages handed over, for the limit",
+    "resized while the update was under way",
+    "demoted while the update was under way",
+    "memory offline asked for while the update was under way",
+    "sealed, or tried to, while the update was under way",
+    "not sealed, as it is preserved",
+    "retrieved with reserved holes",
+    "page with a memory error met in the next kernel",
+    "not preserved for a memory error",
+    "gigantic page, late, handed over",
+    "free gigantic page handed over",
+    "gigantic page with a memory error handed over",
+    "free pages handed over, and refused",
+    "free page with a memory error handed over",
+    "pages came or went while free ones were collected",
+    "free pages in an area, left out",
+    "file of a mount not preserved",
+    "one without a name",
+    "preserved beside a file of a mount with size=",
+    "no page for it, for its size=",
+    "preserved beside a file of a mount with min_size=",
+    "table of another version",
+    "record of another version",
 };
 
 int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -74,6 +103,19 @@ int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
     for (const model::NodeCounts& node : pool.node) surplus += node.surplus;
   }
   return surplus;
+}
+
+// Of the pages of a file, in 4 KiB pages.
+uint64_t OrderOf(const struct file* file) {
+  return hstate_file(const_cast<struct file*>(file))->order;
+}
+
+bool IsGigantic(uint64_t order) { return order > MAX_PAGE_ORDER; }
+
+const struct hugepage_subpool* SubpoolOf(const struct file* file) {
+  return file != nullptr && is_file_hugepages(file)
+             ? subpool_inode(file_inode(file))
+             : nullptr;
 }
 
 bool HasPool(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -162,9 +204,132 @@ void ReachCounter::Retrieved(const model::Command& c,
   Mark(Reach::kLimitedThenRetrieved, before);
   limited_.erase(std::remove(limited_.begin(), limited_.end(), c.token),
                  limited_.end());
-  for (const model::FileView& view : seen.after.files)
-    if (view.name == c.file)
-      Mark(Reach::kOwnerCharged, !GroupsOf(view, seen.after).empty());
+  retrieved_.push_back(c.file);
+  for (const model::FileView& view : seen.after.files) {
+    if (view.name != c.file) continue;
+    Mark(Reach::kOwnerCharged, !GroupsOf(view, seen.after).empty());
+    int64_t reserved = 0;
+    for (uint32_t i = view.regions_begin; i < view.regions_end; ++i)
+      reserved += seen.after.regions[i].to - seen.after.regions[i].from;
+    Mark(Reach::kRegionsBack, reserved > view.pages_end - view.pages_begin);
+  }
+}
+
+// What the kernel before left, and what became of it.
+void ReachCounter::Handed(const model::Observation& seen,
+                          const Executor& executor) {
+  const model::TableView& table = seen.handed;
+  if (!seen.handed_known || !table.held || !table.magic) return;
+  Mark(Reach::kOptionMissing, !LuoHugetlb() || !liveupdate_enabled());
+  Mark(Reach::kRootVersion, !table.version);
+  bool free_left = false;
+  for (const model::TableView::Free& free : table.free) {
+    Mark(Reach::kGiganticFree, IsGigantic(free.order) && !free.pages.empty());
+    for (const model::TableView::FreePage& page : free.pages) {
+      Mark(Reach::kFreeError, page.poisoned);
+      free_left |= std::binary_search(seen.after.unclaimed.begin(),
+                                      seen.after.unclaimed.end(),
+                                      static_cast<model::Frame>(page.frame));
+    }
+    if (free.pages.empty()) continue;
+    for (const model::Verb verb : during_)
+      Mark(Reach::kFreeMeanwhile, verb == Verb::kNr || verb == Verb::kDemote ||
+                                      verb == Verb::kFallocate ||
+                                      verb == Verb::kWrite);
+  }
+  Mark(Reach::kFreeRefused, free_left);
+  for (const model::TableView::File& file : table.files) {
+    if (!file.held || !file.magic) continue;
+    Mark(Reach::kFileVersion, !file.version && table.version);
+    for (const model::TableView::Block& block : file.late.blocks)
+      Mark(Reach::kGiganticLate,
+           IsGigantic(file.order) && block.held && block.nr_runs > 0);
+  }
+  for (const BadFrame& bad : executor.user().errors())
+    Mark(Reach::kGiganticError, IsGigantic(bad.order));
+}
+
+// While an update that went well was under way; that its kernel came back, or
+// not, is the same to what ran beside it.
+void ReachCounter::Meanwhile(const model::Observation& seen) {
+  for (size_t i = 0; i < during_.size() && i < seen.during.size(); ++i) {
+    if (!seen.during[i].started) continue;
+    const Verb verb = during_[i];
+    const bool ok = seen.during[i].outcome.ok();
+    Mark(Reach::kResizedMeanwhile, verb == Verb::kNr && ok);
+    Mark(Reach::kDemotedMeanwhile, verb == Verb::kDemote && ok);
+    Mark(Reach::kOfflinedMeanwhile, verb == Verb::kOffline);
+    Mark(Reach::kSealedMeanwhile, verb == Verb::kSeal);
+  }
+}
+
+// Files of mounts beside those that are preserved.
+void ReachCounter::LookAtMounts(const model::Command& c,
+                                const model::Observation& seen,
+                                const Executor& executor) {
+  const UserSpace& user = executor.user();
+  const struct file* file = user.FileOf(c.file);
+  if (file == nullptr || !is_file_hugepages(file)) return;
+  const struct inode* inode = file_inode(file);
+  if (!(inode->i_sb->s_flags & SB_KERNMOUNT)) {
+    const bool refused = seen.outcome.result == -ENOENT && LuoHugetlb() &&
+                         CountLuo().outgoing_sessions > 0;
+    Mark(Reach::kMountRefused, refused);
+    Mark(Reach::kUnlinkedRefused, refused && inode->i_nlink == 0);
+  }
+  if (!seen.outcome.ok()) return;
+  for (int i = 0; i < user.files_end(); ++i) {
+    const struct hugepage_subpool* spool = SubpoolOf(user.FileOf(i));
+    if (spool == nullptr) continue;
+    Mark(Reach::kMountLimit, spool->max_hpages >= 0 && spool->used_hpages > 0);
+    Mark(Reach::kMountReserves, spool->rsv_hpages > 0);
+  }
+}
+
+// A page was not to be had; `beside`: others are handed over.
+void ReachCounter::LookAtLimits(const model::Command& c,
+                                const model::Observation& seen,
+                                const Executor& executor, bool beside) {
+  const model::Outcome& o = seen.outcome;
+  if (seen.fault_injected || (o.kind != model::Outcome::Kind::kSigbus &&
+                              o.result != -ENOSPC && o.result != -ENOMEM))
+    return;
+  const UserSpace& user = executor.user();
+  const struct file* file = c.file >= 0 ? user.FileOf(c.file) : nullptr;
+  if (c.mapping >= 0 && c.file < 0) {
+    const Mapping* mapping = user.MappingNamed(c.process, c.mapping);
+    if (mapping != nullptr) file = mapping->vma.vm_file;
+  }
+  if (file == nullptr || !is_file_hugepages(file)) return;
+  if (o.kind == model::Outcome::Kind::kSigbus) {
+    const Mapping* mapping = user.MappingNamed(c.process, c.mapping);
+    const auto index =
+        static_cast<int64_t>(mapping->vma.vm_pgoff >> OrderOf(file)) + c.page;
+    for (const model::FileView& view : seen.after.files) {
+      if (view.inode != file_inode(file)->i_ino) continue;
+      for (uint32_t i = view.pages_begin; i < view.pages_end; ++i)
+        for (const BadFrame& bad : user.errors())
+          Mark(Reach::kErrorMet,
+               seen.after.pages[i].index == index &&
+                   bad.generation < M().generation &&
+                   bad.first ==
+                       static_cast<uint64_t>(seen.after.pages[i].frame));
+    }
+  }
+  const struct hugepage_subpool* spool = SubpoolOf(file);
+  if (spool != nullptr && spool->max_hpages >= 0 &&
+      spool->used_hpages >= spool->max_hpages) {
+    Mark(Reach::kMountLimitHit);
+    return;
+  }
+  if (!beside) return;
+  const uint64_t page_size = PAGE_SIZE << OrderOf(file);
+  for (int i = 0; i < seen.after.nr_pools; ++i) {
+    const model::PoolView& pool = seen.after.pool[static_cast<size_t>(i)];
+    if (pool.page_size != page_size || pool.overcommit == 0) continue;
+    Mark(Reach::kOvercommitHit,
+         Surplus(seen.after, page_size) >= pool.overcommit);
+  }
 }
 
 void ReachCounter::Booted(const model::Observation& seen,
@@ -178,6 +343,8 @@ void ReachCounter::Booted(const model::Observation& seen,
   }
   updates_ = handed ? updates_ + 1 : 0;
   limited_.clear();
+  retrieved_.clear();
+  const std::string before = std::exchange(line_, Config().cmdline);
   Mark(Reach::kThreeUpdates, updates_ >= 3);
   Mark(Reach::kFiveUpdates, updates_ >= 5);
   if (!handed) return;
@@ -210,8 +377,14 @@ void ReachCounter::Booted(const model::Observation& seen,
          line.substr(at, line.find(' ', at) - at).find(':') !=
              std::string::npos);
   Mark(Reach::kNodeMissing, line.find("numa=off") != std::string::npos);
-  Mark(Reach::kOptimizedAfter,
-       line.find("hugetlb_free_vmemmap=on") != std::string::npos);
+  auto has = [](const std::string& words, const char* word) {
+    return words.find(word) != std::string::npos;
+  };
+  const bool optimizes = has(line, "hugetlb_free_vmemmap=on");
+  Mark(Reach::kOptimizedAfter, optimizes);
+  Mark(Reach::kOptimizedBoth,
+       optimizes && has(before, "hugetlb_free_vmemmap=on"));
+  Mark(Reach::kNodeBack, has(before, "numa=off") && !has(line, "numa=off"));
   for (const std::string& said : M().log())
     Mark(Reach::kAskedOfNoNode,
          said.find("Invalid hugepages parameter") != std::string::npos);
@@ -227,6 +400,10 @@ void ReachCounter::LookAtAreas(const model::Command& c,
     Mark(Reach::kAreaRefused, seen.outcome.result == -ENOMEM);
   }
   in_area_.clear();
+  if (seen.rebooted && free_in_area_ > 0)
+    for (const model::TableView::Free& free : seen.handed.free)
+      Mark(Reach::kFreeLeftInArea, IsGigantic(free.order));
+  free_in_area_ = 0;
   if (seen.rebooted) {
     for (const std::string& said : M().log())
       Mark(Reach::kAreaShort,
@@ -241,6 +418,7 @@ void ReachCounter::LookAtAreas(const model::Command& c,
       const bool is = folio_test_hugetlb_cma(list_first_entry(
           const_cast<struct list_head*>(&list), struct folio, lru));
       Mark(Reach::kAreaUsed, is);
+      free_in_area_ += is;
       Mark(Reach::kAreaAtBoot, is && seen.rebooted);
     }
   }
@@ -262,17 +440,37 @@ void ReachCounter::After(const model::Command& c,
                          const model::Observation& seen,
                          const Executor& executor) {
   if (executor.dead()) return;
+  if (c.verb == Verb::kDuring) {
+    if (!c.inner.empty()) during_.push_back(c.inner[0].verb);
+    return;
+  }
+  if (c.verb == Verb::kInterleave || c.verb == Verb::kFail ||
+      c.verb == Verb::kCorrupt)
+    return;
   LookAtAreas(c, seen);
   const size_t unclaimed = executor.handed_over().size();
   const bool ok = seen.outcome.ok();
   // Also between preserve and the update.
   const bool beside = unclaimed > 0 || CountLuo().outgoing_files > 0;
   if (seen.rebooted) {
+    if (seen.handed_known && !seen.handed.original.empty()) Meanwhile(seen);
+    Handed(seen, executor);
     Booted(seen, executor);
   } else if (c.verb == Verb::kPreserve && ok) {
     Preserved(c.file, seen, executor);
+    LookAtMounts(c, seen, executor);
+    Mark(Reach::kPreservedAgain, std::find(retrieved_.begin(), retrieved_.end(),
+                                           c.file) != retrieved_.end());
   } else if (c.verb == Verb::kPreserve) {
     Mark(Reach::kAgainRefused, seen.outcome.result == -EBUSY);
+    Mark(Reach::kErrorRefused, seen.outcome.result == -EHWPOISON);
+    LookAtMounts(c, seen, executor);
+  } else if (c.verb == Verb::kSeal) {
+    Mark(Reach::kSealRefused,
+         seen.outcome.result == -EBUSY && CountLuo().outgoing_files > 0);
+  } else if (!ok && (c.verb == Verb::kWrite || c.verb == Verb::kRead ||
+                     c.verb == Verb::kMap || c.verb == Verb::kFallocate)) {
+    LookAtLimits(c, seen, executor, beside);
   } else if (c.verb == Verb::kReboot) {
     Mark(Reach::kRebootRefused, seen.outcome.result == -EBUSY);
   } else if (c.verb == Verb::kDemote) {
@@ -291,6 +489,11 @@ void ReachCounter::After(const model::Command& c,
   } else if (c.verb == Verb::kRetrieve) {
     Retrieved(c, seen);
   }
+  if (c.verb == Verb::kClose) {
+    retrieved_.erase(std::remove(retrieved_.begin(), retrieved_.end(), c.file),
+                     retrieved_.end());
+  }
+  during_.clear();
   unclaimed_ = unclaimed;
   outgoing_ = CountLuo().outgoing_sessions;
 }

@@ -7,6 +7,7 @@
 
 #include <array>
 #include <cstdint>
+#include <string>
 #include <string_view>
 #include <vector>
 
@@ -63,8 +64,35 @@ enum class Reach : uint8_t {
   kGigantic,
   kRebootRefused,
   kAgainRefused,
+  kPreservedAgain,
+  kOptimizedBoth,
+  kNodeBack,
+  kOptionMissing,
+  kOvercommitHit,
+  kResizedMeanwhile,
+  kDemotedMeanwhile,
+  kOfflinedMeanwhile,
+  kSealedMeanwhile,
+  kSealRefused,
+  kRegionsBack,
+  kErrorMet,
+  kErrorRefused,
+  kGiganticLate,
+  kGiganticFree,
+  kGiganticError,
+  kFreeRefused,
+  kFreeError,
+  kFreeMeanwhile,
+  kFreeLeftInArea,
+  kMountRefused,
+  kUnlinkedRefused,
+  kMountLimit,
+  kMountLimitHit,
+  kMountReserves,
+  kRootVersion,
+  kFileVersion,
 };
-inline constexpr int kReaches = static_cast<int>(Reach::kAgainRefused) + 1;
+inline constexpr int kReaches = static_cast<int>(Reach::kFileVersion) + 1;
 
 std::string_view ReachName(Reach reach);
 
@@ -85,6 +113,13 @@ class ReachCounter {
                  const Executor& executor);
   void Retrieved(const model::Command& command, const model::Observation& seen);
   void Booted(const model::Observation& seen, const Executor& executor);
+  void Handed(const model::Observation& seen, const Executor& executor);
+  void Meanwhile(const model::Observation& seen);
+  void LookAtMounts(const model::Command& command,
+                    const model::Observation& seen, const Executor& executor);
+  void LookAtLimits(const model::Command& command,
+                    const model::Observation& seen, const Executor& executor,
+                    bool beside);
   void LookAtAreas(const model::Command& command,
                    const model::Observation& seen);
 
@@ -97,6 +132,11 @@ class ReachCounter {
   // Names of files with a gigantic page in a CMA area, after the command
   // before.
   std::vector<int> in_area_;
+  int64_t free_in_area_ = 0;  // pages, likewise
+  // Of `sim during`, for the next command.
+  std::vector<model::Verb> during_;
+  std::vector<int> retrieved_;  // names, in this kernel
+  std::string line_;            // the running kernel's command line
 };
 
 }  // namespace sim
