@@ -405,6 +405,15 @@ void Stepper::CheckPools() {
     if (racing_) LetPass(&events_[i]);
     if (state_->boot_fault) PromiseUnnoticed(i, seen.resv);
     bool explained = Explains(pool, events_[i], seen, &why);
+    if (!explained && racing_) {
+      // What was moved may have been before the others came.
+      std::stable_partition(events_[i].begin(), events_[i].end(),
+                            [](const PoolEvent& event) {
+                              return event.kind == PoolEvent::Kind::kMigrate;
+                            });
+      std::string other;
+      explained = Explains(pool, events_[i], seen, &other);
+    }
     const bool unsure = UnsureOfMounts(pool.page_size);
     if (!explained && !cut_short_ && !late_import_ && !unsure)
       Fail(Property("counters"), why);
