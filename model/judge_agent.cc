@@ -125,6 +125,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     int64_t end = (f.size + page - 1) / page;
     bool beyond = (!f.pages.empty() && f.pages.back().index >= end) ||
                   f.regions.CountIn(end, INT64_MAX) > 0;
+    const bool looks = must_.empty();  // at its pages
     if (!f.shmem && beyond) Must(EOPNOTSUPP);
     if (must_.empty() && MemoryIsShort(f.page_size))
       for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
@@ -132,9 +133,16 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     for (const Page& p : f.pages)
       if (p.poisoned && !f.shmem) May(EHWPOISON);
     // No other gigantic page is allocated for one that has to leave its area.
-    if (must_.empty() && IsGigantic(state_->geometry, f.page_size))
-      for (const Page& p : f.pages)
-        if (InCma(f.page_size, p.frame)) May(ENOMEM);
+    if (looks && !f.shmem && IsGigantic(state_->geometry, f.page_size)) {
+      for (const Page& p : f.pages) {
+        if (!InCma(f.page_size, p.frame)) continue;
+        if (beyond) {
+          Must(ENOMEM);  // or the end is looked at: pages are pinned first
+        } else {
+          May(ENOMEM);
+        }
+      }
+    }
     may_migrate_.push_back(id);
   }
   if (!Went(o) || id < 0 || !session) return;
@@ -356,8 +364,11 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
   for (Session& session : state_->sessions) {
     if (session.incoming) continue;
     for (const SessionFile& f : session.files) {
-      late |= !file(f.file).late.empty();
-      if (!file(f.file).late.empty()) may_migrate_.push_back(f.file);
+      // Of some it was not to be seen whether they came before.
+      const bool some =
+          !file(f.file).late.empty() || !file(f.file).unsure.empty();
+      late |= some;
+      if (some) may_migrate_.push_back(f.file);
       for (int64_t index : file(f.file).late)
         if (const Page* page = FindPage(file(f.file).pages, index))
           if (page->poisoned && must_.empty()) May(EHWPOISON);

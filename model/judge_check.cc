@@ -360,7 +360,9 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
   }
   bool resized = false, freed = false;
   for (PoolEvent& event : *events) {
-    freed |= event.kind == PoolEvent::Kind::kFree;
+    // What takes the place of a page that moves is taken first.
+    freed |= event.kind == PoolEvent::Kind::kFree ||
+             event.kind == PoolEvent::Kind::kMigrate;
     if (event.kind != PoolEvent::Kind::kSetNr) continue;
     event.passing = passing;
     resized = true;

@@ -339,11 +339,11 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   // Right before that it may have been moved where it can stay: while its file
   // is preserved, or, a late page, frozen.
   const PageView* seen = racing_ && !copy ? SeenPage(id, index) : nullptr;
-  const bool moves =
-      seen && f.preserved && page_used && !page_used->pinned &&
-      (!held || (seen->frame == o.frame &&
-                 std::find(may_migrate_.begin(), may_migrate_.end(), id) !=
-                     may_migrate_.end()));
+  const bool moves = seen && page_used && !page_used->pinned &&
+                     ((f.preserved && !held) ||
+                      (seen->frame == o.frame &&
+                       std::find(may_migrate_.begin(), may_migrate_.end(),
+                                 id) != may_migrate_.end()));
   if (page_used && o.frame != kNoFrame && page_used->frame != kNoFrame &&
       o.frame != page_used->frame && !f.shmem && !moves &&
       (held || !(offlined_ || offlines_))) {

@@ -51,7 +51,7 @@ class Scenario {
     corrupts_ = random_.Percent(14);
     interleaves_ = random_.Percent(35);
     updates_left_ = 1 + random_.Weighted({54, 31, 11, 1, 3});
-    target_ = updates_left_ > 3     ? random_.Between(74, 82)
+    target_ = updates_left_ > 3     ? random_.Between(70, 78)
               : random_.Percent(80) ? random_.Between(30, 36)
                                     : random_.Between(37, 56);
     frees_ = random_.Percent(40);
