@@ -32,6 +32,7 @@ constexpr Limit kLimits[] = {
     {"damages", &Bounds::damages, 0, 3},
     {"resizes", &Bounds::resizes, 0, 3},
     {"cuts", &Bounds::cuts, 0, 3},
+    {"creates", &Bounds::creates, 0, 3},
 };
 
 uint64_t Hash(const XState& s) {

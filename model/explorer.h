@@ -32,6 +32,7 @@ struct Bounds {
   int damages = 1;    // of a file's record, between two kernels
   int resizes = 1;    // of the pool
   int cuts = 1;       // kernels that end in the middle of anything
+  int creates = 1;    // files that are made in the place of one that is gone
 };
 
 // Reads "files=2 processes=2 ..." or the same with commas; what is not named
@@ -54,6 +55,7 @@ std::string_view ExploredName(size_t property);
 struct XAction {
   enum Kind : uint8_t {
     kFault,
+    kCreate,
     kAdd,
     kAddFails,
     kKilled,

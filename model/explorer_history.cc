@@ -103,8 +103,18 @@ class Writer {
   bool any_out() const { return file_[0].out || file_[1].out; }
 
   void Map(int f) {
-    for (int p = 0; p < bounds_.processes; ++p)
-      Line("p", p, " map f", f, " m", f, " 0 ", bounds_.indices, " noreserve");
+    for (int p = 0; p < bounds_.processes; ++p) Line(MapCommand(p, f));
+  }
+  std::string MapCommand(int p, int f) const {
+    return absl::StrCat("p", p, " map f", f, " m", f, " 0 ", bounds_.indices,
+                        " noreserve");
+  }
+
+  // A name that nothing has yet, in this kernel.
+  void Create(int f) {
+    Other(absl::StrCat("p0 memfd f", f, " 16K"));
+    for (int p = 0; p < bounds_.processes; ++p) Other(MapCommand(p, f));
+    file_[f] = File();
   }
 
   // What others do: at once, or during what the agent does. The agent's command
@@ -209,6 +219,9 @@ class Writer {
         // the page is added.
         if (bounds_.nodes == 2 && agent_.empty())
           Line("p", a.who, " bind ", step.node);
+        break;
+      case K::kCreate:
+        Create(f);
         break;
       case K::kAdd:
         Touch(step, "read", "");

@@ -169,6 +169,8 @@ const char* NameOf(K kind, Outcome outcome) {
   switch (kind) {
     case K::kFault:
       return "a fault takes a page";
+    case K::kCreate:
+      return "a new file";
     case K::kAdd:
       return "a fault adds its page";
     case K::kAddFails:

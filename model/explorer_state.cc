@@ -404,7 +404,7 @@ class Step {
     for (int p = 0; p < b_.pages; ++p) {
       const XPage& page = s_.page[p];
       if (page.kind == XPage::kPool || page.kind == XPage::kFile ||
-          page.kind == XPage::kHeld ||
+          page.kind == XPage::kHeld || page.kind == XPage::kPinned ||
           (page.kind == XPage::kClaimed && page.rec != 0))
         ++is[page.node];
     }
@@ -590,6 +590,7 @@ XState XMachine::Initial() const {
   s.damages = static_cast<uint8_t>(b_.damages) & 3;
   s.resizes = static_cast<uint8_t>(b_.resizes) & 3;
   s.cuts = static_cast<uint8_t>(b_.cuts) & 3;
+  s.creates = static_cast<uint8_t>(b_.creates) & 3;
   return Canonical(s);
 }
 
@@ -767,6 +768,22 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.ToPool(page);
       add(act(K::kTakeOut, q, x), step);
     }
+  }
+
+  // Files are alike while they are not there: one may be made in the place of
+  // each, unless something of the one before is kept under its name.
+  for (int f = 0; UserspaceRuns(s) && s.creates > 0 && f < b_.files; ++f) {
+    if (s.file[f].open || s.file[f].in != XFile::kNotIn) continue;
+    uint32_t of_old = 0;
+    for (int p = 0; p < b_.pages; ++p)
+      of_old |= (s.page[p].in | s.page[p].rec | s.page[p].dev) & Both(f);
+    if (of_old != 0) continue;
+    Step step(d_, b_, s);
+    step.s().file[f] = XFile();
+    step.s().file[f].open = 1;
+    for (int p = 0; p < b_.pages; ++p) step.s().page[p].truth &= ~Both(f);
+    --step.s().creates;
+    add(act(K::kCreate, 0, 2 * f), step);
   }
 
   // --- The administrator: resizes the pool; the kernel uses what is free.
@@ -1167,6 +1184,9 @@ ExploredStep Describe(const XAction& action, const XState& before) {
   switch (action.kind) {
     case XAction::kFault:
       is(process, absl::StrCat("touches the hole ", slot));
+      break;
+    case XAction::kCreate:
+      is(process, absl::StrCat("makes a new file ", file));
       break;
     case XAction::kAdd:
       is(process, absl::StrCat("its page comes to ", slot));

@@ -106,7 +106,8 @@ struct XState {
   uint8_t resizes : 2 = 0;
   uint8_t cuts : 2 = 0;
   uint8_t short_of_memory : 1 = 0;  // the last boot could not fill its pool
-  uint8_t unused : 5 = 0;
+  uint8_t creates : 2 = 0;
+  uint8_t unused : 3 = 0;
   uint16_t none = 0;
 };
 static_assert(sizeof(XState) == 32);

@@ -108,6 +108,32 @@ TEST(Explorer, NothingComesThroughAPowerCut) {
   EXPECT_GT(cuts, 1000);
 }
 
+// The second update has something to hand over that did not come with the
+// first, and so has a kernel that nothing came to.
+TEST(Explorer, FilesAreMadeInEachKernel) {
+  const Bounds bounds = ReadBounds("files=1 processes=1").value();
+  int64_t made = 0, of_second = 0, after_power = 0, written = 0;
+  VisitTransitions(Designs()[0], bounds, [&](const XState& s, const XNext& n) {
+    if (n.action.kind == XAction::kCreate) {
+      ++made;
+      EXPECT_FALSE(s.file[0].open);
+      EXPECT_TRUE(n.state.file[0].open);
+    }
+    const bool new_file = s.creates < bounds.creates;
+    // Files that came have been written down once before.
+    of_second += new_file && n.action.kind == XAction::kStop &&
+                 s.generation == 2 && n.state.came[0] + n.state.came[1] > 0;
+    after_power += new_file && n.action.kind == XAction::kPreserve &&
+                   s.cuts == 0 && s.generation == 2;
+    written += new_file && n.action.kind == XAction::kRestore &&
+               s.generation == 3 && s.file[0].wrote != 0;
+  });
+  EXPECT_GT(made, 100);
+  EXPECT_GT(of_second, 100);
+  EXPECT_GT(after_power, 100);
+  EXPECT_GT(written, 100);
+}
+
 // Two files, two programs, three pages, an abort and two updates.
 TEST(Explorer, OurDesignHolds) {
   const Exploration result = ExploreIn(Designs()[0], "");
