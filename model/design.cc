@@ -117,10 +117,8 @@ std::vector<Design> MakeDesigns() {
       "refused-leaked",
       "the pages of a file that is refused stay where they are, and nobody "
       "keeps a record of them",
-      "who leaves them to KHO", "late-pages", [](D* d) {
-        d->refused = D::Refused::kLeaked;
-        d->waits_for_claims = false;
-      }));
+      "who leaves them to KHO", "late-pages",
+      [](D* d) { d->refused = D::Refused::kLeaked; }));
   all.push_back(
       Variation("reboots-anyway",
                 "a kernel reboots though pages that came to it are unclaimed",

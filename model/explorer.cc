@@ -33,55 +33,66 @@ constexpr Limit kLimits[] = {
     {"resizes", &Bounds::resizes, 0, 3},
     {"cuts", &Bounds::cuts, 0, 3},
     {"creates", &Bounds::creates, 0, 3},
+    {"reads", &Bounds::reads, 0, 1},
 };
 
 uint64_t Hash(const XState& s) {
   uint64_t hash = 0x9e3779b97f4a7c15u;
-  for (size_t i = 0; i < sizeof(s); i += sizeof(uint64_t)) {
-    uint64_t word;
-    std::memcpy(&word, reinterpret_cast<const char*>(&s) + i, sizeof(word));
+  for (const uint64_t word : std::bit_cast<XWords>(s)) {
     hash = (hash ^ word) * 0xff51afd7ed558ccdu;
     hash ^= hash >> 32;
   }
   return hash;
 }
 
-// The states that were seen, in the order in which they were found. A table of
-// their numbers finds them: 4 bytes for each, half of it empty at most.
+// The states that were seen, in the order in which they were found. A table
+// finds them: of each its number, from 1 on, and a part of its hash, so that
+// other states are rarely looked at. Half of it is empty at least.
 class Seen {
  public:
-  Seen() : table_(1 << 16, 0) {}
+  Seen() : table_(1 << 16, Entry{}) {}
 
-  // The number of `s`, and whether it is new.
-  std::pair<uint32_t, bool> Insert(const XState& s) {
+  // Will be asked for soon. What is looked for is rarely in a cache.
+  void Prefetch(uint64_t hash) const {
+    __builtin_prefetch(&table_[hash & (table_.size() - 1)]);
+  }
+  // The number of `s`, whose hash this is, and whether it is new.
+  std::pair<uint32_t, bool> Insert(const XState& s, uint64_t hash) {
     if (2 * states_.size() >= table_.size()) Grow();
-    size_t at = Find(s);
-    if (table_[at] != 0) return {table_[at] - 1, false};
+    const uint32_t part = static_cast<uint32_t>(hash >> 32);
+    size_t at = hash & (table_.size() - 1);
+    for (; table_[at].number != 0; at = (at + 1) & (table_.size() - 1))
+      if (table_[at].part == part && states_[table_[at].number - 1] == s)
+        return {table_[at].number - 1, false};
     states_.push_back(s);
-    table_[at] = static_cast<uint32_t>(states_.size());
-    return {table_[at] - 1, true};
+    table_[at] = {static_cast<uint32_t>(states_.size()), part};
+    return {table_[at].number - 1, true};
+  }
+  std::pair<uint32_t, bool> Insert(const XState& s) {
+    return Insert(s, Hash(s));
   }
   const XState& operator[](size_t i) const { return states_[i]; }
   size_t size() const { return states_.size(); }
 
  private:
-  size_t Find(const XState& s) const {
-    size_t at = Hash(s) & (table_.size() - 1);
-    while (table_[at] != 0 && !(states_[table_[at] - 1] == s))
-      at = (at + 1) & (table_.size() - 1);
-    return at;
-  }
+  struct Entry {
+    uint32_t number = 0;
+    uint32_t part = 0;
+  };
+
   void Grow() {
-    table_.assign(2 * table_.size(), 0);
+    table_.assign(2 * table_.size(), Entry{});
     for (size_t i = 0; i < states_.size(); ++i) {
-      size_t at = Hash(states_[i]) & (table_.size() - 1);
-      while (table_[at] != 0) at = (at + 1) & (table_.size() - 1);
-      table_[at] = static_cast<uint32_t>(i + 1);
+      const uint64_t hash = Hash(states_[i]);
+      size_t at = hash & (table_.size() - 1);
+      while (table_[at].number != 0) at = (at + 1) & (table_.size() - 1);
+      table_[at] = {static_cast<uint32_t>(i + 1),
+                    static_cast<uint32_t>(hash >> 32)};
     }
   }
 
   std::vector<XState> states_;
-  std::vector<uint32_t> table_;
+  std::vector<Entry> table_;
 };
 
 class Search {
@@ -97,6 +108,7 @@ class Search {
     parents_.push_back(0);
     size_t level_end = 1;
     std::vector<XNext> next;
+    std::vector<std::pair<XState, uint64_t>> canonical;
     for (size_t i = 0; i < seen_.size(); ++i) {
       if (i == level_end) {
         level_end = seen_.size();
@@ -107,8 +119,16 @@ class Search {
       next.clear();
       machine_.Successors(seen_[i], &next);
       result.transitions += static_cast<int64_t>(next.size());
+      canonical.clear();
       for (const XNext& n : next) {
-        const auto [number, fresh] = seen_.Insert(machine_.Canonical(n.state));
+        const XState state = machine_.Canonical(n.state);
+        canonical.emplace_back(state, Hash(state));
+        seen_.Prefetch(canonical.back().second);
+      }
+      for (size_t at = 0; at < next.size(); ++at) {
+        const XNext& n = next[at];
+        const auto [number, fresh] =
+            seen_.Insert(canonical[at].first, canonical[at].second);
         if (fresh) parents_.push_back(static_cast<uint32_t>(i));
         if (n.broken == 0) continue;
         for (size_t p = 0; p < kNrExplored; ++p) {
@@ -199,11 +219,27 @@ class Search {
 
 }  // namespace
 
+const std::vector<NamedBounds>& AllNamedBounds() {
+  static const auto* all = new std::vector<NamedBounds>{
+      {"small", "files=1 processes=1 pages=4 cuts=0 reads=1",
+       "each flaw shows"},
+  };
+  return *all;
+}
+
 absl::StatusOr<Bounds> ReadBounds(std::string_view text) {
   Bounds bounds;
   for (absl::string_view word :
        absl::StrSplit(absl::string_view(text.data(), text.size()),
                       absl::ByAnyChar(" ,"), absl::SkipEmpty())) {
+    bool is_name = false;
+    for (const NamedBounds& named : AllNamedBounds()) {
+      if (word != absl::string_view(named.name.data(), named.name.size()))
+        continue;
+      bounds = ReadBounds(named.bounds).value();
+      is_name = true;
+    }
+    if (is_name) continue;
     const std::pair<absl::string_view, absl::string_view> parts =
         absl::StrSplit(word, absl::MaxSplits('=', 1));
     const Limit* limit = nullptr;
@@ -213,8 +249,8 @@ absl::StatusOr<Bounds> ReadBounds(std::string_view text) {
       absl::StrAppend(&names, names.empty() ? "" : ", ", l.name);
     }
     if (limit == nullptr)
-      return absl::InvalidArgumentError(
-          absl::StrCat("'", parts.first, "' is no bound: there are ", names));
+      return absl::InvalidArgumentError(absl::StrCat(
+          "'", parts.first, "' is no bound: there are ", names, ", and small"));
     int value;
     if (!absl::SimpleAtoi(parts.second, &value) || value < limit->least ||
         value > limit->most)

@@ -18,7 +18,9 @@
 
 namespace handover::model {
 
-// How small. What may happen only so often is counted over the whole run.
+// How small. (With reads=0 a design that breaks a property still breaks one:
+// what is written to a page counts until that page, or its file, is lost.) What
+// may happen only so often is counted over the whole run.
 struct Bounds {
   int files = 2;      // 1 or 2, each with `indices` places for a page
   int indices = 2;    // 1 or 2
@@ -33,11 +35,20 @@ struct Bounds {
   int resizes = 1;    // of the pool
   int cuts = 1;       // kernels that end in the middle of anything
   int creates = 1;    // files that are made in the place of one that is gone
+  int reads = 0;      // 1: to touch a page and to write to it are two steps
 };
 
 // Reads "files=2 processes=2 ..." or the same with commas; what is not named
-// is as by default.
+// is as by default. A word alone is a name of bounds, of which what follows
+// changes something: "small cuts=1".
 absl::StatusOr<Bounds> ReadBounds(std::string_view text);
+// Those that have names, and what they are for.
+struct NamedBounds {
+  std::string_view name;
+  std::string_view bounds;
+  std::string_view what;
+};
+const std::vector<NamedBounds>& AllNamedBounds();
 std::string WriteBounds(const Bounds& bounds);
 
 // Properties of docs/properties.md, as far as this machine can break them.
@@ -73,6 +84,7 @@ struct XAction {
     kLookFails,
     kAbort,
     kUnpreserve,
+    kLetGo,
     kReboot,
     kFreeze,
     kFreezeFails,
@@ -92,6 +104,7 @@ struct XAction {
     kRestore,
     kRestoreFails,
     kFinish,
+    kFinishFile,
     kFinishFails,
   };
   Kind kind = kFault;

@@ -18,7 +18,9 @@ absl::string_view View(std::string_view text) {
 
 class Writer {
  public:
-  Writer(const Bounds& bounds, const Counterexample& found) : bounds_(bounds) {
+  Writer(const Design& design, const Bounds& bounds,
+         const Counterexample& found)
+      : bounds_(bounds), unwinds_(design.unwinds) {
     for (const ExploredStep& step : found.steps)
       something_else_ |=
           step.generation == 1 && step.action.kind == K::kListFails;
@@ -250,7 +252,7 @@ class Writer {
                            f));
         agent_steps_ = bounds_.indices;
         fails_ = 0;
-        Flush();
+        if (!unwinds_) Flush();
         break;
       case K::kPreserveTwice:
         Line("agent session s", 100 + f);
@@ -263,15 +265,16 @@ class Writer {
       case K::kLookFails:
         fails_ = ++agent_steps_;
         file_[f].out = false;
-        Flush();
+        if (!unwinds_) Flush();
         break;
-      case K::kAbort:
-        for (int g = 0; g < bounds_.files; ++g) {
-          if ((a.who & 1 << g) == 0) continue;
-          Line("agent drop s", file_[g].session);
-          file_[g].session = -1;
-          file_[g].out = file_[g].published = false;
-        }
+      case K::kUnpreserve:
+        Start(absl::StrCat("agent drop s", file_[f].session));
+        ++agent_steps_;
+        file_[f].session = -1;
+        file_[f].out = file_[f].published = false;
+        break;
+      case K::kLetGo:
+        Flush();
         break;
       case K::kReboot:
         Flush();
@@ -340,11 +343,11 @@ class Writer {
         fails_ = ++agent_steps_;
         Flush();
         break;
-      case K::kFinish:
-        FinishAll(a.who);
+      case K::kFinishFile:
+        FinishAll(1 << f);
         break;
       case K::kFinishFails:
-        FinishAll(a.who, a.slot);
+        FinishAll(1 << f, a.slot);
         break;
       case K::kUseFree:
         Comment("   (no command makes KHO take this page)");
@@ -354,7 +357,8 @@ class Writer {
         break;
       case K::kAddFails:
       case K::kKilled:
-      case K::kUnpreserve:
+      case K::kAbort:
+      case K::kFinish:
       case K::kTakeOutEntry:
       case K::kWake:
       case K::kFill:
@@ -366,6 +370,7 @@ class Writer {
   }
 
   const Bounds& bounds_;
+  const bool unwinds_;  // what failed
   std::string pools_;
   std::string text_;
   std::array<File, 2> file_;
@@ -394,7 +399,7 @@ std::string CounterexampleHistory(const Design& design, size_t property,
                    ".\n# Each step of the explorer's machine is a comment, "
                    "with what does it "
                    "in front of or\n# behind it. The kernel code holds.\n");
-  Writer writer(bounds, found);
+  Writer writer(design, bounds, found);
   writer.Begin();
   for (size_t i = 0; i < found.steps.size(); ++i)
     writer.Add(i + 1, found.steps[i]);

@@ -25,6 +25,7 @@ enum FileState : uint8_t {
   kBeingPreserved,
   kPreserved,
   kPreservedLate,
+  kLettingGo,
   kFrozen,
   kComingBack,
   kWaitsForStop,
@@ -44,6 +45,7 @@ constexpr std::array<State, kNrFileStates> kFileStates = {{
     {"being preserved", false},
     {"preserved", false},
     {"preserved,\nwith late pages", false},
+    {"in use again,\nits pages are let go of", false},
     {"frozen, announced\nto the next kernel", false},
     {"frozen,\nthe reboot call comes back", false},
     {"frozen,\nother CPUs still run", false},
@@ -82,6 +84,9 @@ FileState StateOf(const XState& s, int f) {
     return s.pc == XState::kThawing ? kComingBack
            : s.pc == XState::kCpus  ? kWaitsForStop
                                     : kFrozen;
+  if (s.pc == XState::kAborting && (s.slot >> f & 1) != 0 &&
+      file.out == XFile::kNotOut)
+    return kLettingGo;
   if (file.out == XFile::kPreserved)
     return file.late ? kPreservedLate : kPreserved;
   return file.out == XFile::kPreserving ? kBeingPreserved : kInUse;
@@ -151,7 +156,7 @@ PageState StateOf(const XState& s, const XPage& page) {
     if ((page.in >> slot & 1) == 0) continue;
     const XFile& file = s.file[slot / 2];
     if (!file.open) return kRestored;
-    if (file.out == XFile::kNotOut) return kInFile;
+    if (file.out == XFile::kNotOut) return page.rec != 0 ? kWritten : kInFile;
     if (file.done && page.rec != 0) return kAnnouncedPage;
     if (file.late >> (slot & 1) & 1) return kLate;
     return page.rec != 0 ? kWritten : kToBeWritten;
@@ -203,6 +208,8 @@ const char* NameOf(K kind, Outcome outcome) {
     case K::kAbort:
     case K::kUnpreserve:
       return "abort";
+    case K::kLetGo:
+      return "pages are let go of";
     case K::kReboot:
       return "reboot";
     case K::kFreeze:
@@ -242,6 +249,7 @@ const char* NameOf(K kind, Outcome outcome) {
     case K::kRestoreFails:
       return "retrieve fails";
     case K::kFinish:
+    case K::kFinishFile:
       return "finish";
     case K::kFinishFails:
       return "finish, KHO keeps a page";
@@ -258,6 +266,7 @@ bool Fails(K kind, Outcome outcome) {
     case K::kLookFails:
     case K::kAbort:
     case K::kUnpreserve:
+    case K::kLetGo:
     case K::kCut:
     case K::kPowerCut:
     case K::kFreezeFails:

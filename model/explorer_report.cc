@@ -197,8 +197,9 @@ Atomicity AtomicityReport() {
                     View(d.what), " | ", View(d.who), " |\n");
 
   ExploreOptions options;
-  options.bounds = *ReadBounds("files=1 processes=1 pages=4 cuts=0");
-  std::vector<ExploredDesign> all, cut, sound;
+  options.bounds = *ReadBounds("small");
+  std::vector<ExploredDesign> all, cut;
+  std::vector<ExploredDesign>& sound = report.sound;
   for (const Design& d : Designs()) all.push_back({&d, Explore(d, options)});
   absl::StrAppend(&text, "\n## Designs against properties\n\nWithin `",
                   WriteBounds(options.bounds),

@@ -42,6 +42,8 @@ struct AtomicityPicture {
 struct Atomicity {
   std::string text;
   std::vector<AtomicityPicture> pictures;
+  // Those without a flaw, in the default bounds.
+  std::vector<ExploredDesign> sound;
 };
 Atomicity AtomicityReport();
 

@@ -5,6 +5,7 @@
 #define HANDOVER_MODEL_EXPLORER_STATE_H_
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -83,14 +84,16 @@ struct XProcess {
 struct XState {
   enum Pc : uint8_t {
     kRun,
-    kWalk,        // preserving: `slot` is next
-    kAborting,    // `slot` is the set of files that are still preserved
-    kFreezing,    // some files are frozen
-    kThawing,     // the reboot call comes back; some files are frozen yet
-    kCpus,        // the reboot call is through, other CPUs still run
-    kFilling,     // the next kernel fills its pool
+    kWalk,      // preserving: `slot` is next
+    kAborting,  // `slot` is the set of files whose pages are KHO's yet; at most
+                // one of them is preserved no more
+    kFreezing,  // some files are frozen
+    kThawing,   // the reboot call comes back; some files are frozen yet
+    kCpus,      // the reboot call is through, other CPUs still run
+    kFilling,   // the next kernel fills its pool
     kImporting,   // ... and looks at what came
     kRetrieving,  // `slot` is next
+    kFinishing,   // `slot` is the set of files whose turn comes yet
   };
   std::array<XPage, kMaxExploredPages> page = {};
   std::array<XFile, 2> file = {};
@@ -115,8 +118,13 @@ static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);
 // They are compared and hashed as bytes.
 static_assert(std::has_unique_object_representations_v<XState>);
 
+using XWords = std::array<uint64_t, sizeof(XState) / sizeof(uint64_t)>;
+
 inline bool operator==(const XState& a, const XState& b) {
-  return std::memcmp(&a, &b, sizeof(a)) == 0;
+  const auto x = std::bit_cast<XWords>(a), y = std::bit_cast<XWords>(b);
+  uint64_t differs = 0;
+  for (size_t i = 0; i < x.size(); ++i) differs |= x[i] ^ y[i];
+  return differs == 0;
 }
 
 using Broken = uint32_t;  // a bit for each property

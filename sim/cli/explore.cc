@@ -211,8 +211,9 @@ const Subcommand kExplore = {
          "stop at the first way to break it, and show that"},
         {"bounds", "WORDS",
          "how small, as 'files=2 processes=2 pages=3 nodes=2 updates=2\n"
-         "aborts=1 failures=1 damages=1 resizes=1 cuts=1 creates=1' "
-         "(the\ndefault)"},
+         "aborts=1 failures=1 damages=1 resizes=1 cuts=1 creates=1 reads=0'\n"
+         "(the default); 'small': 'files=1 processes=1 pages=4 cuts=0 "
+         "reads=1'"},
         {"max-states", "MILLIONS",
          "give up then (default 100; up to 120 bytes each)"},
         {"out", "DIR",
