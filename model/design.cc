@@ -101,6 +101,20 @@ std::vector<Design> MakeDesigns() {
       "pages can be taken out of a preserved file until it is frozen",
       "who does not want to refuse what a guest's balloon does", "late-pages",
       [](D* d) { d->guard = D::Guard::kFromFreezing; }));
+  all.push_back(Variation(
+      "grows",
+      "a preserved file can grow until it is frozen; its size is written down "
+      "then",
+      "who adds memory to a guest at any time", "late-pages",
+      [](D* d) { d->growth = D::Growth::kUntilFreezing; }));
+  all.push_back(Variation(
+      "size-early",
+      "a preserved file can grow until it is frozen; its size is written down "
+      "by preserve()",
+      "who copies what memfds of shmem do", "late-pages", [](D* d) {
+        d->growth = D::Growth::kUntilFreezing;
+        d->size = D::Size::kAtPreserve;
+      }));
   all.push_back(Variation("fills-holes",
                           "preserving a file puts pages into its holes",
                           "who pins with what memfds have", "late-pages",
@@ -214,6 +228,10 @@ std::vector<std::string_view> PointsOf(const Design& d) {
   one_of(d.guard, {"pages can always be taken out of a file",
                    "no page can be taken out of a file from the reboot call on",
                    "no page can be taken out of a file from preserve() on"});
+  one_of(d.growth, {"a file can grow until the reboot call",
+                    "a file can grow as long as pages can be taken out of it"});
+  one_of(d.size, {"a file's size is written down by preserve()",
+                  "a file's size is written down in the reboot call"});
   one_of(d.walk, {"pages are written down at preserve(), while programs run",
                   "pages are written down in the reboot call"});
   one_of(d.fills_holes, {"holes stay holes", "preserve() fills holes"});

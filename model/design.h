@@ -34,6 +34,14 @@ struct Design {
   enum class Guard : uint8_t { kNever, kFromFreezing, kFromPreserving };
   Guard guard = Guard::kFromPreserving;
 
+  // Whether the file may grow while it is preserved: no more than pages can be
+  // taken out, or until it is frozen.
+  enum class Growth : uint8_t { kUntilFreezing, kAsGuarded };
+  Growth growth = Growth::kAsGuarded;
+  // When its size is written down.
+  enum class Size : uint8_t { kAtPreserve, kAtFreeze };
+  Size size = Size::kAtFreeze;
+
   // When pages are written down: while the workload runs, or once it is frozen.
   enum class Walk : uint8_t { kAtPreserve, kAtFreeze };
   Walk walk = Walk::kAtPreserve;

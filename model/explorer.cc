@@ -33,6 +33,7 @@ constexpr Limit kLimits[] = {
     {"resizes", &Bounds::resizes, 0, 3},
     {"cuts", &Bounds::cuts, 0, 3},
     {"creates", &Bounds::creates, 0, 3},
+    {"truncations", &Bounds::truncations, 0, 3},
     {"reads", &Bounds::reads, 0, 1},
 };
 
@@ -222,7 +223,9 @@ class Search {
 const std::vector<NamedBounds>& AllNamedBounds() {
   static const auto* all = new std::vector<NamedBounds>{
       {"small", "files=1 processes=1 pages=4 cuts=0 reads=1",
-       "each flaw shows"},
+       "each flaw shows, but for those that ask for more of something"},
+      {"pair", "creates=0 truncations=0",
+       "as by default, but files stay as they are"},
   };
   return *all;
 }
@@ -249,8 +252,9 @@ absl::StatusOr<Bounds> ReadBounds(std::string_view text) {
       absl::StrAppend(&names, names.empty() ? "" : ", ", l.name);
     }
     if (limit == nullptr)
-      return absl::InvalidArgumentError(absl::StrCat(
-          "'", parts.first, "' is no bound: there are ", names, ", and small"));
+      return absl::InvalidArgumentError(
+          absl::StrCat("'", parts.first, "' is no bound: there are ", names,
+                       "; and small, pair"));
     int value;
     if (!absl::SimpleAtoi(parts.second, &value) || value < limit->least ||
         value > limit->most)

@@ -22,20 +22,21 @@ namespace handover::model {
 // what is written to a page counts until that page, or its file, is lost.) What
 // may happen only so often is counted over the whole run.
 struct Bounds {
-  int files = 2;      // 1 or 2, each with `indices` places for a page
-  int indices = 2;    // 1 or 2
-  int processes = 2;  // 1 or 2, each at any file
-  int pages = 3;      // 2 to 4 huge pages, of one size
-  int nodes = 2;      // 1 or 2; pages from the third on, or the last of
-                      // two, are on node 1
-  int updates = 2;    // 1 or 2
-  int aborts = 1;     // 0 to 3
-  int failures = 1;   // of a call that may fail
-  int damages = 1;    // of a file's record, between two kernels
-  int resizes = 1;    // of the pool
-  int cuts = 1;       // kernels that end in the middle of anything
-  int creates = 1;    // files that are made in the place of one that is gone
-  int reads = 0;      // 1: to touch a page and to write to it are two steps
+  int files = 2;        // 1 or 2, each with `indices` places for a page
+  int indices = 2;      // 1 or 2
+  int processes = 2;    // 1 or 2, each at any file
+  int pages = 3;        // 2 to 4 huge pages, of one size
+  int nodes = 2;        // 1 or 2; pages from the third on, or the last of
+                        // two, are on node 1
+  int updates = 2;      // 1 or 2
+  int aborts = 1;       // 0 to 3
+  int failures = 1;     // of a call that may fail
+  int damages = 1;      // of a file's record, between two kernels
+  int resizes = 1;      // of the pool
+  int cuts = 1;         // kernels that end in the middle of anything
+  int creates = 1;      // files that are made in the place of one that is gone
+  int truncations = 1;  // of files, to any size of up to `indices` pages
+  int reads = 0;        // 1: to touch a page and to write to it are two steps
 };
 
 // Reads "files=2 processes=2 ..." or the same with commas; what is not named
@@ -52,10 +53,10 @@ const std::vector<NamedBounds>& AllNamedBounds();
 std::string WriteBounds(const Bounds& bounds);
 
 // Properties of docs/properties.md, as far as this machine can break them.
-inline constexpr std::array<std::string_view, 12> kExplored = {
-    "one-owner",    "contents",       "identity",  "no-lost-write",
-    "no-duplicate", "boot-budget",    "placement", "atomic-import",
-    "quarantine",   "exact-rollback", "no-leak",   "refusal"};
+inline constexpr std::array<std::string_view, 13> kExplored = {
+    "one-owner",      "contents",  "identity", "no-lost-write", "no-duplicate",
+    "boot-budget",    "placement", "metadata", "atomic-import", "quarantine",
+    "exact-rollback", "no-leak",   "refusal"};
 inline constexpr size_t kNrExplored = kExplored.size() + 1;
 // The last one.
 inline constexpr std::string_view kStall = "discipline";
@@ -74,6 +75,8 @@ struct XAction {
     kWrite,
     kTakeOut,
     kTakeOutEntry,
+    kTruncate,
+    kTruncateEntry,
     kShrink,
     kSetNr,
     kUseFree,
@@ -111,6 +114,7 @@ struct XAction {
   uint8_t who = 0;   // process; abort, finish: set of files
   uint8_t slot = 0;  // or file
   uint8_t page = 0;  // which one, before sorting
+  uint8_t size = 0;  // of a file that is truncated
 };
 
 // What somebody did, on the way to a finding.

@@ -234,6 +234,9 @@ class Writer {
       case K::kTakeOut:
         Other(absl::StrCat("p", a.who, " punch f", f, " ", a.slot % 2, " 1"));
         break;
+      case K::kTruncate:
+        Other(absl::StrCat("p", a.who, " truncate f", f, " ", a.size));
+        break;
       case K::kShrink:
         Other(absl::StrCat("admin nr 16K ", step.pool, " node=", step.node));
         break;
@@ -360,6 +363,7 @@ class Writer {
       case K::kAbort:
       case K::kFinish:
       case K::kTakeOutEntry:
+      case K::kTruncateEntry:
       case K::kWake:
       case K::kFill:
       case K::kImport:

@@ -188,6 +188,8 @@ const char* NameOf(K kind, Outcome outcome) {
       return "a write";
     case K::kTakeOut:
     case K::kTakeOutEntry:
+    case K::kTruncate:
+    case K::kTruncateEntry:
       return "punch, truncate";
     case K::kShrink:
       return "the pool shrinks";

@@ -42,7 +42,7 @@ struct AtomicityPicture {
 struct Atomicity {
   std::string text;
   std::vector<AtomicityPicture> pictures;
-  // Those without a flaw, in the default bounds.
+  // Those without a flaw, in larger bounds, ours first.
   std::vector<ExploredDesign> sound;
 };
 Atomicity AtomicityReport();

@@ -17,6 +17,7 @@ enum Property : uint32_t {
   kNoDuplicate,
   kBootBudget,
   kPlacement,
+  kMetadata,
   kAtomicImport,
   kQuarantine,
   kExactRollback,
@@ -86,10 +87,38 @@ class Step {
     page->in = page->dev = 0;
     page->written = page->filled = page->holder = 0;
   }
+  // The page of a slot, if there is one, is the file's no more.
+  void TakeOut(int slot) {
+    XFile& file = FileOf(slot);
+    file.late &= ~(1u << (slot & 1));
+    file.wrote &= ~(1u << (slot & 1));
+    XPage* page = At(slot);
+    if (page == nullptr) return;
+    page->in &= ~Bit(slot);
+    page->dev &= ~Bit(slot);
+    page->written = page->filled = 0;
+    if (page->key && page->rec != 0)
+      page->kind = XPage::kPinned;
+    else
+      ToPool(page);
+  }
+  // In one step: whoever looks at the file meanwhile, or takes its pages, finds
+  // what was before or what is after, as long as the inode is locked.
+  void Resize(int f, int size) {
+    for (int index = size; index < 2; ++index) TakeOut(2 * f + index);
+    s_.file[f].size = static_cast<uint16_t>(size) & 3;
+  }
   void Record(XPage* page, int slot) {
     page->rec |= Bit(slot);
     page->key = 1;
   }
+
+  // What can be found has a size.
+  bool NotesSizeEarly() const {
+    return d_.size == Design::Size::kAtPreserve ||
+           d_.publish == Design::Publish::kAtPreserve;
+  }
+  void NoteSize(int f) { s_.noted[f] = s_.file[f].size; }
 
   // What there is to write down when file f freezes.
   void RecordDue(int f) {
@@ -109,6 +138,7 @@ class Step {
     file.out = XFile::kNotOut;
     file.frozen = file.done = file.twice = 0;
     file.late = 0;
+    s_.noted[f] = 0;
   }
   void LetGo(int f) {
     for (int p = 0; p < b_.pages; ++p) {
@@ -169,6 +199,7 @@ class Step {
       if (page.kind == XPage::kPinned) ToPool(&page);
     }
     file.done = 0;
+    if (!NotesSizeEarly()) s_.noted[f] = 0;
     if (d_.freeze == Design::Freeze::kAtReboot && d_.thaws) file.frozen = 0;
     NextToThaw();
   }
@@ -248,7 +279,7 @@ class Step {
           file.out == XFile::kPreserved &&
           (file.done || d_.publish == Design::Publish::kAtPreserve);
       const bool twice = file.twice;
-      const uint16_t wrote = file.wrote;
+      const uint16_t wrote = file.wrote, size = file.size;
       // What came to this kernel, and nobody claimed, is lost now.
       const uint32_t gone = comes ? 0 : Both(f);
       for (int p = 0; p < b_.pages; ++p) {
@@ -263,7 +294,11 @@ class Step {
         if (here || cut) page.dev &= ~gone;
       }
       file = XFile();
-      if (!comes) continue;
+      if (!comes) {
+        s_.noted[f] = 0;
+        continue;
+      }
+      file.size = size & 3;
       file.in = XFile::kAnnounced;
       file.twice = twice;
       file.wrote = wrote;
@@ -320,6 +355,7 @@ class Step {
       s_.page[p].node = node & 1;
     }
     s_.file = {};
+    s_.noted = {};
     s_.came = {};
     Reborn();
   }
@@ -369,9 +405,16 @@ class Step {
   void Import(int f) {
     XFile& file = s_.file[f];
     const bool twice = file.twice && d_.twice == Design::Twice::kAtImport;
-    if (file.damaged || twice) {
+    bool beyond = false;
+    for (int index = s_.noted[f]; index < 2; ++index)
+      beyond |= Recorded(2 * f + index) != nullptr;
+    if (file.damaged || twice || beyond) {
       int seen = 0;
       file.in = XFile::kRefused;
+      file.size = 0;
+      s_.noted[f] = 0;
+      if (beyond && !file.damaged)
+        Break(kRefusal, "a record is refused that has pages beyond the end");
       if (twice)
         Break(kRefusal, "what should have been refused before is refused now");
       for (int slot = 2 * f; slot < 2 * f + 2; ++slot) {
@@ -432,7 +475,11 @@ class Step {
   }
   // File f is back.
   void CheckRetrieved(int f) {
-    const XFile& file = s_.file[f];
+    XFile& file = s_.file[f];
+    if (s_.noted[f] != file.size)
+      Break(kMetadata, "a file has not the size that it had");
+    file.size = s_.noted[f] & 3;
+    s_.noted[f] = 0;
     for (int index = 0; index < b_.indices; ++index) {
       const int slot = 2 * f + index;
       const XPage* page = At(slot);
@@ -505,6 +552,7 @@ class Step {
   void GiveUp(int f, int stuck) {
     const bool lost = s_.file[f].in == XFile::kFailed;
     s_.file[f] = XFile();
+    s_.noted[f] = 0;
     for (int p = 0; p < b_.pages; ++p) {
       XPage& page = s_.page[p];
       page.truth &= ~Both(f);
@@ -571,6 +619,7 @@ XState Rename(const XState& s, const Bounds& b, bool files, bool processes) {
   }
   if (files) {
     std::swap(r.file[0], r.file[1]);
+    std::swap(r.noted[0], r.noted[1]);
     if (r.pc == XState::kWalk || r.pc == XState::kRetrieving)
       r.slot = static_cast<uint8_t>(slot(r.slot)) & 15;
     if (r.pc == XState::kAborting || r.pc == XState::kFinishing)
@@ -596,7 +645,10 @@ std::string_view ExploredName(size_t property) {
 
 XState XMachine::Initial() const {
   XState s;
-  for (int f = 0; f < b_.files; ++f) s.file[f].open = 1;
+  for (int f = 0; f < b_.files; ++f) {
+    s.file[f].open = 1;
+    s.file[f].size = static_cast<uint16_t>(b_.indices) & 3;
+  }
   for (int p = 0; p < b_.pages; ++p) {
     XPage& page = s.page[p];
     page.node = b_.nodes == 2 && p >= std::min(2, b_.pages - 1);
@@ -618,6 +670,7 @@ XState XMachine::Initial() const {
   s.resizes = static_cast<uint8_t>(b_.resizes) & 3;
   s.cuts = static_cast<uint8_t>(b_.cuts) & 3;
   s.creates = static_cast<uint8_t>(b_.creates) & 3;
+  s.truncations = static_cast<uint8_t>(b_.truncations) & 3;
   return Canonical(s);
 }
 
@@ -651,6 +704,27 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     return a;
   };
 
+  auto resize = [&act](K kind, int who, int f, int size) {
+    XAction a = act(kind, who, 2 * f);
+    a.size = static_cast<uint8_t>(size);
+    return a;
+  };
+  // Pages cannot be taken out of file f. Whoever lets go of them still has the
+  // inode's lock.
+  auto guarded = [this, &s](int f) {
+    const XFile& file = s.file[f];
+    const bool letting_go = s.pc == XState::kAborting && (s.slot & Bit(f)) != 0;
+    switch (d_.guard) {
+      case Design::Guard::kNever:
+        return false;
+      case Design::Guard::kFromFreezing:
+        return file.frozen != 0;
+      case Design::Guard::kFromPreserving:
+        break;
+    }
+    return file.out != XFile::kNotOut || letting_go;
+  };
+
   // A fault that ends without its page.
   auto given_up = [this](const XState& from, int q) {
     Step step(d_, b_, from);
@@ -659,6 +733,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     step.s().process[q] = XProcess();
     return step;
   };
+
+  const bool more = s.generation <= b_.updates;
 
   // --- Programs
   for (int q = 0; UserspaceRuns(s) && q < b_.processes; ++q) {
@@ -671,7 +747,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       step.s().process[q] = XProcess();
       if (page == nullptr) {
         // Somebody else had it, too, and has given it away.
-      } else if (!file.open || step.At(slot) != nullptr) {
+      } else if (!file.open || (slot & 1) >= file.size ||
+                 step.At(slot) != nullptr) {
         step.ToPool(page);
       } else if (file.frozen && d_.check == Design::Check::kAtAdding &&
                  d_.fault != Design::Fault::kGoesOn) {
@@ -715,21 +792,40 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     if (process.pc == XProcess::kTakingOut) {
       Step step(d_, b_, s);
       step.s().process[q] = XProcess();
-      XPage* page = step.At(slot);
-      if (page != nullptr) {
-        XFile& file = step.FileOf(slot);
-        file.late &= ~(1u << (slot & 1));
-        file.wrote &= ~(1u << (slot & 1));
-        page->in &= ~Bit(slot);
-        page->dev &= ~Bit(slot);
-        page->written = page->filled = 0;
-        if (page->key && page->rec != 0)
-          page->kind = XPage::kPinned;
-        else
-          step.ToPool(page);
-      }
+      step.TakeOut(slot);
       add(act(K::kTakeOut, q, slot), step);
       continue;
+    }
+    if (process.pc == XProcess::kShrinking ||
+        process.pc == XProcess::kGrowing) {
+      const int size = (slot & 1) + (process.pc == XProcess::kGrowing);
+      Step step(d_, b_, s);
+      step.s().process[q] = XProcess();
+      step.Resize(slot / 2, size);
+      add(resize(K::kTruncate, q, slot / 2, size), step);
+      continue;
+    }
+    for (int f = 0; more && s.truncations > 0 && f < b_.files; ++f) {
+      const XFile& file = s.file[f];
+      for (int size = 0; file.open && size <= b_.indices; ++size) {
+        const bool grows = size > file.size;
+        if (size == file.size ||
+            (grows && d_.growth == Design::Growth::kUntilFreezing ? file.frozen
+                                                                  : guarded(f)))
+          continue;
+        Step step(d_, b_, s);
+        --step.s().truncations;
+        if (d_.check == Design::Check::kAtEntry) {
+          step.s().process[q].pc =
+              grows ? XProcess::kGrowing : XProcess::kShrinking;
+          step.s().process[q].slot =
+              static_cast<uint8_t>(2 * f + size - grows) & 15;
+          add(resize(K::kTruncateEntry, q, f, size), step);
+        } else {
+          step.Resize(f, size);
+          add(resize(K::kTruncate, q, f, size), step);
+        }
+      }
     }
     for (int x = 0; x < slots(); ++x) {
       if (!Slot(x) || !s.file[x / 2].open) continue;
@@ -738,6 +834,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       for (int p = 0; p < b_.pages; ++p)
         if (s.page[p].in & Bit(x)) present = &s.page[p];
       if (present == nullptr) {
+        if ((x & 1) >= file.size) continue;
         const bool stops = file.frozen && d_.check == Design::Check::kAtEntry &&
                            d_.fault != Design::Fault::kGoesOn;
         if (stops) {
@@ -774,14 +871,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.FileOf(x).wrote |= 1u << (x & 1);
         add(act(K::kWrite, q, x), step);
       }
-      // Whoever lets go of the pages still has the inode's lock.
-      const bool letting_go =
-          s.pc == XState::kAborting && (s.slot & Bit(x / 2)) != 0;
-      const bool guarded =
-          (d_.guard == Design::Guard::kFromPreserving &&
-           (file.out != XFile::kNotOut || letting_go)) ||
-          (d_.guard == Design::Guard::kFromFreezing && file.frozen);
-      if (guarded) continue;
+      if (guarded(x / 2)) continue;
       Step step(d_, b_, s);
       if (d_.check == Design::Check::kAtEntry) {
         step.s().process[q].pc = XProcess::kTakingOut;
@@ -789,24 +879,16 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         add(act(K::kTakeOutEntry, q, x), step);
         continue;
       }
-      XPage* page = step.At(x);
-      XFile& changed = step.FileOf(x);
-      changed.late &= ~(1u << (x & 1));
-      changed.wrote &= ~(1u << (x & 1));
-      page->in &= ~Bit(x);
-      page->dev &= ~Bit(x);
-      page->written = page->filled = 0;
-      if (page->key && page->rec != 0)
-        page->kind = XPage::kPinned;
-      else
-        step.ToPool(page);
+      step.TakeOut(x);
       add(act(K::kTakeOut, q, x), step);
     }
   }
 
   // Files are alike while they are not there: one may be made in the place of
   // each, unless something of the one before is kept under its name.
-  for (int f = 0; UserspaceRuns(s) && s.creates > 0 && f < b_.files; ++f) {
+  // (Where no further update comes neither that nor a size matters.)
+  for (int f = 0; UserspaceRuns(s) && more && s.creates > 0 && f < b_.files;
+       ++f) {
     if (s.file[f].open || s.file[f].in != XFile::kNotIn) continue;
     uint32_t of_old = 0;
     for (int p = 0; p < b_.pages; ++p)
@@ -815,6 +897,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     Step step(d_, b_, s);
     step.s().file[f] = XFile();
     step.s().file[f].open = 1;
+    step.s().file[f].size = static_cast<uint16_t>(b_.indices) & 3;
     for (int p = 0; p < b_.pages; ++p) step.s().page[p].truth &= ~Both(f);
     --step.s().creates;
     add(act(K::kCreate, 0, 2 * f), step);
@@ -892,7 +975,6 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         step.Imported(/*late=*/true);
         add(act(K::kImportLate), step);
       }
-      const bool more = s.generation <= b_.updates;
       for (int f = 0; more && f < b_.files; ++f) {
         const XFile& file = s.file[f];
         if (!file.open || file.in != XFile::kNotIn) continue;
@@ -906,6 +988,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         Step step(d_, b_, s);
         XFile& changed = step.s().file[f];
         if (d_.freeze == Design::Freeze::kAtPreserve) changed.frozen = 1;
+        if (step.NotesSizeEarly()) step.NoteSize(f);
         if (d_.snapshot == Design::Snapshot::kAtPreserve && out == 0)
           step.TakeList();
         if (d_.walk == Design::Walk::kAtPreserve) {
@@ -959,7 +1042,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       bool failed = false;
       if (Slot(slot)) {
         XPage* page = step.At(slot);
-        if (page == nullptr && d_.fills_holes) {
+        if (page == nullptr && d_.fills_holes && (slot & 1) < s.file[f].size) {
           for (int p = 0; p < b_.pages && page == nullptr; ++p)
             if (s.page[p].kind == XPage::kPool) page = &step.s().page[p];
           if (page != nullptr) {
@@ -1021,6 +1104,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         changed.done = 1;
         if (d_.freeze != Design::Freeze::kNever) changed.frozen = 1;
         step.RecordDue(f);
+        if (d_.size == Design::Size::kAtFreeze) step.NoteSize(f);
         add(act(K::kFreeze, 0, 2 * f), step);
         if (s.failures == 0) continue;
         // What was frozen thaws, file by file; the sessions stay as they were.
@@ -1253,6 +1337,14 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kTakeOutEntry:
       is(process, absl::StrCat("begins to punch ", slot));
+      break;
+    case XAction::kTruncate:
+      is(process,
+         absl::StrCat("makes ", file, " ", int{action.size}, " pages long"));
+      break;
+    case XAction::kTruncateEntry:
+      is(process, absl::StrCat("begins to make ", file, " ", int{action.size},
+                               " pages long"));
       break;
     case XAction::kShrink:
       is(Lane::kAdmin, "makes the pool smaller by one");

@@ -71,12 +71,14 @@ struct XFile {
   uint16_t late : 2 = 0;     // indices that were added after the walk; they
                              // stay it when freezing has recorded them
   uint16_t wrote : 2 = 0;    // indices to which a write has completed
-  uint16_t unused : 2 = 0;
+  uint16_t size : 2 = 0;     // in pages; of one that comes, as it was
 };
 static_assert(sizeof(XFile) == 2);
 
 struct XProcess {
-  enum Pc : uint8_t { kIdle, kTook, kWaits, kTakingOut };
+  // In `slot` of who is about to resize a file is the page to be taken out or
+  // added.
+  enum Pc : uint8_t { kIdle, kTook, kWaits, kTakingOut, kShrinking, kGrowing };
   uint8_t pc : 4 = kIdle;
   uint8_t slot : 4 = 0;
 };
@@ -110,8 +112,9 @@ struct XState {
   uint8_t cuts : 2 = 0;
   uint8_t short_of_memory : 1 = 0;  // the last boot could not fill its pool
   uint8_t creates : 2 = 0;
-  uint8_t unused : 3 = 0;
-  uint16_t none = 0;
+  uint8_t truncations : 2 = 0;
+  uint8_t unused : 1 = 0;
+  std::array<uint8_t, 2> noted = {};  // each file's size, in its record
 };
 static_assert(sizeof(XState) == 32);
 static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);

@@ -44,6 +44,8 @@ TEST(Explorer, EachFlawShows) {
       {"walk-at-freeze", {}},
       {"snapshot-tracked", {}},
       {"published-early", {}},  // but see below
+      {"grows", {}},
+      {"size-early", {}},  // likewise
       {"frozen-early", {"discipline"}},
       {"faults-fail", {"refusal"}},
       {"no-thaw", {"exact-rollback", "discipline"}},
@@ -87,6 +89,43 @@ TEST(Explorer, CutsShowWhatElseDoesNot) {
        {"late-pages", "free-pools", "walk-at-freeze", "snapshot-tracked"})
     EXPECT_EQ(Broken(ExploreIn(*FindDesign(sound), with_cuts)), Names())
         << sound;
+}
+
+// A file that is as long as it can be has to become shorter before it grows.
+TEST(Explorer, GrowthShowsWhatElseDoesNot) {
+  const std::string twice = std::string(kSmall) + " truncations=2";
+  EXPECT_EQ(Broken(ExploreIn(*FindDesign("size-early"), twice)),
+            (Names{"metadata", "refusal"}));
+  for (const char* sound : {"late-pages", "grows"})
+    EXPECT_EQ(Broken(ExploreIn(*FindDesign(sound), twice)), Names()) << sound;
+}
+
+// What a preserved file refuses, and what it is for.
+TEST(Explorer, FilesAreResized) {
+  const Bounds bounds =
+      ReadBounds("small processes=2 truncations=2 nodes=1 resizes=0").value();
+  for (const char* name : {"late-pages", "grows", "unguarded"}) {
+    int64_t shrunk = 0, grown = 0, preserved = 0, frozen = 0, raced = 0;
+    VisitTransitions(
+        *FindDesign(name), bounds, [&](const XState& s, const XNext& n) {
+          const XFile &before = s.file[0], &after = n.state.file[0];
+          // Whatever becomes of it, no page is beyond the end.
+          for (int p = 0; p < bounds.pages; ++p)
+            EXPECT_EQ(n.state.page[p].in >> after.size, 0u);
+          raced += n.action.kind == XAction::kAdd &&
+                   s.process[0].slot >= before.size;
+          if (n.action.kind != XAction::kTruncate) return;
+          shrunk += after.size < before.size;
+          grown += after.size > before.size;
+          preserved += before.out != XFile::kNotOut;
+          frozen += before.frozen;
+        });
+    EXPECT_GT(shrunk, 100) << name;
+    EXPECT_GT(grown, 100) << name;
+    EXPECT_GT(raced, 0) << name;
+    EXPECT_EQ(preserved > 0, std::string(name) != "late-pages") << name;
+    EXPECT_EQ(frozen, 0) << name;
+  }
 }
 
 // After a power cut nothing is there, and in particular nothing of a kernel

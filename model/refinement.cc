@@ -87,7 +87,8 @@ Bounds WindowBounds(bool one_file) {
   b.nodes = 1;
   b.updates = 1 << 20;
   b.aborts = b.failures = b.damages = 3;
-  b.resizes = b.cuts = b.creates = 0;  // a window ends with these
+  b.resizes = b.cuts = b.creates = b.truncations =
+      0;  // a window ends with these
   return b;
 }
 
