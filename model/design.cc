@@ -197,6 +197,26 @@ std::vector<Design> MakeDesigns() {
         d->snapshot = D::Snapshot::kAtPreserve;
         d->leaving = D::Leaving::kDropped;
       }));
+  all.push_back(Variation(
+      "snapshot-live",
+      "the list of free pages is made when the first file is preserved; a page "
+      "that leaves the pool is taken off, one that joins it comes on the list",
+      "who wants all that is free in the end", "free-pools", [](D* d) {
+        d->snapshot = D::Snapshot::kAtPreserve;
+        d->leaving = D::Leaving::kDropped;
+        d->joining = D::Joining::kListed;
+      }));
+  all.push_back(Variation(
+      "joins-unlocked",
+      "as snapshot-live, but who puts a page on the list does it after the "
+      "page has joined the pool, and does not look at it again",
+      "who has to allocate for that, which the lock of the pools does not "
+      "allow",
+      "free-pools", [](D* d) {
+        d->snapshot = D::Snapshot::kAtPreserve;
+        d->leaving = D::Leaving::kDropped;
+        d->joining = D::Joining::kListedLater;
+      }));
   return all;
 }
 
@@ -257,6 +277,9 @@ std::vector<std::string_view> PointsOf(const Design& d) {
                       "free pages are listed when all files are frozen"});
   one_of(d.leaving, {"a free page that is taken stays on the list",
                      "a free page that is taken leaves the list"});
+  one_of(d.joining, {"a page that joins the pool later stays behind",
+                     "a page that joins the pool later is listed at once",
+                     "a page that joins the pool later is listed after that"});
   one_of(d.import, {"each page is taken as soon as it looks right",
                     "all is looked at before the first page is taken"});
   one_of(d.refused, {"pages of a file that is refused are freed",

@@ -73,6 +73,10 @@ struct Design {
   // What becomes of the entry of a free page that leaves the pool afterwards.
   enum class Leaving : uint8_t { kStale, kDropped };
   Leaving leaving = Leaving::kStale;
+  // What becomes of a page that joins the pool afterwards: it stays behind, or
+  // it comes on the list, in one step with that or in another.
+  enum class Joining : uint8_t { kStaysBehind, kListed, kListedLater };
+  Joining joining = Joining::kStaysBehind;
 
   // Takes each page as soon as it looks right, or looks at all of them first.
   enum class Import : uint8_t { kOnePass, kValidateFirst };

@@ -80,6 +80,7 @@ struct XAction {
     kShrink,
     kSetNr,
     kUseFree,
+    kJoin,
     kPreserve,
     kPreserveFails,
     kPreserveTwice,

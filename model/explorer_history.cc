@@ -358,6 +358,7 @@ class Writer {
       case K::kImportFails:
         Comment("   (a failing call of the reboot)");
         break;
+      case K::kJoin:
       case K::kAddFails:
       case K::kKilled:
       case K::kAbort:

@@ -197,6 +197,8 @@ const char* NameOf(K kind, Outcome outcome) {
       return "the pool grows";
     case K::kUseFree:
       return "KHO takes it";
+    case K::kJoin:
+      return "it is listed as free";
     case K::kPreserve:
       return "preserve";
     case K::kPreserveFails:

@@ -73,12 +73,34 @@ class Step {
     page->listed = 0;
     page->key = 0;
   }
+  // There is a list of free pages.
+  bool HasList() const {
+    if (d_.snapshot == Design::Snapshot::kAtFreeze)
+      return s_.pc == XState::kCpus;
+    for (int f = 0; f < b_.files; ++f)
+      if (s_.file[f].out != XFile::kNotOut)
+        return d_.snapshot == Design::Snapshot::kAtPreserve;
+    return false;
+  }
+  void Joins(XPage* page) {
+    if (d_.joining == Design::Joining::kStaysBehind || !HasList()) return;
+    if (d_.joining == Design::Joining::kListedLater)
+      page->pending = 1;
+    else
+      Enlist(page);
+  }
+  void Enlist(XPage* page) {
+    page->pending = 0;
+    page->listed = 1;
+    page->key = 1;
+  }
   void ToPool(XPage* page) {
     if (page->dev != 0)
       Break(kOneOwner, "a page that a device writes to is free");
     page->kind = XPage::kPool;
     page->in = page->dev = 0;
     page->written = page->filled = page->holder = 0;
+    Joins(page);
   }
   void ToBuddy(XPage* page) {
     if (page->dev != 0)
@@ -159,6 +181,7 @@ class Step {
       if (s_.file[f].out != XFile::kNotOut) return;
     for (int p = 0; p < b_.pages; ++p) {
       XPage& page = s_.page[p];
+      page.pending = 0;
       // Of a page that came it says that it was listed by the last kernel.
       if (!page.listed || page.kind == XPage::kClaimed) continue;
       page.listed = 0;
@@ -241,9 +264,7 @@ class Step {
   }
   void TakeList() {
     for (int p = 0; p < b_.pages; ++p) {
-      if (s_.page[p].kind != XPage::kPool) continue;
-      s_.page[p].listed = 1;
-      s_.page[p].key = 1;
+      if (s_.page[p].kind == XPage::kPool) Enlist(&s_.page[p]);
     }
   }
 
@@ -318,7 +339,7 @@ class Step {
       if ((page.rec & (page.rec - 1)) != 0)
         Break(kNoDuplicate, "two records claim one page");
       page.in = 0;
-      page.key = page.filled = page.holder = 0;
+      page.key = page.filled = page.holder = page.pending = 0;
       if (key && (page.rec != 0 || page.listed)) {
         page.kind = XPage::kClaimed;
         ++s_.came[page.node];
@@ -595,6 +616,25 @@ bool UserspaceRuns(const XState& s) {
 }
 
 uint32_t Word(const XPage& page) { return std::bit_cast<uint32_t>(page); }
+
+// All ways to choose so many pages of a kind, or all of them if there are not
+// so many, as sets; of pages that are the same the first ones.
+std::vector<uint32_t> Choices(const XState& s, const Bounds& b,
+                              XPage::Kind kind, int nr) {
+  uint32_t all = 0, follows = 0;  // one that is the same
+  for (int p = 0; p < b.pages; ++p) {
+    if (s.page[p].kind != kind) continue;
+    all |= Bit(p);
+    if (p > 0 && Word(s.page[p]) == Word(s.page[p - 1])) follows |= Bit(p);
+  }
+  nr = std::min(nr, std::popcount(all));
+  std::vector<uint32_t> sets;
+  for (uint32_t set = 0; set <= all; ++set)
+    if ((set & ~all) == 0 && std::popcount(set) == nr &&
+        (set & follows & ~(set << 1)) == 0)
+      sets.push_back(set);
+  return sets;
+}
 
 // The four sets of slots of a page with the files exchanged, all at once: they
 // are next to each other, which RenamedStatesBehaveAlike would notice. Most of
@@ -920,18 +960,20 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       add(act(K::kShrink, 0, 0, p), step);
     }
     // Asks once more for as many pages as at boot.
-    if (s.generation > 1 && Idle(s)) {
+    const int missing = std::max(0, kAsked - s.nr[0] - s.nr[1]);
+    for (const uint32_t set : Choices(s, b_, XPage::kFree, missing)) {
+      if (s.generation == 1 && missing == 0) continue;
       Step step(d_, b_, s);
       for (int p = 0; p < b_.pages; ++p) {
         XPage& page = step.s().page[p];
-        if (page.kind != XPage::kFree ||
-            step.s().nr[0] + step.s().nr[1] >= kAsked)
-          continue;
+        if ((set & Bit(p)) == 0) continue;
         page.kind = XPage::kPool;
         ++step.s().nr[page.node];
+        step.Joins(&page);
       }
       --step.s().resizes;
-      bool came_whole = true;
+      // Not while some of it is under way.
+      bool came_whole = s.generation > 1 && Idle(s);
       for (int f = 0; f < b_.files; ++f)
         came_whole &=
             s.file[f].in == XFile::kAccepted || s.file[f].in == XFile::kNotIn;
@@ -941,14 +983,23 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
   }
   if (d_.snapshot != Design::Snapshot::kNone &&
       (s.pc == XState::kRun || s.pc == XState::kWalk)) {
+    uint32_t last = ~0u;
     for (int p = 0; p < b_.pages; ++p) {
       if (s.page[p].kind != XPage::kFree || !s.page[p].listed) continue;
+      const uint32_t word = Word(s.page[p]);
+      if (word == last) continue;
+      last = word;
       Step step(d_, b_, s);
       step.s().page[p].kind = XPage::kMeta;
       step.s().page[p].key = 1;
       add(act(K::kUseFree, 0, 0, p), step);
-      break;
     }
+  }
+  for (int p = 0; UserspaceRuns(s) && p < b_.pages; ++p) {
+    if (!s.page[p].pending) continue;
+    Step step(d_, b_, s);
+    step.Enlist(&step.s().page[p]);
+    add(act(K::kJoin, 0, 0, p), step);
   }
 
   // --- The agent
@@ -1038,34 +1089,32 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     }
     case XState::kWalk: {
       const int slot = s.slot, f = slot / 2;
-      Step step(d_, b_, s);
-      bool failed = false;
-      if (Slot(slot)) {
-        XPage* page = step.At(slot);
-        if (page == nullptr && d_.fills_holes && (slot & 1) < s.file[f].size) {
-          for (int p = 0; p < b_.pages && page == nullptr; ++p)
-            if (s.page[p].kind == XPage::kPool) page = &step.s().page[p];
-          if (page != nullptr) {
-            step.Leaves(page);
-            page->kind = XPage::kFile;
-            page->in |= Bit(slot);
-            page->filled = 1;
-          } else {
-            failed = true;  // the pool is empty
-          }
+      const bool fills = d_.fills_holes && Slot(slot) &&
+                         (slot & 1) < s.file[f].size &&
+                         Step(d_, b_, s).At(slot) == nullptr;
+      // With any page of the pool, if there is one.
+      for (const uint32_t set : Choices(s, b_, XPage::kPool, fills ? 1 : 0)) {
+        Step step(d_, b_, s);
+        if (set != 0) {
+          XPage& page = step.s().page[std::countr_zero(set)];
+          step.Leaves(&page);
+          page.kind = XPage::kFile;
+          page.in |= Bit(slot);
+          page.filled = 1;
         }
-        if (page != nullptr) step.Record(page, slot);
+        XPage* page = step.At(slot);
+        if (page != nullptr && Slot(slot)) step.Record(page, slot);
+        if (fills && set == 0) {
+          step.PreserveFailed(f);
+        } else if (slot & 1) {
+          step.s().file[f].out = XFile::kPreserved;
+          step.s().pc = XState::kRun;
+          step.s().slot = 0;
+        } else {
+          step.s().slot = static_cast<uint8_t>(slot + 1) & 15;
+        }
+        add(act(K::kLook, 0, slot), step);
       }
-      if (failed) {
-        step.PreserveFailed(f);
-      } else if (slot & 1) {
-        step.s().file[f].out = XFile::kPreserved;
-        step.s().pc = XState::kRun;
-        step.s().slot = 0;
-      } else {
-        step.s().slot = static_cast<uint8_t>(slot + 1) & 15;
-      }
-      add(act(K::kLook, 0, slot), step);
       if (s.failures > 0 && Slot(slot)) {
         Step fails(d_, b_, s);
         --fails.s().failures;
@@ -1354,6 +1403,9 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kUseFree:
       is(Lane::kKernel, "KHO takes a free page for its own data");
+      break;
+    case XAction::kJoin:
+      is(Lane::kKernel, "puts a page that has joined the pool on the list");
       break;
     case XAction::kPreserve:
       is(Lane::kAgent, absl::StrCat("preserves ", file));

@@ -46,8 +46,9 @@ struct XPage {
   uint32_t written : 1 = 0;  // holds what was written to it last
   uint32_t filled : 1 = 0;   // preserving has put it into a hole
   uint32_t node : 1 = 0;
-  uint32_t holder : 1 = 0;  // process
-  uint32_t unused : 6 = 0;
+  uint32_t holder : 1 = 0;   // process
+  uint32_t pending : 1 = 0;  // is about to come on the list
+  uint32_t unused : 5 = 0;
 };
 static_assert(sizeof(XPage) == 4);
 

@@ -43,6 +43,7 @@ TEST(Explorer, EachFlawShows) {
       {"free-pools", {}},
       {"walk-at-freeze", {}},
       {"snapshot-tracked", {}},
+      {"snapshot-live", {}},
       {"published-early", {}},  // but see below
       {"grows", {}},
       {"size-early", {}},  // likewise
@@ -64,7 +65,7 @@ TEST(Explorer, EachFlawShows) {
       {"unguarded", "identity"},          {"no-retry", "no-leak"},
       {"fills-holes", "exact-rollback"},  {"no-unwind", "exact-rollback"},
       {"count-none", "boot-budget"},      {"count-late", "boot-budget"},
-      {"snapshot-early", "no-duplicate"},
+      {"snapshot-early", "no-duplicate"}, {"joins-unlocked", "no-duplicate"},
   };
   for (const Design& design : Designs()) {
     const std::string name(design.name);
@@ -126,6 +127,73 @@ TEST(Explorer, FilesAreResized) {
     EXPECT_EQ(preserved > 0, std::string(name) != "late-pages") << name;
     EXPECT_EQ(frozen, 0) << name;
   }
+}
+
+// Whoever takes a page may get any, on any node; and a page that joins the pool
+// does what the design says.
+TEST(Explorer, AnyPageIsTaken) {
+  using K = XAction::Kind;
+  const Bounds bounds =
+      ReadBounds(
+          "small indices=1 updates=1 resizes=3 creates=0 truncations=0 reads=0")
+          .value();
+  struct Seen {
+    int64_t from_second = 0, both = 0, grown_first = 0, meta_second = 0,
+            filled_second = 0, joined = 0, listed = 0, behind = 0;
+  };
+  auto look = [&bounds](const char* name) {
+    Seen seen;
+    VisitTransitions(
+        *FindDesign(name), bounds, [&](const XState& s, const XNext& n) {
+          auto count = [&bounds](const XState& of, auto kind, uint32_t node) {
+            int nr = 0;
+            for (int p = 0; p < bounds.pages; ++p)
+              nr += of.page[p].kind == kind && of.page[p].node == node;
+            return nr;
+          };
+          const int first = count(s, XPage::kFree, 0),
+                    taken = first - count(n.state, XPage::kFree, 0),
+                    other = count(s, XPage::kFree, 1) -
+                            count(n.state, XPage::kFree, 1);
+          if (n.action.kind == K::kSetNr) {
+            seen.from_second += first > 0 && taken == 0 && other == 1;
+            seen.both += taken == 1 && other == 1;
+            seen.grown_first += s.generation == 1;
+          }
+          seen.meta_second +=
+              n.action.kind == K::kUseFree && first > 0 && other == 1;
+          seen.filled_second +=
+              n.action.kind == K::kLook && count(s, XPage::kPool, 0) > 0 &&
+              count(s, XPage::kPool, 1) > count(n.state, XPage::kPool, 1);
+          // A fault that gives its page back while there is a list.
+          for (int p = 0; p < bounds.pages; ++p) {
+            if (n.action.kind != K::kAddFails ||
+                s.file[0].out == XFile::kNotOut ||
+                s.page[p].kind != XPage::kHeld ||
+                n.state.page[p].kind != XPage::kPool)
+              continue;
+            seen.joined += n.state.page[p].pending;
+            seen.listed += n.state.page[p].listed && n.state.page[p].key;
+            seen.behind += !n.state.page[p].pending && !n.state.page[p].listed;
+          }
+        });
+    return seen;
+  };
+  const Seen ours = look("late-pages"), early = look("snapshot-early"),
+             tracked = look("snapshot-tracked"), live = look("snapshot-live"),
+             unlocked = look("joins-unlocked"), fills = look("fills-holes");
+  EXPECT_GT(ours.from_second, 0);
+  EXPECT_GT(ours.both, 0);
+  EXPECT_GT(ours.grown_first, 0);
+  EXPECT_EQ(ours.filled_second, 0);
+  EXPECT_GT(fills.filled_second, 0);
+  EXPECT_GT(early.meta_second, 0);
+  EXPECT_GT(tracked.behind, 0);
+  EXPECT_EQ(tracked.listed + tracked.joined, 0);
+  EXPECT_GT(live.listed, 0);
+  EXPECT_EQ(live.behind + live.joined, 0);
+  EXPECT_GT(unlocked.joined, 0);
+  EXPECT_EQ(unlocked.behind, 0);
 }
 
 // After a power cut nothing is there, and in particular nothing of a kernel
@@ -278,7 +346,8 @@ TEST(Explorer, DesignsDifferInPoints) {
 // same, and leads to the same.
 TEST(Explorer, RenamedStatesBehaveAlike) {
   const Bounds bounds = ReadBounds("pages=3").value();
-  for (const char* name : {"late-pages", "rfc-2025", "snapshot-early"}) {
+  for (const char* name :
+       {"late-pages", "rfc-2025", "snapshot-early", "joins-unlocked"}) {
     const XMachine machine(*FindDesign(name), bounds);
     XState state = machine.Initial();
     uint64_t random = 1;
