@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "model/design.h"
 
+#include <cstdlib>
 #include <initializer_list>
 #include <utility>
 
@@ -102,6 +103,14 @@ std::vector<Design> MakeDesigns() {
       "who does not want to refuse what a guest's balloon does", "late-pages",
       [](D* d) { d->guard = D::Guard::kFromFreezing; }));
   all.push_back(Variation(
+      "unpinned",
+      "pages can be taken out of a preserved file until it is frozen, and go "
+      "back to the pool then",
+      "who leaves out the references, too", "unguarded", [](D* d) {
+        d->guard = D::Guard::kFromFreezing;
+        d->pins = false;
+      }));
+  all.push_back(Variation(
       "grows",
       "a preserved file can grow until it is frozen; its size is written down "
       "then",
@@ -183,6 +192,15 @@ std::vector<Design> MakeDesigns() {
                 "the RFC of December 2025", "late-pages",
                 [](D* d) { d->counts_at_boot = false; }));
   all.push_back(Variation(
+      "list-stays",
+      "the list of free pages is made before the last call that can fail, and "
+      "stays when that does",
+      "who makes it where LUO writes down what else there is", "free-pools",
+      [](D* d) {
+        d->snapshot = D::Snapshot::kAtFreeze;
+        d->drops_list = false;
+      }));
+  all.push_back(Variation(
       "snapshot-early",
       "the list of free pages is made when the first file is preserved, and "
       "nobody looks at who takes one afterwards",
@@ -228,13 +246,14 @@ const std::vector<Design>& Designs() {
 }
 
 std::vector<std::string_view> PointsOf(const Design& d) {
-  using D = Design;
   std::vector<std::string_view> points;
+  // A value that has no words is a mistake here.
   auto one_of = [&points](auto value,
                           std::initializer_list<std::string_view> names) {
-    points.push_back(names.begin()[static_cast<size_t>(value)]);
+    const auto at = static_cast<size_t>(value);
+    if (at >= names.size()) std::abort();
+    points.push_back(names.begin()[at]);
   };
-  static_assert(static_cast<int>(D::Freeze::kAtReboot) == 2);
   one_of(d.freeze, {"pages can always be added",
                     "no page can be added to a "
                     "file from preserve() on",
@@ -248,6 +267,9 @@ std::vector<std::string_view> PointsOf(const Design& d) {
   one_of(d.guard, {"pages can always be taken out of a file",
                    "no page can be taken out of a file from the reboot call on",
                    "no page can be taken out of a file from preserve() on"});
+  one_of(d.pins, {"a page that is taken out goes to the pool",
+                  "a page that is taken out stays where it is while it is "
+                  "preserved"});
   one_of(d.growth, {"a file can grow until the reboot call",
                     "a file can grow as long as pages can be taken out of it"});
   one_of(d.size, {"a file's size is written down by preserve()",
@@ -277,6 +299,9 @@ std::vector<std::string_view> PointsOf(const Design& d) {
                       "free pages are listed when all files are frozen"});
   one_of(d.leaving, {"a free page that is taken stays on the list",
                      "a free page that is taken leaves the list"});
+  one_of(d.drops_list,
+         {"the list of free pages stays when the reboot call fails",
+          "the list of free pages goes when the reboot call fails"});
   one_of(d.joining, {"a page that joins the pool later stays behind",
                      "a page that joins the pool later is listed at once",
                      "a page that joins the pool later is listed after that"});

@@ -34,6 +34,10 @@ struct Design {
   enum class Guard : uint8_t { kNever, kFromFreezing, kFromPreserving };
   Guard guard = Guard::kFromPreserving;
 
+  // A page that is preserved has a reference until it is not: where it is taken
+  // out of its file it is nobody else's.
+  bool pins = true;
+
   // Whether the file may grow while it is preserved: no more than pages can be
   // taken out, or until it is frozen.
   enum class Growth : uint8_t { kUntilFreezing, kAsGuarded };
@@ -73,6 +77,8 @@ struct Design {
   // What becomes of the entry of a free page that leaves the pool afterwards.
   enum class Leaving : uint8_t { kStale, kDropped };
   Leaving leaving = Leaving::kStale;
+  // The list is dropped when the reboot call fails after it was made.
+  bool drops_list = true;
   // What becomes of a page that joins the pool afterwards: it stays behind, or
   // it comes on the list, in one step with that or in another.
   enum class Joining : uint8_t { kStaysBehind, kListed, kListedLater };

@@ -2,6 +2,8 @@
 #include "model/explorer.h"
 
 #include <algorithm>
+#include <cstdio>
+#include <cstdlib>
 #include <utility>
 
 #include "absl/status/status.h"
@@ -96,6 +98,24 @@ class Seen {
   std::vector<Entry> table_;
 };
 
+void AddStep(const XNext& n, const XState& before, const XMachine& code,
+             const Bounds& bounds, Counterexample* result) {
+  ExploredStep step = Describe(n.action, before);
+  const std::string pages = PagesOf(n.state, bounds);
+  if (pages != PagesOf(before, bounds)) step.pages = pages;
+  step.action = n.action;
+  step.node = before.page[n.action.page].node;
+  step.pool = n.state.nr[static_cast<size_t>(step.node)];
+  std::vector<XNext> next;
+  code.Successors(before, &next);
+  step.differs = true;
+  for (const XNext& other : next)
+    if (other.action.kind == n.action.kind && other.state == n.state &&
+        other.broken == n.broken)
+      step.differs = false;
+  result->steps.push_back(std::move(step));
+}
+
 class Search {
  public:
   Search(const Design& design, const ExploreOptions& options)
@@ -108,6 +128,7 @@ class Search {
     seen_.Insert(machine_.Initial());
     parents_.push_back(0);
     size_t level_end = 1;
+    Reasons why = 0;
     std::vector<XNext> next;
     std::vector<std::pair<XState, uint64_t>> canonical;
     for (size_t i = 0; i < seen_.size(); ++i) {
@@ -132,10 +153,12 @@ class Search {
             seen_.Insert(canonical[at].first, canonical[at].second);
         if (fresh) parents_.push_back(static_cast<uint32_t>(i));
         if (n.broken == 0) continue;
+        if ((n.why & ~why) != 0) AddReasons(n.why, &result.reasons);
+        why |= n.why;
         for (size_t p = 0; p < kNrExplored; ++p) {
           Counterexample& found = result.broken[p];
           if ((n.broken & 1u << p) == 0 || found.found) continue;
-          found = Trace(i, n);
+          found = Trace(i, n, p);
           if (options_.property == p) return Done(std::move(result));
         }
       }
@@ -154,55 +177,18 @@ class Search {
   }
 
   // From the beginning to state `i`, and the transition that broke something.
-  // Names are those of the first state: each state on the way is reached once
-  // more, since the ones that were kept have other names.
-  Counterexample Trace(size_t i, const XNext& last) const {
-    std::vector<size_t> way;
-    for (size_t at = i; at != 0; at = parents_[at]) way.push_back(at);
+  Counterexample Trace(size_t i, const XNext& last, size_t property) const {
+    std::vector<XState> way;
+    for (size_t at = i; at != 0; at = parents_[at]) way.push_back(seen_[at]);
+    way.push_back(seen_[0]);
     std::reverse(way.begin(), way.end());
-    Counterexample result;
-    result.found = true;
-    XState state = seen_[0];
-    std::vector<XNext> next;
-    for (const size_t to : way) {
-      next.clear();
-      machine_.Successors(state, &next);
-      for (const XNext& n : next) {
-        if (!(machine_.Canonical(n.state) == seen_[to])) continue;
-        Append(n, state, &result);
-        state = n.state;
-        break;
-      }
+    absl::StatusOr<Counterexample> told =
+        TellSteps(machine_, code_, options_.bounds, way, last, property);
+    if (!told.ok()) {
+      std::fprintf(stderr, "explorer: %s\n", told.status().ToString().c_str());
+      std::abort();
     }
-    next.clear();
-    machine_.Successors(state, &next);
-    for (const XNext& n : next) {
-      if (n.broken != last.broken || n.action.kind != last.action.kind ||
-          !(machine_.Canonical(n.state) == machine_.Canonical(last.state)))
-        continue;
-      Append(n, state, &result);
-      result.why = n.why;
-      break;
-    }
-    return result;
-  }
-
-  void Append(const XNext& n, const XState& before,
-              Counterexample* result) const {
-    ExploredStep step = Describe(n.action, before);
-    const std::string pages = PagesOf(n.state, options_.bounds);
-    if (pages != PagesOf(before, options_.bounds)) step.pages = pages;
-    step.action = n.action;
-    step.node = before.page[n.action.page].node;
-    step.pool = n.state.nr[static_cast<size_t>(step.node)];
-    std::vector<XNext> next;
-    code_.Successors(before, &next);
-    step.differs = true;
-    for (const XNext& other : next)
-      if (other.action.kind == n.action.kind && other.state == n.state &&
-          other.broken == n.broken)
-        step.differs = false;
-    result->steps.push_back(std::move(step));
+    return *std::move(told);
   }
 
   // What the kernel code does that is nearest to it.
@@ -272,6 +258,38 @@ std::string WriteBounds(const Bounds& bounds) {
     absl::StrAppend(&text, text.empty() ? "" : " ", l.name, "=",
                     bounds.*l.value);
   return text;
+}
+
+absl::StatusOr<Counterexample> TellSteps(const XMachine& machine,
+                                         const XMachine& code,
+                                         const Bounds& bounds,
+                                         const std::vector<XState>& way,
+                                         const XNext& last, size_t property) {
+  Counterexample result;
+  result.found = true;
+  XState state = way.at(0);
+  std::vector<XNext> next;
+  for (size_t to = 1; to <= way.size(); ++to) {
+    const bool is_last = to == way.size();
+    const XState wanted = is_last ? machine.Canonical(last.state) : way[to];
+    next.clear();
+    machine.Successors(state, &next);
+    const auto found =
+        std::find_if(next.begin(), next.end(), [&](const XNext& n) {
+          return (!is_last || (n.broken == last.broken &&
+                               n.action.kind == last.action.kind)) &&
+                 machine.Canonical(n.state) == wanted;
+        });
+    if (found == next.end())
+      return absl::InternalError(absl::StrCat(
+          "no step leads to state ", to, " of ", way.size(),
+          " on the way to a finding: states that differ in names only do not "
+          "behave alike"));
+    AddStep(*found, state, code, bounds, &result);
+    if (is_last) result.why = std::string(ReasonFor(found->why, property));
+    state = found->state;
+  }
+  return result;
 }
 
 Exploration Explore(const Design& design, const ExploreOptions& options) {

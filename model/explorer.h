@@ -9,6 +9,7 @@
 #include <array>
 #include <cstdint>
 #include <functional>
+#include <set>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -142,6 +143,8 @@ struct Exploration {
   int64_t transitions = 0;
   int depth = 0;
   bool complete = true;  // else it ran out of `max_states`
+  // What was wrong, in any state: texts that live forever.
+  std::set<std::string_view> reasons;
   std::array<Counterexample, kNrExplored> broken;
 };
 

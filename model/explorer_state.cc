@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstdlib>
 
 #include "absl/strings/str_cat.h"
 
@@ -31,6 +32,23 @@ constexpr uint32_t Bit(int slot) { return 1u << slot; }
 constexpr uint32_t Both(int file) { return 3u << (2 * file); }
 constexpr int kAsked = 2;  // pages, by the command line; one on each node
 
+// All reasons that were ever given, each with its property. Their order is that
+// of this run, and shows nowhere.
+std::vector<std::pair<size_t, std::string_view>>& AllReasons() {
+  static auto* all = new std::vector<std::pair<size_t, std::string_view>>;
+  return *all;
+}
+
+Reasons ReasonBit(Property property, std::string_view why) {
+  auto& all = AllReasons();
+  const std::pair<size_t, std::string_view> reason(property, why);
+  const auto found = std::find(all.begin(), all.end(), reason);
+  const auto at = static_cast<size_t>(found - all.begin());
+  if (found == all.end()) all.push_back(reason);
+  if (at >= 64) std::abort();  // they have no bits for more
+  return Reasons{1} << at;
+}
+
 // One state on its way to the next: what is common to many transitions.
 class Step {
  public:
@@ -40,12 +58,11 @@ class Step {
   XState& s() { return s_; }
   const XState& s() const { return s_; }
   Broken broken() const { return broken_; }
-  const char* why() const { return why_; }
+  Reasons why() const { return why_; }
 
   void Break(Property property, const char* why) {
-    if (broken_ & Bit(property)) return;
     broken_ |= Bit(property);
-    if (why_ == nullptr) why_ = why;
+    why_ |= ReasonBit(property, why);
   }
 
   // The page at a slot, or null.
@@ -119,7 +136,7 @@ class Step {
     page->in &= ~Bit(slot);
     page->dev &= ~Bit(slot);
     page->written = page->filled = 0;
-    if (page->key && page->rec != 0)
+    if (page->key && page->rec != 0 && d_.pins)
       page->kind = XPage::kPinned;
     else
       ToPool(page);
@@ -179,6 +196,9 @@ class Step {
   void DropList() {
     for (int f = 0; f < b_.files; ++f)
       if (s_.file[f].out != XFile::kNotOut) return;
+    DropWholeList();
+  }
+  void DropWholeList() {
     for (int p = 0; p < b_.pages; ++p) {
       XPage& page = s_.page[p];
       page.pending = 0;
@@ -256,8 +276,7 @@ class Step {
           page.kind == XPage::kPool || page.kind == XPage::kFile ||
           page.kind == XPage::kHeld || page.kind == XPage::kPinned;
       if (!of_this_kernel) continue;
-      if (page.key != (page.rec != 0 || page.listed) ||
-          (page.listed && d_.snapshot == Design::Snapshot::kAtFreeze))
+      if (page.listed && d_.snapshot == Design::Snapshot::kAtFreeze)
         Break(kExactRollback,
               "a page stays preserved after a reboot call that failed");
     }
@@ -606,7 +625,7 @@ class Step {
   const Bounds& b_;
   XState s_;
   Broken broken_ = 0;
-  const char* why_ = nullptr;
+  Reasons why_ = 0;
 };
 
 bool Idle(const XState& s) { return s.pc == XState::kRun; }
@@ -681,6 +700,22 @@ XState Rename(const XState& s, const Bounds& b, bool files, bool processes) {
 
 std::string_view ExploredName(size_t property) {
   return property < kExplored.size() ? kExplored[property] : kStall;
+}
+
+std::string_view ReasonFor(Reasons why, size_t property) {
+  std::string_view first;
+  const auto& all = AllReasons();
+  for (size_t i = 0; i < all.size(); ++i)
+    if ((why >> i & 1) && all[i].first == property &&
+        (first.empty() || all[i].second < first))
+      first = all[i].second;
+  return first;
+}
+
+void AddReasons(Reasons why, std::set<std::string_view>* reasons) {
+  const auto& all = AllReasons();
+  for (size_t i = 0; i < all.size(); ++i)
+    if (why >> i & 1) reasons->insert(all[i].second);
 }
 
 XState XMachine::Initial() const {
@@ -1167,6 +1202,10 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       if (s.failures > 0) {
         Step fails(d_, b_, s);
         --fails.s().failures;
+        if (d_.snapshot == Design::Snapshot::kAtFreeze) {
+          fails.TakeList();
+          if (d_.drops_list) fails.DropWholeList();
+        }
         fails.NextToThaw();
         add(act(K::kListFails), fails);
       }
@@ -1304,8 +1343,6 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       busy |= t.file[f].out != XFile::kNotOut || t.file[f].in != XFile::kNotIn;
     for (int p = 0; p < b_.pages; ++p) {
       const XPage& page = t.page[p];
-      if ((page.in & (page.in - 1)) != 0)
-        check.Break(kNoDuplicate, "a page is in two files");
       if (!busy && (page.key || page.rec || page.listed) &&
           page.kind != XPage::kMeta)
         check.Break(kNoLeak, "a page stays preserved for nobody");
@@ -1317,10 +1354,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
           check.Break(kDiscipline,
                       "a program waits for as long as the update is being "
                       "prepared, which may be for its own help");
-    if (check.broken() & ~n.broken) {
-      if (n.why == nullptr) n.why = check.why();
-      n.broken |= check.broken();
-    }
+    n.broken |= check.broken();
+    n.why |= check.why();
   }
 }
 

@@ -9,9 +9,12 @@
 #include <cstdint>
 #include <cstring>
 #include <functional>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
 #include "model/design.h"
 #include "model/explorer.h"
 
@@ -131,14 +134,19 @@ inline bool operator==(const XState& a, const XState& b) {
   return differs == 0;
 }
 
-using Broken = uint32_t;  // a bit for each property
+using Broken = uint32_t;   // a bit for each property
+using Reasons = uint64_t;  // a bit for each way to break one
 
 struct XNext {
   XAction action;
   XState state;
   Broken broken = 0;
-  const char* why = nullptr;
+  Reasons why = 0;
 };
+
+// Why a property is broken.
+std::string_view ReasonFor(Reasons why, size_t property);
+void AddReasons(Reasons why, std::set<std::string_view>* reasons);
 
 class XMachine {
  public:
@@ -161,6 +169,16 @@ class XMachine {
   const Design& d_;
   const Bounds b_;
 };
+
+// The steps of one run that comes to the states of `way`, but for names, one
+// after the other, and then does `last`, which breaks `property`. Its names are
+// those of the first state. `code`: the machine that the kernel code is
+// compared with. Fails where a state does not follow.
+absl::StatusOr<Counterexample> TellSteps(const XMachine& machine,
+                                         const XMachine& code,
+                                         const Bounds& bounds,
+                                         const std::vector<XState>& way,
+                                         const XNext& last, size_t property);
 
 // Shows each transition once, from a canonical state to one that is not, in the
 // order in which they are found.

@@ -34,6 +34,13 @@ Exploration ExploreIn(const Design& design, const std::string& bounds) {
   return Explore(design, options);
 }
 
+std::string Content(const std::filesystem::path& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
 // Small bounds in which every flaw shows, and what each breaks there.
 constexpr char kSmall[] = "small";
 
@@ -60,17 +67,27 @@ TEST(Explorer, EachFlawShows) {
   };
   // Of the others, what they have to break at least.
   const std::map<std::string, std::string> at_least = {
-      {"rfc-2025", "identity"},           {"never-frozen", "no-lost-write"},
-      {"flag-on-inode", "no-lost-write"}, {"unnoticed", "no-lost-write"},
-      {"unguarded", "identity"},          {"no-retry", "no-leak"},
-      {"fills-holes", "exact-rollback"},  {"no-unwind", "exact-rollback"},
-      {"count-none", "boot-budget"},      {"count-late", "boot-budget"},
-      {"snapshot-early", "no-duplicate"}, {"joins-unlocked", "no-duplicate"},
+      {"rfc-2025", "identity"},
+      {"never-frozen", "no-lost-write"},
+      {"flag-on-inode", "no-lost-write"},
+      {"unnoticed", "no-lost-write"},
+      {"unguarded", "identity"},
+      {"unpinned", "no-duplicate"},
+      {"no-retry", "no-leak"},
+      {"fills-holes", "exact-rollback"},
+      {"no-unwind", "exact-rollback"},
+      {"count-none", "boot-budget"},
+      {"count-late", "boot-budget"},
+      {"snapshot-early", "no-duplicate"},
+      {"joins-unlocked", "no-duplicate"},
+      {"list-stays", "exact-rollback"},
   };
+  std::set<std::string_view> reasons;
   for (const Design& design : Designs()) {
     const std::string name(design.name);
     const Exploration result = ExploreIn(design, kSmall);
     EXPECT_TRUE(result.complete) << name;
+    reasons.insert(result.reasons.begin(), result.reasons.end());
     if (expected.count(name) != 0) {
       EXPECT_EQ(Broken(result), expected.at(name)) << name;
     } else {
@@ -78,6 +95,27 @@ TEST(Explorer, EachFlawShows) {
       EXPECT_EQ(Broken(result).count(at_least.at(name)), 1u) << name;
     }
   }
+  // Each check of the machine finds something in some design.
+  const std::string source =
+      Content(HANDOVER_SOURCE_DIR "/model/explorer_state.cc");
+  int checks = 0;
+  for (size_t at = 0; (at = source.find("Break(k", at)) != std::string::npos;) {
+    const size_t end = source.find(");", at);
+    for (size_t from = source.find('"', at); from < end;) {
+      std::string text;
+      // Pieces that follow each other are one text.
+      while (from < end && source[from] == '"') {
+        const size_t to = source.find('"', from + 1);
+        text += source.substr(from + 1, to - from - 1);
+        from = source.find_first_not_of(" \n", to + 1);
+      }
+      ++checks;
+      EXPECT_EQ(reasons.count(text), 1u) << text;
+      from = source.find('"', from);
+    }
+    at = end;
+  }
+  EXPECT_GT(checks, 30);
 }
 
 // A table that can be seen before it is complete does no harm as long as nobody
@@ -340,6 +378,9 @@ TEST(Explorer, DesignsDifferInPoints) {
     EXPECT_EQ(PointsOf(design).size(), PointsOf(*base).size());
     EXPECT_NE(PointsOf(design), PointsOf(*base)) << design.name;
   }
+  Design wordless = Designs()[0];
+  wordless.twice = static_cast<Design::Twice>(3);
+  EXPECT_DEATH(PointsOf(wordless), "");
 }
 
 // Without names: what can happen in a state can happen in each that is the
@@ -396,6 +437,32 @@ TEST(Explorer, CounterexamplesAreTold) {
       CounterexampleDot(*FindDesign("unnoticed"), lost, found);
   EXPECT_EQ(dot.compare(0, 7, "digraph"), 0);
   EXPECT_EQ(dot.find("->"), std::string::npos);
+}
+
+// What does not follow is no way to break anything.
+TEST(Explorer, AStepThatDoesNotFollowIsAnError) {
+  const Bounds bounds = ReadBounds("small").value();
+  const XMachine machine(Designs()[0], bounds);
+  std::vector<XState> way = {machine.Initial()};
+  std::vector<XNext> next;
+  for (int i = 0; i < 3; ++i) {
+    next.clear();
+    machine.Successors(way.back(), &next);
+    way.push_back(machine.Canonical(next[0].state));
+  }
+  next.clear();
+  machine.Successors(way.back(), &next);
+  const XNext last = next[0];
+  const auto told = TellSteps(machine, machine, bounds, way, last, 0);
+  ASSERT_TRUE(told.ok()) << told.status();
+  EXPECT_EQ(told->steps.size(), 4u);
+  // One is missing; the last one is another.
+  std::vector<XState> gap = way;
+  gap.erase(gap.begin() + 2);
+  EXPECT_FALSE(TellSteps(machine, machine, bounds, gap, last, 0).ok());
+  XNext other = last;
+  other.broken = 1;
+  EXPECT_FALSE(TellSteps(machine, machine, bounds, way, other, 0).ok());
 }
 
 TEST(Explorer, BoundsAreRead) {
@@ -464,13 +531,6 @@ TEST(Explorer, TheProtocolIsAStateMachine) {
   EXPECT_EQ(Arrows(ExploreProtocol(Designs()[0], bounds).page), page);
   EXPECT_NE(Arrows(ExploreProtocol(*FindDesign("unguarded"), bounds).page),
             page);
-}
-
-std::string Content(const std::filesystem::path& path) {
-  std::ifstream file(path);
-  std::ostringstream text;
-  text << file.rdbuf();
-  return text.str();
 }
 
 // `handover explore --document=docs/atomicity.md` mends it.
