@@ -120,6 +120,21 @@ bool Stepper::MemoryIsShort(uint64_t page_size) const {
   return snapshot_.nr_pools == 0;
 }
 
+// There is memory, but not for as many pages as a reservation needs.
+void Stepper::ForgiveShortage(uint64_t page_size, PoolEvent* event) const {
+  if (event->kind != PoolEvent::Kind::kReserveFails) return;
+  for (int i = 0; i < snapshot_.nr_pools; ++i) {
+    const PoolView& pool = snapshot_.pool[static_cast<size_t>(i)];
+    if (pool.page_size != page_size) continue;
+    const Pool& before = state_->pools[static_cast<size_t>(i)];
+    int64_t there = 0;
+    for (int n = 0; n < state_->nodes; ++n)
+      there += pool.node[static_cast<size_t>(n)].allocatable;
+    if (before.resv + event->count - before.Free() > there)
+      event->short_of_memory.fill(true);
+  }
+}
+
 // Whether pages of another size went back to where new ones come from: too late
 // for somebody, perhaps.
 bool Stepper::ShrinksMeanwhile(size_t pool) const {

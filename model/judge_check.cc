@@ -356,7 +356,8 @@ void Stepper::LetPass(std::vector<PoolEvent>* events) {
   for (const PoolEvent& event : *events) {
     if (event.kind == PoolEvent::Kind::kUnreserve && event.count > 0)
       passing += event.count;
-    passing += event.kind == PoolEvent::Kind::kFree;
+    passing += event.kind == PoolEvent::Kind::kFree ||
+               event.kind == PoolEvent::Kind::kMigrate;
   }
   bool resized = false, freed = false;
   for (PoolEvent& event : *events) {

@@ -73,6 +73,7 @@ class Stepper {
   int FileOf(const Command& command);  // -1 and Must(EBADF) if there is none
   File& file(int id) { return state_->files[static_cast<size_t>(id)]; }
   bool MemoryIsShort(uint64_t page_size) const;
+  void ForgiveShortage(uint64_t page_size, PoolEvent* event) const;
   bool ShrinksMeanwhile(size_t pool) const;
 
   // --- judge_process.cc

@@ -56,6 +56,7 @@ void Stepper::MakeMount(const Command& c, const Outcome& o) {
     if (PoolEvent* event = Event(c.page_size, kind)) {
       event->count = c.least;
       event->bind = state_->bind[static_cast<size_t>(c.process)];
+      ForgiveShortage(c.page_size, event);
     }
   }
   if (!went) return;

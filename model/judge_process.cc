@@ -139,6 +139,7 @@ void Stepper::Map(const Command& c, const Outcome& o) {
     if (event) {
       event->count = more;
       event->bind = bind;
+      ForgiveShortage(f.page_size, event);
     }
   }
   if (!went) return;
@@ -739,10 +740,14 @@ void Stepper::Offline(const Command& c, const Outcome& o) {
     Fail("refusal", "memory went offline with a page in it");
   all_may_migrate_ = offlined_ = true;
   for (const Pool& pool : state_->pools) {
-    PoolEvent* event = Event(pool.page_size, PoolEvent::Kind::kOffline);
-    event->count = std::max<int64_t>(
+    const int64_t most = std::max<int64_t>(
         1,
         static_cast<int64_t>(MemoryBlock(state_->geometry) / pool.page_size));
+    // The first of several explains what all of them did.
+    for (PoolEvent& event :
+         events_[static_cast<size_t>(&pool - state_->pools.data())])
+      if (event.kind == PoolEvent::Kind::kOffline) event.count += most;
+    Event(pool.page_size, PoolEvent::Kind::kOffline)->count = most;
   }
 }
 
