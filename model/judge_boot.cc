@@ -937,7 +937,7 @@ void Stepper::BootPool(size_t index, bool cold, bool shortage_reported) {
   for (int n = 0; state_->unsettled && n < state_->nodes; ++n)
     planned[static_cast<size_t>(n)] = in[static_cast<size_t>(n)] =
         Announced(pool.page_size, n);
-  if (IsGigantic(state_->geometry, pool.page_size) && !state_->records.empty())
+  if (IsGigantic(state_->geometry, pool.page_size) && !cold)
     for (int n = 0; n < state_->nodes; ++n)
       planned[static_cast<size_t>(n)] = Announced(pool.page_size, n);
   int64_t incoming = 0, incoming_free = 0, planned_for = 0;
