@@ -646,6 +646,88 @@ sys.exit('FAILS' in every)
             self.assertIn('Sphinx failed in', output)
 
 
+class Pages(unittest.TestCase):
+    """What docs/ and the README point to is there."""
+
+    REPO = os.path.dirname(SCRIPTS)
+    LINK = re.compile(r'\]\(([^)\s]+)\)|^\[[^]]+\]: (\S+)$', re.M)
+
+    def pages(self):
+        docs = os.path.join(self.REPO, 'docs')
+        names = [os.path.join(docs, name) for name in sorted(os.listdir(docs))]
+        for name in names + [os.path.join(self.REPO, 'README.md')]:
+            if name.endswith('.md'):
+                with open(name, encoding='utf-8') as file:
+                    yield name, file.read()
+
+    def test_links(self):
+        checked = 0
+        for page, text in self.pages():
+            for target in (a or b for a, b in self.LINK.findall(text)):
+                if '://' in target:
+                    continue
+                name, _, anchor = target.partition('#')
+                path = os.path.normpath(
+                    os.path.join(os.path.dirname(page), name)) if name else page
+                where = f'{os.path.relpath(page, self.REPO)}: {target}'
+                self.assertTrue(os.path.exists(path), where)
+                checked += 1
+                if not anchor:
+                    continue
+                with open(path, encoding='utf-8') as file:
+                    there = file.read()
+                titles = {re.sub(r'[^\w -]', '', title).lower().replace(' ', '-')
+                          for title in re.findall(r'^#+ (.*)$', there, re.M)}
+                self.assertTrue(f'id="{anchor}"' in there or anchor in titles,
+                                where)
+        self.assertGreater(checked, 100)
+
+    def test_references(self):
+        for page, text in self.pages():
+            text = re.sub(r'^( {4}|```).*', '', text, flags=re.M)
+            named = set(re.findall(r'^\[([^]]+)\]: ', text, re.M))
+            used = set(re.findall(r'\]\[([^]]+)\]', text))
+            self.assertLessEqual(used, named, page)
+
+    def test_cells_of_huge_pages(self):
+        """Functions are defined where they say; tests exist."""
+        sources = ''
+        folder = os.path.join(self.REPO, 'kernel/new/tools/testing/selftests/'
+                              'liveupdate')
+        for name in sorted(os.listdir(folder)):
+            if name.startswith('luo_hugetlb'):
+                with open(os.path.join(folder, name), encoding='utf-8') as file:
+                    sources += file.read()
+        tests = set(re.findall(r'^\t\{ "(\w+)",', sources, re.M))
+        self.assertIn('roundtrip_2m', tests)
+        with open(os.path.join(self.REPO, 'docs/huge-pages.md'),
+                  encoding='utf-8') as file:
+            text = file.read()
+        files = dict(re.findall(r'^\[([^]]+)\]: (\S+)$', text, re.M))
+        for function, name in re.findall(r'\[`(\w+)\(\)`\]\[([^]]+)\]', text):
+            if '://' in files[name]:
+                continue
+            with open(os.path.join(self.REPO, 'docs', files[name]),
+                      encoding='utf-8') as file:
+                self.assertRegex(file.read(), rf'(?m)^\+?\w[^;]*\b{function}\(',
+                                 f'{function}() is not in {files[name]}')
+        heads, rows = [], 0
+        for line in text.splitlines():
+            cells = [cell.strip() for cell in line.strip('|').split('|')]
+            if cells[0] == 'what':
+                heads = cells
+            elif not line.startswith('|'):
+                heads = []
+            elif 'real kernels' in heads and cells[0] != '---':
+                cell = cells[heads.index('real kernels')]
+                named = re.findall(r'`([a-z0-9_]+)`', cell)
+                self.assertTrue(named or 'all tests' in cell, cells[0])
+                rows += 1
+                for name in named:
+                    self.assertIn(name, tests, cells[0])
+        self.assertGreater(rows, 25)
+
+
 if __name__ == '__main__':
     if len(sys.argv) < 2 or not sys.argv[1].startswith('--build='):
         sys.exit(__doc__)
