@@ -162,7 +162,8 @@ class Search {
           if (options_.property == p) return Done(std::move(result));
         }
       }
-      if (static_cast<int64_t>(seen_.size()) >= options_.max_states) {
+      if (static_cast<int64_t>(seen_.size()) >=
+          (why == 0 ? options_.max_states : options_.max_states_broken)) {
         result.complete = false;
         break;
       }

@@ -142,7 +142,7 @@ struct Exploration {
   int64_t states = 0;
   int64_t transitions = 0;
   int depth = 0;
-  bool complete = true;  // else it ran out of `max_states`
+  bool complete = true;  // else it stopped before it had seen all states
   // What was wrong, in any state: texts that live forever.
   std::set<std::string_view> reasons;
   std::array<Counterexample, kNrExplored> broken;
@@ -151,6 +151,8 @@ struct Exploration {
 struct ExploreOptions {
   Bounds bounds;
   int64_t max_states = int64_t{200} << 20;
+  // Likewise once something is broken.
+  int64_t max_states_broken = int64_t{200} << 20;
   // Stop when this property is broken; kNrExplored: when there is no more.
   size_t property = kNrExplored;
   // Told now and then how many states there are.

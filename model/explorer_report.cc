@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: BSD-3-Clause
 #include "model/explorer_report.h"
 
+#include <algorithm>
 #include <array>
 #include <utility>
 
@@ -115,6 +116,18 @@ bool IsBroken(const Exploration& result) {
   return false;
 }
 
+// From its kind, in so many points that each property it breaks is of interest.
+bool DiffersInMuch(const Design& design) {
+  constexpr int kMostPoints = 4;
+  const Design* base = FindDesign(design.variation);
+  if (base == nullptr) return false;
+  const std::vector<std::string_view> usual = PointsOf(*base),
+                                      other = PointsOf(design);
+  int points = 0;
+  for (size_t i = 0; i < usual.size(); ++i) points += usual[i] != other[i];
+  return points > kMostPoints;
+}
+
 // Bounds in which more of something happens, for designs that have no flaw
 // without it.
 struct More {
@@ -126,7 +139,6 @@ struct More {
 // Where each of the others departs from its kind, and what comes of it.
 std::string Argument(const std::vector<ExploredDesign>& all,
                      const std::vector<More>& more) {
-  constexpr int kMostPoints = 4;  // more are no argument for any of them
   std::string text =
       "| instead of | it does | design | and breaks |\n| --- | --- | --- | --- "
       "|\n";
@@ -135,15 +147,14 @@ std::string Argument(const std::vector<ExploredDesign>& all,
     if (base == nullptr) continue;
     const std::vector<std::string_view> usual = PointsOf(*base),
                                         other = PointsOf(*each.design);
+    if (DiffersInMuch(*each.design)) continue;  // no argument for any of it
     std::string instead, does, breaks;
-    int points = 0;
     for (size_t i = 0; i < usual.size(); ++i) {
       if (usual[i] == other[i]) continue;
-      ++points;
       absl::StrAppend(&instead, instead.empty() ? "" : "; ", View(usual[i]));
       absl::StrAppend(&does, does.empty() ? "" : "; ", View(other[i]));
     }
-    if (points > kMostPoints) continue;
+
     for (size_t p = 0; p < kNrExplored; ++p)
       if (each.result.broken[p].found)
         absl::StrAppend(&breaks, breaks.empty() ? "" : ", ",
@@ -254,26 +265,36 @@ Atomicity AtomicityReport() {
 
   absl::StrAppend(&text,
                   "\n## How each of the others breaks\n\nThe shortest way "
-                  "to break the property in which the flaw shows first.\n");
+                  "to break the property in which the flaw shows first; of a "
+                  "design with many\nflaws, each property that breaks.\n");
   for (const ExploredDesign& each : all) {
-    size_t first = kNrExplored;
-    for (size_t p = 0; p < kNrExplored; ++p) {
+    std::vector<size_t> shown;
+    for (size_t p = 0; p < kNrExplored; ++p)
+      if (each.result.broken[p].found) shown.push_back(p);
+    if (shown.empty()) continue;
+    const bool much = DiffersInMuch(*each.design);
+    if (!much)
+      shown = {*std::min_element(shown.begin(), shown.end(),
+                                 [&each](size_t a, size_t b) {
+                                   return each.result.broken[a].steps.size() <
+                                          each.result.broken[b].steps.size();
+                                 })};
+    absl::StrAppend(&text, "\n### ", View(each.design->name), "\n");
+    for (const size_t p : shown) {
       const Counterexample& found = each.result.broken[p];
-      if (found.found &&
-          (first == kNrExplored ||
-           found.steps.size() < each.result.broken[first].steps.size()))
-        first = p;
+      const std::string property(ExploredName(p));
+      std::string name(each.design->name);
+      if (much) absl::StrAppend(&name, "-", property);
+      report.pictures.push_back(
+          {name, CounterexampleDot(*each.design, p, found)});
+      absl::StrAppend(
+          &text, "\n",
+          Image(absl::StrCat("how ", View(each.design->name), " breaks ",
+                             property),
+                name),
+          "\n<details><summary>", property, ", in words</summary>\n\n```\n",
+          CounterexampleText(*each.design, p, found), "```\n\n</details>\n");
     }
-    if (first == kNrExplored) continue;
-    const Counterexample& found = each.result.broken[first];
-    const std::string name(each.design->name);
-    report.pictures.push_back(
-        {name, CounterexampleDot(*each.design, first, found)});
-    absl::StrAppend(
-        &text, "\n### ", name, "\n\n",
-        Image(absl::StrCat("how ", name, " breaks ", View(ExploredName(first))),
-              name),
-        "\n```\n", CounterexampleText(*each.design, first, found), "```\n");
   }
   absl::StrAppend(&text, RefinementText(), "\n");
   return report;

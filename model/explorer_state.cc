@@ -486,10 +486,12 @@ class Step {
       if (!d_.counts_at_boot) ++s_.nr[page.node];
     }
     s_.pc = XState::kRun;
-    if (!refused && !late) CheckBudget(/*by_node=*/true);
+    if (!refused && !late)
+      CheckBudget(/*by_node=*/true, s_.short_of_memory == 0);
   }
   // As large as asked for, more only where more came.
-  void CheckBudget(bool by_node) {
+  // `had`: there was memory for it.
+  void CheckBudget(bool by_node, bool had) {
     std::array<int, 2> asked = {kAsked, 0}, is = {0, 0};
     if (b_.nodes == 2) asked = {kAsked / 2, kAsked / 2};
     for (int p = 0; p < b_.pages; ++p) {
@@ -503,13 +505,13 @@ class Step {
     for (int n = 0; n < 2; ++n) allowed += std::max<int>(asked[n], s_.came[n]);
     if (is[0] + is[1] > allowed)
       Break(kBootBudget, "the pool is larger than it should be");
-    if (s_.short_of_memory == 0 && is[0] + is[1] < kAsked)
+    if (had && is[0] + is[1] < kAsked)
       Break(kBootBudget, "the pool is smaller than it should be");
     if (!by_node) return;
     for (int n = 0; n < b_.nodes; ++n) {
       if (is[n] > std::max<int>(asked[n], s_.came[n]))
         Break(kPlacement, "a node has more pages than it should have");
-      if (s_.short_of_memory == 0 && is[n] < asked[n])
+      if (had && is[n] < asked[n])
         Break(kPlacement, "a node has fewer pages than it should have");
     }
   }
@@ -1012,7 +1014,9 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       for (int f = 0; f < b_.files; ++f)
         came_whole &=
             s.file[f].in == XFile::kAccepted || s.file[f].in == XFile::kNotIn;
-      if (came_whole) step.CheckBudget(/*by_node=*/false);
+      if (came_whole)
+        step.CheckBudget(/*by_node=*/false, s.short_of_memory == 0 &&
+                                                std::popcount(set) == missing);
       add(act(K::kSetNr), step);
     }
   }

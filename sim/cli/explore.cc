@@ -3,6 +3,7 @@
 // handover explore: all that can happen to a small machine, design by design.
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <string>
@@ -23,6 +24,9 @@ namespace sim::cli {
 namespace {
 
 namespace model = ::handover::model;
+
+// Enough to find what a flaw breaks first, in seconds.
+constexpr int64_t kStatesOnceBroken = 4000000;
 
 std::string Str(std::string_view text) { return std::string(text); }
 
@@ -146,6 +150,10 @@ absl::StatusOr<int> Explore(const Arguments& arguments) {
     options.bounds = *bounds;
     options.property = *property;
     options.max_states = static_cast<int64_t>(*millions) * 1000000;
+    options.max_states_broken =
+        arguments.Has("whole")
+            ? options.max_states
+            : std::min(options.max_states, kStatesOnceBroken);
     const bool terminal = isatty(STDERR_FILENO);
     if (terminal)
       options.progress = [design](int64_t states, int depth) {
@@ -216,6 +224,8 @@ const Subcommand kExplore = {
          "reads=1'"},
         {"max-states", "MILLIONS",
          "give up then (default 100; up to 120 bytes each)"},
+        {"whole", "",
+         "go on after 4 million states though something is broken"},
         {"out", "DIR",
          "write each counterexample there, as text, as a picture, and as a\n"
          "history for the kernel code, and a table of all"},
