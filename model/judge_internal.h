@@ -204,8 +204,8 @@ class Stepper {
   void PromiseLate();
   // Pages that this step has let go of so far.
   int64_t Freed(size_t pool) const;
-  // `finishing`: the session whose files are finished now, or none (-1); KHO may
-  // have kept some of their pages.
+  // `finishing`: the session whose files are finished now, or none (-1); KHO
+  // may have kept some of their pages.
   bool ExplainsQuarantine(int finishing = -1) const;
   bool ExplainsUse() const;
   bool ExplainsReport() const;

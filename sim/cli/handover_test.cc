@@ -5,6 +5,7 @@
 // judge; where that is possible, nothing here depends on it.
 #include <gtest/gtest.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <cstdio>
 #include <filesystem>
@@ -14,6 +15,8 @@
 #include <sstream>
 #include <string>
 #include <vector>
+
+#include "absl/strings/str_cat.h"
 
 namespace {
 
@@ -58,8 +61,10 @@ std::string ReadFile(const std::string& path) {
 class HandoverTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    folder_ = ::testing::TempDir() + "handover_test_" +
-              ::testing::UnitTest::GetInstance()->current_test_info()->name();
+    folder_ = absl::StrCat(
+        ::testing::TempDir(), "handover_test_",
+        ::testing::UnitTest::GetInstance()->current_test_info()->name(), "_",
+        getpid());
     std::filesystem::remove_all(folder_);
     std::filesystem::create_directories(folder_);
   }

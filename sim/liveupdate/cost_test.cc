@@ -510,7 +510,7 @@ TEST_F(CostTest, AccountingTakesLittleTimeForFiles) {
   EXPECT_NEAR(three - two, two - one, 1);
   EXPECT_NEAR(a_file(1, 4), one, one / 10);
   EXPECT_NEAR(a_file(3, 4), three, three / 10);
-  EXPECT_LT(one, 60);
+  EXPECT_LT(one, 150);  // with the counters of gcov
   Say("boot accounting, a file of that size", one);
   Say("boot accounting, a file of another size", two - one);
 }

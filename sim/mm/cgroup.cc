@@ -311,8 +311,8 @@ bool css_tryget_online(struct cgroup_subsys_state* css) {
   return !css->sim_killed && css_tryget(css);
 }
 
-// Follows kernfs_path_from_node(), which cuts what is too long, and does not say
-// so. No path here is as long as some may be, unless it is asked for.
+// Follows kernfs_path_from_node(), which cuts what is too long, and does not
+// say so. No path here is as long as some may be, unless it is asked for.
 int cgroup_path(struct cgroup* cgrp, char* buf, size_t buflen) {
   std::string path = sim::Path(cgrp);
   if (M().Fails(sim::FailKind::kRace, "cgroup_path"))
