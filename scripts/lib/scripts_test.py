@@ -264,6 +264,7 @@ class SerialLog(unittest.TestCase):
                      'INFO: task a:1 blocked for more than 122 seconds.',
                      'BUG: sleeping function called from invalid context',
                      'list_add corruption. prev->next should be next',
+                     'Call trace:', 'Call Trace:',
                      'not ok 1 t', '# FAILURE [f:1] a is 1, should be 2',
                      'Kernel panic - not syncing: no'):
             with self.subTest(line):

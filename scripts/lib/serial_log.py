@@ -17,7 +17,7 @@ TROUBLE = re.compile(
     r'circular locking|inconsistent lock state|suspicious RCU|'
     r'held lock freed|lock held when returning|bad unlock balance|'
     r'blocked for more than|self-detected stall|detected stalls|soft lockup|'
-    r'hard LOCKUP|Call Trace:|Bad page|bad: scheduling|list_(add|del) corrupt|'
+    r'hard LOCKUP|Call [Tt]race:|Bad page|bad: scheduling|list_(add|del) corrupt|'
     r'suspected memory leak|segfault at|Out of memory')
 
 
