@@ -648,7 +648,7 @@ TEST_F(CostTest, ValidationTakesTimeForFiles) {
              c12 = static_cast<double>(import(1, 3, 4));
   const double a_pair = (c12 - 2 * c8 + c4) / 32;
   EXPECT_GT(a_pair, 1);
-  EXPECT_LT(a_pair, 30);
+  EXPECT_LT(a_pair, 60);  // with the counters of gcov
   Say("import, a pair of sizes on nodes", a_pair);
 }
 
