@@ -4,9 +4,14 @@
 // a step of the explorer's machine, or none.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
+#include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <sstream>
 #include <string>
+#include <vector>
 
 #include "absl/strings/str_cat.h"
 #include "model/design.h"
@@ -203,6 +208,29 @@ TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
   Say("all kinds", sum, shadows);
   EXPECT_GT(sum.changes, n);
   EXPECT_GT(sum.handovers, n / 10);
+}
+
+// Those of all branches of kernel/new, with each bug that was ever found.
+TEST(Refinement, OfTheDesignInSavedHistories) {
+  std::vector<std::filesystem::path> files;
+  for (const auto& entry : std::filesystem::directory_iterator(
+           HANDOVER_SOURCE_DIR "/props/histories"))
+    if (entry.path().extension() == ".history") files.push_back(entry.path());
+  std::sort(files.begin(), files.end());
+  sim::Shadows shadows(Ours());
+  Sum sum;
+  for (const auto& path : files) {
+    std::ifstream file(path);
+    std::ostringstream text;
+    text << file.rdbuf();
+    const absl::StatusOr<History> history = model::ParseHistory(text.str());
+    ASSERT_TRUE(history.ok()) << path << ": " << history.status();
+    EXPECT_EQ(Check(*history, &shadows, 1, &sum), "") << path;
+  }
+  Say("saved", sum, shadows);
+  EXPECT_EQ(static_cast<size_t>(sum.histories), files.size());
+  EXPECT_GT(sum.changes, sum.histories);
+  EXPECT_GT(sum.handovers, sum.histories / 4);
 }
 
 }  // namespace
