@@ -24,7 +24,6 @@
 #include <unistd.h>
 
 #include <linux/falloc.h>
-#include <linux/memfd.h>
 
 #include <libliveupdate.h>
 #include <lu_hugetlb.h>
@@ -400,9 +399,10 @@ static void faults_2(void)
 }
 
 /*
- * Retrieve files from @i on downwards, with each slab allocation in turn failing.
- * The page cache tries a second time, and then the file is there: the next one
- * goes on with the next allocation.
+ * Retrieve files from @i on downwards, with each allocation of slab in turn
+ * failing. The page cache tries a second time, and then the file is there: the
+ * next one goes on with the next allocation. The handler asks for no page by
+ * itself, and slab for none as long as it has room.
  *
  * Return: the first file that is left, once one came to the end without a failure.
  */
@@ -437,87 +437,6 @@ static int retrieve_with_faults(int session, int i, int *fds)
 	return i;
 }
 
-/* How many inodes slab has room for without another page. */
-static long spare_inodes(void)
-{
-	static const char name[] = "\nhugetlbfs_inode_cache ";
-	static char buf[65536];
-	size_t len = 0;
-	ssize_t ret;
-	long used;
-	char *at;
-	int fd;
-
-	fd = open("/proc/slabinfo", O_RDONLY);
-	if (fd < 0)
-		fail_exit("/proc/slabinfo");
-	while ((ret = read(fd, buf + len, sizeof(buf) - 1 - len)) > 0)
-		len += ret;
-	close(fd);
-	buf[len] = 0;
-	at = strstr(buf, name);
-	if (!at)
-		ksft_exit_fail_msg("no%sin /proc/slabinfo\n", name + 1);
-	used = strtol(at + strlen(name), &at, 10);
-
-	return strtol(at, NULL, 10) - used;
-}
-
-#define PAGE_FAULTS	"/debugfs/fail_page_alloc/"
-#define MAX_INODES	128
-
-static void set_page_faults(const char *name, long number)
-{
-	char path[64];
-
-	snprintf(path, sizeof(path), PAGE_FAULTS "%s", name);
-	if (write_number(path, number))
-		fail_exit("%s", path);
-}
-
-/*
- * Retrieve file @i while no page is to be had, then while there is one, then two,
- * and so on. All are for slab, which asks for fewer at once if it does not get
- * them: that a single one fails would have no effect. Nor does it ask as long as
- * it has room, so there is none for an inode.
- */
-static void retrieve_without_pages(int session, int i, int *fds)
-{
-	const struct file_state *f = &state.files[i];
-	int inodes[MAX_INODES], nr = 0, space, failed;
-
-	/* Room on the other node is not always taken. */
-	while (nr < MAX_INODES && spare_inodes()) {
-		inodes[nr] = sys_memfd_create("spare", MFD_HUGETLB);
-		if (inodes[nr++] < 0)
-			fail_exit("memfd_create");
-	}
-	check_eq("spare inodes", spare_inodes(), 0);
-
-	choose_faults(PAGES, find_handler());
-	set_page_faults("probability", 100);
-	for (space = 0; space < MAX_ATTEMPTS; space++) {
-		set_page_faults("space", space);
-		set_page_faults("times", MAX_ATTEMPTS);
-		fds[i] = luo_session_retrieve_fd(session, f->token);
-		failed = MAX_ATTEMPTS - read_number(PAGE_FAULTS "times");
-		set_page_faults("times", 0);
-		if (fds[i] >= 0)
-			break;
-		check(failed && fds[i] == -EAGAIN, "retrieve, %d pages: %s",
-		      space, strerror(-fds[i]));
-		check_pools_in_use(SZ_2M, 32, 32, 0, 0);
-	}
-	set_page_faults("probability", 0);
-	ksft_print_msg("retrieve failed %d times for lack of pages\n", space);
-	check(space > 0, "no page was missing");
-	if (fds[i] < 0)
-		ksft_exit_fail_msg("retrieving never works\n");
-	check_file(f, fds[i]);
-	while (nr > 0)
-		close(inodes[--nr]);
-}
-
 static void faults_3(void)
 {
 	int session, fds[MAX_FILES], i;
@@ -527,8 +446,7 @@ static void faults_3(void)
 	session = take_session("faults");
 	/* Of the handler only: LUO warns if it lacks memory afterwards. */
 	i = retrieve_with_faults(session, state.nr_files - 1, fds);
-	retrieve_without_pages(session, i, fds);
-	while (--i >= 0)
+	for (; i >= 0; i--)
 		fds[i] = retrieve(session, &state.files[i]);
 	check_unchanged(fds);
 	finish(session);
