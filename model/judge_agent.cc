@@ -368,7 +368,7 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
       const bool some =
           !file(f.file).late.empty() || !file(f.file).unsure.empty();
       late |= some;
-      if (some) may_migrate_.push_back(f.file);
+      if (some) late_may_migrate_.push_back(f.file);
       for (int64_t index : file(f.file).late)
         if (const Page* page = FindPage(file(f.file).pages, index))
           if (page->poisoned && must_.empty()) May(EHWPOISON);

@@ -234,6 +234,9 @@ void Stepper::CheckPages(int id, const FileView& view) {
   File& f = file(id);
   bool may_migrate = std::find(may_migrate_.begin(), may_migrate_.end(), id) !=
                      may_migrate_.end();
+  bool late_may_migrate =
+      std::find(late_may_migrate_.begin(), late_may_migrate_.end(), id) !=
+      late_may_migrate_.end();
   size_t at = 0;
   for (uint32_t i = view.pages_begin; i < view.pages_end; ++i) {
     const PageView& seen = snapshot_.pages[i];
@@ -282,8 +285,9 @@ void Stepper::CheckPages(int id, const FileView& view) {
     frames_changed_ = true;
     if (page.frame != kNoFrame) {
       bool held = f.Holds(seen.index);
-      bool moves = (may_migrate || (all_may_migrate_ && !held)) &&
-                   !page.pinned && page.node >= 0;
+      bool moves =
+          (may_migrate || ((late_may_migrate || all_may_migrate_) && !held)) &&
+          !page.pinned && page.node >= 0;
       if (!moves && Trusts(id)) {
         Fail(Property("identity"),
              absl::StrCat(Name(view), ": page ", seen.index, " lies in frame ",

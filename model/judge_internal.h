@@ -245,6 +245,8 @@ class Stepper {
   std::vector<int> may_;
   std::vector<std::vector<PoolEvent>> events_;  // by pool
   std::vector<int> may_migrate_;                // files
+  // Files of which a freeze moves late pages, but none that it pinned before.
+  std::vector<int> late_may_migrate_;
   // A gigantic page was allocated, for which any page may be moved aside.
   bool all_may_migrate_ = false;
   // Memory went offline, or was to: pages moved, free ones are gone.

@@ -1320,6 +1320,28 @@ TEST_F(JudgeTest, AMissingPageSizeIsNamedThoughNobodySawTheTable) {
   w.Breaks("refusal", "agent retrieve s0 5 f0", -EIO);
 }
 
+// An update that fails may have moved late pages, but none that was pinned when
+// the file was preserved.
+TEST_F(JudgeTest, OnlyLatePagesMoveInAFailedUpdate) {
+  for (const size_t moved : {0, 1}) {
+    World other(kFourPages);
+    other.MakeFile();
+    other.Preserve();
+    other.files[0].pages.push_back({1, 200, 1});
+    other.files[0].regions = {{0, 2}};
+    other.Set(1, 2, 1);
+    other.o.outcome.frame = 200;
+    other.o.outcome.node = 1;
+    other.Holds("p0 write m0 1 9");
+    other.files[0].pages[moved].frame = 300;
+    if (moved == 0) {
+      other.Breaks("exact-rollback", "agent reboot", -ENOMEM);
+    } else {
+      other.Holds("agent reboot", -ENOMEM);
+    }
+  }
+}
+
 // A late page moves out of scratch when it is frozen, which nobody sees who
 // looks before.
 TEST_F(JudgeTest, ALatePageMayMoveAfterTheLastLook) {
