@@ -334,6 +334,16 @@ int64_t Stepper::ExpectedReservations(uint64_t page_size) const {
   return resv;
 }
 
+bool Stepper::ReservedAsSeen() const {
+  for (size_t i = 0; i < state_->pools.size(); ++i) {
+    const uint64_t page_size = state_->pools[i].page_size;
+    if (SeenReservations(page_size) !=
+        ExpectedReservations(page_size) + state_->resv_off[i])
+      return false;
+  }
+  return true;
+}
+
 // Whether a boot in which a call failed looked at the files does not always
 // show. If it did not, it makes up for that when somebody asks for the first
 // one.

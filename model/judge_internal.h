@@ -152,7 +152,12 @@ class Stepper {
                            int64_t from, int64_t to, bool surplus);
   int64_t SeenReservations(uint64_t page_size) const;
   int64_t SeenPages(uint64_t page_size, int node) const;
+  void DropCopies(Mapping* m, bool surplus);
   void DropMapping(size_t mapping);
+  void DropMappings(int process, const std::vector<int>& names, bool at_once,
+                    size_t gone);
+  void ExitAsSeen(int process, std::vector<int> names);
+  bool HasSurplus(int id) const;
   void FreePage(uint64_t page_size, const Page& page, int mount = -1);
   void PutFile(int id);  // evicts it if nothing holds it
   // Those of a frame, or (kNoFrame) of a page of a file.
@@ -228,6 +233,7 @@ class Stepper {
   void CheckQuarantine();
   void ForgetCopies();
   int64_t ExpectedReservations(uint64_t page_size) const;
+  bool ReservedAsSeen() const;  // in every pool
   const FileView* ViewOf(int id) const;
   bool IsCut(int id) const;
   bool Trusts(int id) { return !file(id).unknown && !IsCut(id); }
@@ -253,6 +259,8 @@ class Stepper {
   bool offlined_ = false;
   std::string_view override_;
   bool frames_changed_ = false;
+  // Of the page sizes of mounts that ended in this step, unsure ones.
+  std::vector<uint64_t> ended_unsure_;
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;

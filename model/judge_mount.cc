@@ -108,21 +108,25 @@ void Stepper::GiveBack(const File& f, int64_t pages) {
 }
 
 // With its last file. A page that is still in use somewhere keeps what it has
-// reserved.
+// reserved. Nothing changes that later, so there is no doubt after this step.
 void Stepper::EndMount(int mount) {
   if (mount < 0) return;
   Mount& m = state_->mounts[static_cast<size_t>(mount)];
-  if (m.unsure || !m.Unused()) return;
+  m.closed = true;
+  if (!m.unsure && !m.Unused()) return;
   m.gone = true;
   if (m.least <= 0) return;
+  if (m.unsure) ended_unsure_.push_back(m.page_size);
   if (PoolEvent* event = Event(m.page_size, PoolEvent::Kind::kUnreserve))
     event->count = m.least;
 }
 
 bool Stepper::UnsureOfMounts(uint64_t page_size) const {
-  return std::any_of(state_->mounts.begin(), state_->mounts.end(),
+  return std::find(ended_unsure_.begin(), ended_unsure_.end(), page_size) !=
+             ended_unsure_.end() ||
+         std::any_of(state_->mounts.begin(), state_->mounts.end(),
                      [page_size](const Mount& m) {
-                       return m.page_size == page_size && m.unsure &&
+                       return m.page_size == page_size && m.unsure && !m.gone &&
                               m.least >= 0;
                      });
 }

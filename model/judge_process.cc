@@ -161,49 +161,110 @@ void Stepper::Map(const Command& c, const Outcome& o) {
   ++f.mappings;
 }
 
-// The order of the kernel: pages out of the page tables, then the reservations
-// that the mapping owns, then the reference to the file.
+// Pages go out of the page tables first. Where the pool has no `surplus`, a
+// copy gives back the reservation that it has used up
+// (__unmap_hugepage_range()), and the mapping returns it. What a mount gets one
+// by one or at once differs in what it has in hand then; nothing else does: a
+// copy that is freed as surplus takes its page along.
+void Stepper::DropCopies(Mapping* m, bool surplus) {
+  const File& f = file(m->file);
+  const bool gives_back = m->owner && f.mount >= 0 && !surplus;
+  for (const Page& copy : m->copies) {
+    FreePage(f.page_size, copy, gives_back ? -1 : f.mount);
+    if (!gives_back) continue;
+    Erase(&m->consumed, copy.index);
+    if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
+      event->count = -1;
+  }
+  m->copies.clear();
+}
+
+// Then the reservations that the mapping owns, then the reference to the file.
 void Stepper::DropMapping(size_t mapping) {
-  Mapping& m = state_->mappings[mapping];
-  File& f = file(m.file);
-  int id = m.file;
-  const int mount = f.mount;
-  // Who gives back first makes a difference where both limits are at work.
-  if (mount >= 0 && !m.copies.empty()) {
-    Mount& limits = state_->mounts[static_cast<size_t>(mount)];
-    limits.unsure |= m.owner && limits.most >= 0 && limits.least >= 0;
-  }
-  for (const Page& copy : m.copies) FreePage(f.page_size, copy, mount);
-  if (m.owner) {
-    // Copies give their reservation back first where there is no surplus, and
-    // then it is returned here; either way what is left is what was unused,
-    // for a copy that is freed as surplus takes its page along.
-    int64_t unused = m.length - static_cast<int64_t>(m.consumed.size());
-    GiveBack(f, unused);
-  }
-  --f.mappings;
+  const Mapping& m = state_->mappings[mapping];
+  const int id = m.file;
+  if (m.owner)
+    GiveBack(file(id), m.length - static_cast<int64_t>(m.consumed.size()));
+  --file(id).mappings;
   state_->mappings.erase(state_->mappings.begin() +
                          static_cast<std::ptrdiff_t>(mapping));
   PutFile(id);
+}
+
+bool Stepper::HasSurplus(int id) const {
+  const File& f = state_->files[static_cast<size_t>(id)];
+  const Pool* pool = f.shmem ? nullptr : state_->FindPool(f.page_size);
+  return pool && pool->Surplus() > 0;
 }
 
 void Stepper::Unmap(const Command& c, const Outcome& o) {
   Mapping* m = state_->FindMapping(c.process, c.mapping);
   if (!m) Must(EBADF);
   if (!Went(o)) return;
-  if (m) DropMapping(static_cast<size_t>(m - state_->mappings.data()));
+  if (!m) return;
+  DropCopies(m, HasSurplus(m->file));
+  DropMapping(static_cast<size_t>(m - state_->mappings.data()));
 }
 
+// `names`: the mappings, in the order in which they end. All lose their copies
+// first (`at_once`), or else each when its turn comes: the surplus pages that
+// were there have gone by that of the one at `gone`.
+void Stepper::DropMappings(int process, const std::vector<int>& names,
+                           bool at_once, size_t gone) {
+  for (size_t i = 0; at_once && i < names.size(); ++i) {
+    Mapping* m = state_->FindMapping(process, names[i]);
+    DropCopies(m, HasSurplus(m->file));
+  }
+  for (size_t i = 0; i < names.size(); ++i) {
+    Mapping* m = state_->FindMapping(process, names[i]);
+    DropCopies(m, HasSurplus(m->file) && i < gone);
+    DropMapping(static_cast<size_t>(m - state_->mappings.data()));
+  }
+}
+
+// An exit is one batch of pages, and mappings end by address then. The
+// simulator ends one after the other. What a mount with both limits has in hand
+// afterwards depends on that: the first way that leads to what was seen is
+// taken.
 void Stepper::Exit(int process) {
-  for (size_t i = 0; i < state_->mappings.size();) {
-    if (state_->mappings[i].process == process) {
-      DropMapping(i);
-    } else {
-      ++i;
-    }
+  std::vector<int> names;
+  bool depends = false;
+  for (const Mapping& m : state_->mappings) {
+    if (m.process != process) continue;
+    names.push_back(m.name);
+    const int mount = file(m.file).mount;
+    if (mount < 0) continue;
+    const Mount& limits = state_->mounts[static_cast<size_t>(mount)];
+    depends |= m.owner && limits.most >= 0 && limits.least >= 0;
+  }
+  if (depends && names.size() > 1 && !racing_ && !fault_) {
+    ExitAsSeen(process, names);
+  } else {
+    DropMappings(process, names, false, names.size());
   }
   state_->bind[static_cast<size_t>(process)] = -1;
   state_->in_cgroup[static_cast<size_t>(process)] = kRootPath;
+}
+
+void Stepper::ExitAsSeen(int process, std::vector<int> names) {
+  const State before = *state_;
+  const auto events = events_;
+  auto leads = [&](bool at_once, size_t gone) {
+    *state_ = before;
+    events_ = events;
+    DropMappings(process, names, at_once, gone);
+    return ReservedAsSeen();
+  };
+  for (size_t gone = names.size(); gone > 0; --gone)
+    if (leads(false, gone)) return;
+  const std::vector<int> first = names;
+  std::sort(names.begin(), names.end());
+  do {
+    if (leads(true, 0)) return;
+  } while (names.size() <= kMaxZapped &&
+           std::next_permutation(names.begin(), names.end()));
+  names = first;
+  leads(false, names.size());
 }
 
 void Stepper::Access(const Command& c, const Outcome& o) {

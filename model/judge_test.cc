@@ -187,6 +187,114 @@ TEST_F(JudgeTest, CountersOfAMount) {
   w.Breaks("counters", "p0 close f1");  // and ends with its file
 }
 
+// f1 has page 0 (node 1); m1 has copies of 1 and 2, one on either node. Its
+// mount has nothing in hand, and all four pages are used.
+void MakeCopiesOfAMount(World* w) {
+  w->resv() = 2;
+  w->Holds("p0 mount f1 16K size=3 min_size=2");
+  w->files[1].size = 16384;
+  w->files[1].pages = {{0, 200, 1, w->owners}};
+  w->files[1].regions = {{0, 1}};
+  w->Set(1, 2, 1);
+  w->resv() = 1;
+  w->Holds("p0 fallocate f1 0 1");
+  w->files[1].size = 3 * 16384;
+  w->resv() = 2;
+  w->Holds("p0 map f1 m1 1 2 private");
+  for (int64_t page : {0, 1}) {
+    w->o.outcome.frame = 300 + 4 * page;
+    w->o.outcome.node = static_cast<int>(page);
+    w->Set(static_cast<size_t>(page), 2, 0);
+    w->resv() = 1 - static_cast<int>(page);
+    w->Holds(absl::StrCat("p0 write m1 ", page, " 1"));
+  }
+}
+
+// Two reservations come back at once, which makes it one more than it should
+// have by min_size=.
+TEST_F(JudgeTest, CountersOfAMountThatGetsItsCopiesBack) {
+  for (const int resv : {1, 2, 3}) {
+    World other(kFourPages);
+    other.MakeFile();
+    other.files.emplace_back();
+    other.files[1].name = 1;
+    other.files[1].inode = 2;
+    other.files[1].seals = kSealSeal;
+    MakeCopiesOfAMount(&other);
+    other.Set(0, 2, 1);
+    other.Set(1, 2, 1);
+    other.resv() = resv;
+    if (resv != 2) {
+      other.Breaks("counters", "p0 unmap m1");
+      continue;
+    }
+    other.Holds("p0 unmap m1");
+    other.Holds("agent open");
+    // It is as sure as before of what comes later.
+    other.resv() = 1;
+    other.Breaks("counters", "p0 bind any");
+    other.Set(0, 2, 0);
+    other.Breaks("counters", "p0 bind any");
+  }
+}
+
+// They are freed as surplus, one by one: it has what it should have.
+TEST_F(JudgeTest, CountersOfAMountThatLosesSurplusCopies) {
+  w.MakeFile();
+  AddFile();
+  MakeCopiesOfAMount(&w);
+  w.Set(0, 2, 0, 1);
+  w.Set(1, 2, 0, 1);
+  w.Holds("admin nr 16K 2");
+  w.Set(0, 1, 0);
+  w.Set(1, 1, 0);
+  w.resv() = 1;
+  w.Holds("p0 unmap m1");
+  w.resv() = 2;
+  w.Breaks("counters", "p0 bind any");
+}
+
+// An exit ends two mappings, in more than one way: no doubt is left after it.
+TEST_F(JudgeTest, CountersOfAMountAfterAnExit) {
+  for (const int resv : {0, 1, 2, 3}) {
+    World other(kFourPages);
+    other.MakeFile();
+    other.files.emplace_back();
+    other.files[1].name = 1;
+    other.files[1].inode = 2;
+    other.files[1].seals = kSealSeal;
+    MakeCopiesOfAMount(&other);
+    other.Set(0, 2, 1);
+    other.Set(1, 2, 1);
+    other.resv() = resv;
+    if (resv != 2) {
+      other.Breaks("counters", "p0 exit");
+      continue;
+    }
+    other.Holds("p0 exit");
+    other.resv() = 1;
+    other.Breaks("counters", "p0 bind any");
+  }
+}
+
+// What it has reserved is in doubt after a step in which a call failed, until
+// it ends.
+TEST_F(JudgeTest, AMountInDoubtEndsWithItsFile) {
+  w.MakeFile();
+  AddFile();
+  w.resv() = 2;
+  w.Holds("p0 mount f1 16K min_size=2");
+  w.o.fault_injected = true;
+  w.Holds("p0 bind any");
+  w.resv() = 1;
+  w.Holds("p0 bind any");
+  w.files.pop_back();
+  w.resv() = 0;
+  w.Holds("p0 close f1");
+  w.resv() = 1;
+  w.Breaks("counters", "p0 bind any");
+}
+
 TEST_F(JudgeTest, AMountThatReservesNothing) {
   w.MakeFile();
   AddFile();

@@ -141,6 +141,7 @@ struct Mount {
   int64_t used = 0;   // if there is a `most`
   int64_t ready = 0;  // reserved, of `least`, for whoever is first
   bool gone = false;
+  bool closed = false;  // its file is gone, it may not be
   // Several commands ran at a time, or calls failed: `used` and `ready` may be
   // something else.
   bool unsure = false;
