@@ -45,13 +45,16 @@ std::vector<Design> MakeDesigns() {
       [](D* d) { d->snapshot = D::Snapshot::kAtFreeze; }));
   all.push_back(Variation(
       "rfc-2025",
-      "pinning fills the holes; a flag on the inode refuses to take pages out "
-      "of a frozen file; pages are counted per size; each is taken as it is "
-      "found; a retrieval that fails leaks",
+      "preserve() freezes the file, by a flag on the inode that is looked at "
+      "under its lock, notes its size, and fills its holes by pinning; a "
+      "writable mapping beyond its end makes it grow all the same; pages are "
+      "counted per size; each is taken as it is found; a retrieval that fails "
+      "leaks",
       "the RFC of December 2025", "late-pages", [](D* d) {
+        d->freeze = D::Freeze::kAtPreserve;
         d->fault = D::Fault::kGoesOn;
-        d->check = D::Check::kAtEntry;
-        d->guard = D::Guard::kFromFreezing;
+        d->growth = D::Growth::kAlways;
+        d->size = D::Size::kAtPreserve;
         d->fills_holes = true;
         d->notices = false;
         d->counts = D::Counts::kTotal;
@@ -271,7 +274,8 @@ std::vector<std::string_view> PointsOf(const Design& d) {
                   "a page that is taken out stays where it is while it is "
                   "preserved"});
   one_of(d.growth, {"a file can grow until the reboot call",
-                    "a file can grow as long as pages can be taken out of it"});
+                    "a file can grow as long as pages can be taken out of it",
+                    "a file can always grow"});
   one_of(d.size, {"a file's size is written down by preserve()",
                   "a file's size is written down in the reboot call"});
   one_of(d.walk, {"pages are written down at preserve(), while programs run",

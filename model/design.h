@@ -39,8 +39,9 @@ struct Design {
   bool pins = true;
 
   // Whether the file may grow while it is preserved: no more than pages can be
-  // taken out, or until it is frozen.
-  enum class Growth : uint8_t { kUntilFreezing, kAsGuarded };
+  // taken out, until it is frozen, or in any case (as by a writable mapping
+  // beyond the end that nobody refuses).
+  enum class Growth : uint8_t { kUntilFreezing, kAsGuarded, kAlways };
   Growth growth = Growth::kAsGuarded;
   // When its size is written down.
   enum class Size : uint8_t { kAtPreserve, kAtFreeze };

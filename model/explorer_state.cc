@@ -811,6 +811,19 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     return step;
   };
 
+  auto may_grow = [this, &s, &guarded](int f) {
+    switch (d_.growth) {
+      case Design::Growth::kUntilFreezing:
+        return !s.file[f].frozen;
+      case Design::Growth::kAlways:
+        // Not while preserve() has the inode's lock.
+        return s.pc != XState::kWalk || s.slot / 2 != f;
+      case Design::Growth::kAsGuarded:
+        break;
+    }
+    return !guarded(f);
+  };
+
   const bool more = s.generation <= b_.updates;
 
   // --- Programs
@@ -886,10 +899,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       const XFile& file = s.file[f];
       for (int size = 0; file.open && size <= b_.indices; ++size) {
         const bool grows = size > file.size;
-        if (size == file.size ||
-            (grows && d_.growth == Design::Growth::kUntilFreezing ? file.frozen
-                                                                  : guarded(f)))
-          continue;
+        if (size == file.size || (grows ? !may_grow(f) : guarded(f))) continue;
         Step step(d_, b_, s);
         --step.s().truncations;
         if (d_.check == Design::Check::kAtEntry) {

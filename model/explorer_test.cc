@@ -65,22 +65,18 @@ TEST(Explorer, EachFlawShows) {
       {"unchecked-twice", {"no-duplicate"}},
       {"twice-at-import", {"refusal"}},
       {"count-total", {"placement"}},
+      {"rfc-2025",  // and more below
+       {"boot-budget", "placement", "atomic-import", "quarantine",
+        "exact-rollback", "no-leak"}},
   };
   // Of the others, what they have to break at least.
   const std::map<std::string, std::string> at_least = {
-      {"rfc-2025", "identity"},
-      {"never-frozen", "no-lost-write"},
-      {"flag-on-inode", "no-lost-write"},
-      {"unnoticed", "no-lost-write"},
-      {"unguarded", "identity"},
-      {"unpinned", "no-duplicate"},
-      {"no-retry", "no-leak"},
-      {"fills-holes", "exact-rollback"},
-      {"no-unwind", "exact-rollback"},
-      {"count-none", "boot-budget"},
-      {"count-late", "boot-budget"},
-      {"snapshot-early", "no-duplicate"},
-      {"joins-unlocked", "no-duplicate"},
+      {"never-frozen", "no-lost-write"},  {"flag-on-inode", "no-lost-write"},
+      {"unnoticed", "no-lost-write"},     {"unguarded", "identity"},
+      {"unpinned", "no-duplicate"},       {"no-retry", "no-leak"},
+      {"fills-holes", "exact-rollback"},  {"no-unwind", "exact-rollback"},
+      {"count-none", "boot-budget"},      {"count-late", "boot-budget"},
+      {"snapshot-early", "no-duplicate"}, {"joins-unlocked", "no-duplicate"},
       {"list-stays", "exact-rollback"},
   };
   std::set<std::string_view> reasons;
@@ -136,6 +132,15 @@ TEST(Explorer, GrowthShowsWhatElseDoesNot) {
   const std::string twice = std::string(kSmall) + " truncations=2";
   EXPECT_EQ(Broken(ExploreIn(*FindDesign("size-early"), twice)),
             (Names{"metadata", "refusal"}));
+  // Of the RFC only what lies beyond the end that it has noted.
+  const Names beyond = Broken(ExploreIn(*FindDesign("rfc-2025"), twice));
+  for (const char* broken : {"one-owner", "no-lost-write", "metadata"})
+    EXPECT_EQ(beyond.count(broken), 1u) << broken;
+  EXPECT_EQ(beyond.count("refusal"), 0u);
+  Design guarded = *FindDesign("rfc-2025");
+  guarded.growth = Design::Growth::kAsGuarded;
+  EXPECT_EQ(Broken(ExploreIn(guarded, twice)),
+            Broken(ExploreIn(*FindDesign("rfc-2025"), kSmall)));
   for (const char* sound : {"late-pages", "grows"})
     EXPECT_EQ(Broken(ExploreIn(*FindDesign(sound), twice)), Names()) << sound;
 }
@@ -424,8 +429,8 @@ TEST(Explorer, DesignsDifferInPoints) {
 // same, and leads to the same.
 TEST(Explorer, RenamedStatesBehaveAlike) {
   const Bounds bounds = ReadBounds("pages=3").value();
-  for (const char* name :
-       {"late-pages", "rfc-2025", "snapshot-early", "joins-unlocked"}) {
+  for (const char* name : {"late-pages", "rfc-2025", "flag-on-inode",
+                           "unguarded", "snapshot-early", "joins-unlocked"}) {
     const XMachine machine(*FindDesign(name), bounds);
     XState state = machine.Initial();
     uint64_t random = 1;

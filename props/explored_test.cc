@@ -72,6 +72,9 @@ TEST(Explored, AlsoWhenFilesAreResizedTwice) {
   Hold("small truncations=2", &count, "size-early");
   EXPECT_EQ(count.histories, 2);
   EXPECT_EQ(count.with_an_update, 2);
+  Count rfc;
+  Hold("small truncations=2", &rfc, "rfc-2025");
+  EXPECT_GT(rfc.histories, 6);
 }
 
 // Those that end a kernel in the middle of something are shorter.
