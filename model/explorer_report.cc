@@ -129,11 +129,13 @@ bool DiffersInMuch(const Design& design) {
 }
 
 // Bounds in which more of something happens, for designs that have no flaw
-// without it.
+// without it, and for some others.
 struct More {
   const char* bounds;
   const char* when;
+  std::vector<std::string_view> also;  // where it is of interest
   std::vector<ExploredDesign> broken;
+  std::vector<ExploredDesign> others;
 };
 
 // Where each of the others departs from its kind, and what comes of it.
@@ -218,8 +220,14 @@ Atomicity AtomicityReport() {
   ExploreOptions options;
   options.bounds = *ReadBounds("small");
   std::vector<ExploredDesign> all;
-  std::vector<More> more = {{"cuts=1", "a kernel is cut short", {}},
-                            {"truncations=2", "a file is truncated twice", {}}};
+  // A file is as long as it can be at first: what is about files that grow
+  // shows where one can become shorter before.
+  std::vector<More> more = {{"cuts=1", "a kernel is cut short", {}, {}, {}},
+                            {"truncations=2",
+                             "a file is truncated twice",
+                             {"late-pages", "grows", "rfc-2025"},
+                             {},
+                             {}}};
   std::vector<ExploredDesign>& sound = report.sound;
   for (const Design& d : Designs()) all.push_back({&d, Explore(d, options)});
   absl::StrAppend(&text, "\n## Designs against properties\n\nWithin `",
@@ -231,14 +239,30 @@ Atomicity AtomicityReport() {
   for (More& m : more) {
     options.bounds = *ReadBounds(absl::StrCat("small ", m.bounds));
     for (ExploredDesign& each : all) {
-      if (IsBroken(each.result)) continue;
+      const bool was_broken = IsBroken(each.result);
+      const bool also = std::find(m.also.begin(), m.also.end(),
+                                  each.design->name) != m.also.end();
+      if (was_broken && !also) continue;
       Exploration result = Explore(*each.design, options);
+      if (also) m.others.push_back({each.design, result});
+      if (was_broken) {
+        // What breaks only here is shown, too.
+        for (size_t p = 0; p < kNrExplored; ++p)
+          if (!each.result.broken[p].found)
+            each.result.broken[p] = std::move(result.broken[p]);
+        continue;
+      }
       if (!IsBroken(result)) continue;
-      m.broken.push_back({each.design, result});
+      if (!also) m.broken.push_back({each.design, result});
       each.result = std::move(result);
     }
     absl::StrAppend(&text, "\nThose of them that have no flaw until ", m.when,
                     ", with `", m.bounds, "`:\n\n", ExploredTable(m.broken));
+    if (!m.others.empty())
+      absl::StrAppend(&text,
+                      "\nThere, too, since a file has to become "
+                      "shorter before it can grow:\n\n",
+                      ExploredTable(m.others));
   }
 
   options.bounds = Bounds();
@@ -266,7 +290,8 @@ Atomicity AtomicityReport() {
   absl::StrAppend(&text,
                   "\n## How each of the others breaks\n\nThe shortest way "
                   "to break the property in which the flaw shows first; of a "
-                  "design with many\nflaws, each property that breaks.\n");
+                  "design with many\nflaws, each property that breaks, in the "
+                  "smallest of these bounds in which it does.\n");
   for (const ExploredDesign& each : all) {
     std::vector<size_t> shown;
     for (size_t p = 0; p < kNrExplored; ++p)

@@ -381,18 +381,19 @@ TEST(Explorer, WhatCameIsNotWhatGoes) {
   }
 }
 
-// In the bounds of the issue, in less than a minute each: a flaw shows before
-// so many states, and not much is looked at after that.
+// In the bounds of the issue (but for one), in less than a minute each: a flaw
+// shows before so many states, and not much is looked at after that.
 TEST(Explorer, FlawsShowEarly) {
   for (const Design& design : Designs()) {
     ExploreOptions options;
-    options.bounds = ReadBounds("").value();
+    // A file has to become shorter before it can grow.
+    const bool grows = design.name == "size-early";
+    options.bounds = ReadBounds(grows ? "truncations=2" : "").value();
     options.max_states = 1000000;
     options.max_states_broken = 20000;
     const Exploration result = Explore(design, options);
     EXPECT_FALSE(result.complete) << design.name;
     const bool sound =
-        design.name == "size-early" ||  // in these bounds
         std::any_of(Report().sound.begin(), Report().sound.end(),
                     [&](const auto& s) { return s.design == &design; });
     EXPECT_EQ(Broken(result).empty(), sound) << design.name;
