@@ -366,12 +366,16 @@ std::string ProtocolDot(const Protocol& protocol, const std::string& title) {
   // One arrow for all steps that lead from one to another.
   for (size_t i = 0; i < protocol.edges.size();) {
     const ProtocolEdge& first = protocol.edges[i];
+    // Steps of different kinds may have one name.
     std::string label;
+    std::set<std::string> named;
     for (; i < protocol.edges.size() && protocol.edges[i].from == first.from &&
            protocol.edges[i].to == first.to;
-         ++i)
-      absl::StrAppend(&label, label.empty() ? "" : "\n",
-                      protocol.edges[i].step);
+         ++i) {
+      const std::string& step = protocol.edges[i].step;
+      if (named.insert(step).second)
+        absl::StrAppend(&label, label.empty() ? "" : "\n", step);
+    }
     absl::StrAppend(&text, "  ", Quoted(first.from), " -> ", Quoted(first.to),
                     " [label=", Quoted(label),
                     first.fails ? " color=\"#c0392b\" fontcolor=\"#c0392b\" "

@@ -570,6 +570,10 @@ TEST(Explorer, TheProtocolIsAStateMachine) {
     }
     EXPECT_NE(edge.from, "in quarantine");
   }
+  // A picture says once what several kinds of steps are called.
+  const std::string dot = ProtocolDot(ours.page, "");
+  EXPECT_NE(dot.find("punch, truncate"), std::string::npos);
+  EXPECT_EQ(dot.find("punch, truncate\\npunch, truncate"), std::string::npos);
   // Of another design it is another one.
   EXPECT_EQ(Arrows(ExploreProtocol(Designs()[0], bounds).page), page);
   EXPECT_NE(Arrows(ExploreProtocol(*FindDesign("unguarded"), bounds).page),

@@ -218,10 +218,12 @@ const Subcommand kExplore = {
         {"property", "NAME",
          "stop at the first way to break it, and show that"},
         {"bounds", "WORDS",
-         "how small, as 'files=2 processes=2 pages=3 nodes=2 updates=2\n"
-         "aborts=1 failures=1 damages=1 resizes=1 cuts=1 creates=1 reads=0'\n"
-         "(the default); 'small': 'files=1 processes=1 pages=4 cuts=0 "
-         "reads=1'"},
+         "how small, as 'files=2 indices=2 processes=2 pages=3 nodes=2\n"
+         "updates=2 aborts=1 failures=1 damages=1 resizes=1 cuts=1 creates=1\n"
+         "truncations=1 reads=0' (the default); 'small': 'files=1 "
+         "processes=1\n"
+         "pages=4 cuts=0 reads=1'; 'pair': 'creates=0 truncations=0'; what\n"
+         "follows a name changes something: 'small cuts=1'"},
         {"max-states", "MILLIONS",
          "give up then (default 100; up to 120 bytes each)"},
         {"whole", "",

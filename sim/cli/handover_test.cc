@@ -395,6 +395,20 @@ TEST_F(JudgeCommandTest, ALogOfSomethingElse) {
   EXPECT_TRUE(Contains(ended.output, "line 1 is not what a guest's agent"));
 }
 
+// What it says of bounds is what it takes.
+TEST_F(HandoverTest, ExploreHelpNamesAllBounds) {
+  const std::string help = Handover("explore --help").output;
+  const Ended ended =
+      Handover("explore --design=published-early --property=one-owner");
+  std::istringstream bounds(ended.output.substr(0, ended.output.find('\n')));
+  int words = 0;
+  for (std::string word; bounds >> word; ++words)
+    EXPECT_TRUE(Contains(help, word)) << word << "\n" << help;
+  EXPECT_EQ(words, 14) << ended.output;
+  for (const char* name : {"'small'", "'pair'"})
+    EXPECT_TRUE(Contains(help, name)) << help;
+}
+
 TEST_F(HandoverTest, ExploreWritesADocumentAndItsPictures) {
   const std::string document = Path("page.md"), folder = Path("atomicity/");
   EXPECT_EQ(Handover("explore --document=" + document).status, 2);
