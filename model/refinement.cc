@@ -146,7 +146,7 @@ std::string RefinementText() {
   return R"(
 ## The kernel code against its design
 
-`props/refinement_test.cc` runs random histories through the kernel code in the simulator and looks at it before each of its
+`props/refinement_test.cc` runs random histories, and the saved ones, through the kernel code in the simulator and looks at it before each of its
 steps (locks, allocations, stores, sleeps), also while others run in between. What is seen has to be what would be seen of the
 machine of `late-pages`, after some of its steps or none: all states that the machine may be in are kept, and when none
 is left the code has done what the design does not allow. It is looked at through windows: two places of one file, or one place
