@@ -435,8 +435,9 @@ static void movable_2(void)
 
 /* --- cma: gigantic pages from a CMA area, beside those that are handed over --- */
 
+/* nokaslr: a kernel that is anywhere may be where the area could be. */
 #define CMA_ARGS							\
-	"hugetlb_cma=1:1G hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32"
+	"nokaslr hugetlb_cma=1:1G hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32"
 
 static void cma_1(void)
 {
@@ -564,11 +565,11 @@ static const struct chain_test tests[] = {
 	  MOVABLE_ARGS,
 	  { movable_1, movable_2 } },
 	{ "cma", 4096, 3,
-	  "hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32",
+	  "nokaslr hugepagesz=1G hugepages=1:1 hugepagesz=2M hugepages=32",
 	  { cma_1, cma_2, cma_3 }, "x86_64" },
 	/* An emulator takes a minute to copy the page: on one configuration. */
 	{ "cma_moved", 4096, 2,
-	  "hugepagesz=1G hugepages=1:1",
+	  "nokaslr hugepagesz=1G hugepages=1:1",
 	  { cma_moved_1, cma_moved_2 }, "lean" },
 };
 
