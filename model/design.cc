@@ -39,9 +39,11 @@ std::vector<Design> MakeDesigns() {
   all.push_back(Ours());
   all.push_back(Variation(
       "free-pools",
-      "as late-pages, and the free pages go along: their list is made when all "
-      "files are frozen, and nobody looks at who takes one afterwards",
-      "who cannot find gigantic pages again", "late-pages",
+      "as late-pages, and the free pages go along: when all files are frozen "
+      "it is noted where they are, memory for their list is allocated, and "
+      "then those that are free still are listed; nobody looks at who takes "
+      "one afterwards",
+      "kernel/new, with preserve_free", "late-pages",
       [](D* d) { d->snapshot = D::Snapshot::kAtFreeze; }));
   all.push_back(Variation(
       "rfc-2025",
@@ -58,7 +60,7 @@ std::vector<Design> MakeDesigns() {
         d->fills_holes = true;
         d->notices = false;
         d->counts = D::Counts::kTotal;
-        d->counts_at_boot = false;
+        d->counted = D::Counted::kWhenRetrieved;
         d->import = D::Import::kOnePass;
         d->refused = D::Refused::kLeaked;
         d->retries = false;
@@ -187,43 +189,93 @@ std::vector<Design> MakeDesigns() {
       Variation("count-none", "the next kernel fills its pools without knowing",
                 "memfds of shmem, which have no pool", "late-pages", [](D* d) {
                   d->counts = D::Counts::kNone;
-                  d->counts_at_boot = false;
+                  d->counted = D::Counted::kWhenRetrieved;
                 }));
   all.push_back(
       Variation("count-late",
                 "pages that come are in no counter until they are retrieved",
                 "the RFC of December 2025", "late-pages",
-                [](D* d) { d->counts_at_boot = false; }));
+                [](D* d) { d->counted = D::Counted::kWhenRetrieved; }));
+  all.push_back(Variation(
+      "counted-free",
+      "pages that come are counted as free ones until they are retrieved",
+      "who puts them in with what fills the pool", "late-pages",
+      [](D* d) { d->counted = D::Counted::kAsFree; }));
+  all.push_back(
+      Variation("counted-twice",
+                "pages that come are counted at boot, and again when they are "
+                "retrieved",
+                "who retrieves them with what makes huge pages", "late-pages",
+                [](D* d) { d->counted = D::Counted::kTwice; }));
+  all.push_back(Variation(
+      "free-unchecked",
+      "the free pages that were noted are handed over without another look",
+      "who takes the noting for the snapshot", "free-pools", [](D* d) {
+        d->snapshot = D::Snapshot::kAtFreeze;
+        d->looks = D::Looks::kOnce;
+      }));
+  all.push_back(Variation(
+      "free-checked-early",
+      "each of the free pages that were noted is looked at again when KHO has "
+      "its key, before the next one's",
+      "who wants one loop instead of two", "free-pools", [](D* d) {
+        d->snapshot = D::Snapshot::kAtFreeze;
+        d->looks = D::Looks::kAfterEach;
+      }));
+  all.push_back(Variation(
+      "free-at-once",
+      "the list of free pages is made in one step, as if the lock of the pools "
+      "allowed to allocate memory",
+      "who allocates enough beforehand", "free-pools", [](D* d) {
+        d->snapshot = D::Snapshot::kAtFreeze;
+        d->looks = D::Looks::kAtOnce;
+      }));
   all.push_back(Variation(
       "list-stays",
       "the list of free pages is made before the last call that can fail, and "
       "stays when that does",
-      "who makes it where LUO writes down what else there is", "free-pools",
+      "who makes it where LUO writes down what else there is", "free-at-once",
       [](D* d) {
         d->snapshot = D::Snapshot::kAtFreeze;
+        d->looks = D::Looks::kAtOnce;
         d->drops_list = false;
       }));
   all.push_back(Variation(
       "snapshot-early",
       "the list of free pages is made when the first file is preserved, and "
       "nobody looks at who takes one afterwards",
-      "who wants an FLB to do it", "free-pools",
-      [](D* d) { d->snapshot = D::Snapshot::kAtPreserve; }));
+      "who wants an FLB to do it", "free-at-once", [](D* d) {
+        d->snapshot = D::Snapshot::kAtPreserve;
+        d->looks = D::Looks::kAtOnce;
+      }));
   all.push_back(Variation(
       "snapshot-tracked",
       "the list of free pages is made when the first file is preserved; a page "
       "that leaves the pool is taken off",
-      "who wants the keys to be set before the blackout", "free-pools",
+      "who wants the keys to be set before the blackout", "free-at-once",
       [](D* d) {
         d->snapshot = D::Snapshot::kAtPreserve;
+        d->looks = D::Looks::kAtOnce;
         d->leaving = D::Leaving::kDropped;
+      }));
+  all.push_back(Variation(
+      "pool-frozen",
+      "the list of free pages is made when the first file is preserved, and no "
+      "page that is on it can be taken from then on: a fault fails if there is "
+      "no other",
+      "who does not want to be told of each page that leaves", "free-at-once",
+      [](D* d) {
+        d->snapshot = D::Snapshot::kAtPreserve;
+        d->looks = D::Looks::kAtOnce;
+        d->leaving = D::Leaving::kRefused;
       }));
   all.push_back(Variation(
       "snapshot-live",
       "the list of free pages is made when the first file is preserved; a page "
       "that leaves the pool is taken off, one that joins it comes on the list",
-      "who wants all that is free in the end", "free-pools", [](D* d) {
+      "who wants all that is free in the end", "free-at-once", [](D* d) {
         d->snapshot = D::Snapshot::kAtPreserve;
+        d->looks = D::Looks::kAtOnce;
         d->leaving = D::Leaving::kDropped;
         d->joining = D::Joining::kListed;
       }));
@@ -233,8 +285,9 @@ std::vector<Design> MakeDesigns() {
       "page has joined the pool, and does not look at it again",
       "who has to allocate for that, which the lock of the pools does not "
       "allow",
-      "free-pools", [](D* d) {
+      "free-at-once", [](D* d) {
         d->snapshot = D::Snapshot::kAtPreserve;
+        d->looks = D::Looks::kAtOnce;
         d->leaving = D::Leaving::kDropped;
         d->joining = D::Joining::kListedLater;
       }));
@@ -295,14 +348,27 @@ std::vector<std::string_view> PointsOf(const Design& d) {
           "the next kernel knows how many pages come when it fills its pools",
           "the next kernel knows how many pages come on which node when it "
           "fills its pools"});
-  one_of(d.counts_at_boot,
+  one_of(d.counted,
          {"pages that come are counted once they are retrieved",
-          "pages that come are counted from boot on"});
+          "pages that come are counted from boot on",
+          "pages that come are counted as free from boot on",
+          "pages that come are counted from boot on, and again once they are "
+          "retrieved"});
   one_of(d.snapshot, {"free pages stay behind",
                       "free pages are listed at the first preserve()",
                       "free pages are listed when all files are frozen"});
+  one_of(d.looks,
+         {"that list is made in one step",
+          "where free pages are is noted before memory for the list is "
+          "allocated, and nobody looks again",
+          "where free pages are is noted before memory for the list is "
+          "allocated, and each is looked at again before there is memory for "
+          "the next",
+          "where free pages are is noted before memory for the list is "
+          "allocated, and each is looked at again after all of that"});
   one_of(d.leaving, {"a free page that is taken stays on the list",
-                     "a free page that is taken leaves the list"});
+                     "a free page that is taken leaves the list",
+                     "no free page on the list can be taken"});
   one_of(d.drops_list,
          {"the list of free pages stays when the reboot call fails",
           "the list of free pages goes when the reboot call fails"});

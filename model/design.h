@@ -68,15 +68,24 @@ struct Design {
   // What the next kernel knows of what comes when it fills its pools.
   enum class Counts : uint8_t { kNone, kTotal, kByNode };
   Counts counts = Counts::kByNode;
-  // Pages that come are in the pool's counters from then on, not only once
-  // they are retrieved.
-  bool counts_at_boot = true;
+  // What pages that come are in the pool's counters, until they are retrieved:
+  // nothing, in use, or free; or in use, and they are counted once more then.
+  enum class Counted : uint8_t { kWhenRetrieved, kInUse, kAsFree, kTwice };
+  Counted counted = Counted::kInUse;
 
   // Free pages: when the list of those that are handed over is made.
   enum class Snapshot : uint8_t { kNone, kAtPreserve, kAtFreeze };
   Snapshot snapshot = Snapshot::kNone;
-  // What becomes of the entry of a free page that leaves the pool afterwards.
-  enum class Leaving : uint8_t { kStale, kDropped };
+  // How it is made, which takes memory, and the lock of the pools allows no
+  // allocation: in one step all the same (as it is at preserve()); or where the
+  // pages are is noted in one step, and in later ones memory is allocated and
+  // KHO gets their keys, without another look at them, with one at each before
+  // the next, or with one at each after all that.
+  enum class Looks : uint8_t { kAtOnce, kOnce, kAfterEach, kAfterAll };
+  Looks looks = Looks::kAfterAll;
+  // What becomes of the entry of a free page that leaves the pool afterwards;
+  // or none may leave: who needs one is refused.
+  enum class Leaving : uint8_t { kStale, kDropped, kRefused };
   Leaving leaving = Leaving::kStale;
   // The list is dropped when the reboot call fails after it was made.
   bool drops_list = true;

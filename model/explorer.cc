@@ -105,7 +105,7 @@ void AddStep(const XNext& n, const XState& before, const XMachine& code,
   if (pages != PagesOf(before, bounds)) step.pages = pages;
   step.action = n.action;
   step.node = before.page[n.action.page].node;
-  step.pool = n.state.nr[static_cast<size_t>(step.node)];
+  step.pool = n.state.counted[static_cast<size_t>(step.node)].total;
   std::vector<XNext> next;
   code.Successors(before, &next);
   step.differs = true;

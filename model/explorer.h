@@ -54,10 +54,11 @@ const std::vector<NamedBounds>& AllNamedBounds();
 std::string WriteBounds(const Bounds& bounds);
 
 // Properties of docs/properties.md, as far as this machine can break them.
-inline constexpr std::array<std::string_view, 13> kExplored = {
-    "one-owner",      "contents",  "identity", "no-lost-write", "no-duplicate",
-    "boot-budget",    "placement", "metadata", "atomic-import", "quarantine",
-    "exact-rollback", "no-leak",   "refusal"};
+inline constexpr std::array<std::string_view, 14> kExplored = {
+    "one-owner", "contents",      "identity",    "no-lost-write",
+    "counters",  "no-duplicate",  "boot-budget", "placement",
+    "metadata",  "atomic-import", "quarantine",  "exact-rollback",
+    "no-leak",   "refusal"};
 inline constexpr size_t kNrExplored = kExplored.size() + 1;
 // The last one.
 inline constexpr std::string_view kStall = "discipline";
@@ -96,6 +97,10 @@ struct XAction {
     kThaw,
     kList,
     kListFails,
+    kKeys,
+    kKey,
+    kLookAgain,
+    kKeyFails,
     kStop,
     kStopDamaged,
     kCut,

@@ -20,10 +20,20 @@ class Writer {
  public:
   Writer(const Design& design, const Bounds& bounds,
          const Counterexample& found)
-      : bounds_(bounds), unwinds_(design.unwinds) {
-    for (const ExploredStep& step : found.steps)
-      something_else_ |=
-          step.generation == 1 && step.action.kind == K::kListFails;
+      : bounds_(bounds),
+        unwinds_(design.unwinds),
+        hands_over_free_(design.snapshot != Design::Snapshot::kNone) {
+    bool listing = false;
+    int generation = 0;
+    for (const ExploredStep& step : found.steps) {
+      const K kind = step.action.kind;
+      something_else_ |= step.generation == 1 && kind == K::kListFails;
+      listing = kind == K::kList || (listing && step.generation == generation);
+      generation = step.generation;
+      if (listing && kind == K::kUseFree) list_lies_in_ = step.generation;
+    }
+    if (bounds.nodes == 1) asked_ = {2, 0};
+    pool_ = asked_;
     pools_ = bounds.nodes == 2 ? "hugepagesz=16K hugepages=0:1,1:1"
                                : "hugepagesz=16K hugepages=2";
   }
@@ -43,6 +53,7 @@ class Writer {
       Line("p0 memfd f9 16K");
       Line("p0 map f9 m9 0 1 noreserve");
     }
+    HandOverFree();
     Line("agent open");
   }
 
@@ -101,6 +112,20 @@ class Writer {
     absl::StrAppend(&text_, words..., "\n");
   }
   void Comment(const std::string& text) { Line("# ", text); }
+
+  // What is allocated next comes to lie in a page that leaves the pool.
+  void FillMemory() {
+    Comment("   (all other memory is in use, but what is in the pool)");
+    Line("admin nr 64K 999");
+    Line("admin nr 16K 999");
+    for (int n = 0; n < bounds_.nodes; ++n)
+      Line("admin nr 16K ", pool_[static_cast<size_t>(n)], " node=", n);
+  }
+
+  // Of each kernel by itself.
+  void HandOverFree() {
+    if (hands_over_free_) Line("admin preserve-free 16K on");
+  }
 
   bool any_out() const { return file_[0].out || file_[1].out; }
 
@@ -174,6 +199,8 @@ class Writer {
   // for all the same.
   void NextKernel(bool cut = false) {
     ++kernel_;
+    pool_ = asked_;
+    HandOverFree();
     Line("agent open");
     for (File& file : file_) {
       file.incoming = file.published || (cut && file.out) ? file.session : -1;
@@ -239,6 +266,7 @@ class Writer {
         break;
       case K::kShrink:
         Other(absl::StrCat("admin nr 16K ", step.pool, " node=", step.node));
+        pool_[static_cast<size_t>(step.node)] = step.pool;
         break;
       case K::kSetNr:
         Other("admin nr 16K 2");
@@ -287,6 +315,7 @@ class Writer {
           Line("agent preserve s98 9 f9");
           Line("p0 write m9 0 9");
         }
+        if (kernel_ == list_lies_in_) FillMemory();
         Reboot();
         break;
       case K::kFreeze:
@@ -306,7 +335,16 @@ class Writer {
         if (!file_[0].published && !file_[1].published) FlushReboot();
         break;
       case K::kList:
+        if (hands_over_free_) ++agent_steps_;
         break;  // and whoever comes now comes late
+      case K::kKeys:
+      case K::kKey:
+      case K::kLookAgain:
+        ++agent_steps_;
+        break;
+      case K::kKeyFails:
+        fails_ = ++agent_steps_;
+        break;
       case K::kStopDamaged: {
         // The record that was published last comes first.
         int nth = 0;
@@ -353,7 +391,8 @@ class Writer {
         FinishAll(1 << f, a.slot);
         break;
       case K::kUseFree:
-        Comment("   (no command makes KHO take this page)");
+        if (kernel_ != list_lies_in_)
+          Comment("   (no command makes KHO take this page)");
         break;
       case K::kImportFails:
         Comment("   (a failing call of the reboot)");
@@ -376,8 +415,12 @@ class Writer {
 
   const Bounds& bounds_;
   const bool unwinds_;  // what failed
+  const bool hands_over_free_;
   std::string pools_;
   std::string text_;
+  std::array<int, 2> asked_{1, 1};
+  std::array<int, 2> pool_;
+  int list_lies_in_ = 0;  // the kernel whose list of free pages lies in one
   std::array<File, 2> file_;
   std::array<int, 2> order_{};
   int frozen_ = 0;

@@ -226,6 +226,13 @@ const char* NameOf(K kind, Outcome outcome) {
       return "all are frozen";
     case K::kListFails:
       return "reboot fails";
+    case K::kKeys:
+    case K::kKey:
+      return "KHO gets its key";
+    case K::kLookAgain:
+      return "it is looked at again";
+    case K::kKeyFails:
+      return "no list of free pages";
     case K::kStop:
       return "the next kernel starts";
     case K::kStopDamaged:
@@ -276,6 +283,7 @@ bool Fails(K kind, Outcome outcome) {
     case K::kFreezeFails:
     case K::kThaw:
     case K::kListFails:
+    case K::kKeyFails:
     case K::kStopDamaged:
     case K::kImportFails:
     case K::kImportLate:

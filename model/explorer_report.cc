@@ -219,6 +219,11 @@ Atomicity AtomicityReport() {
 
   ExploreOptions options;
   options.bounds = *ReadBounds("small");
+  auto explore = [&report, &options](const Design& design) {
+    Exploration result = Explore(design, options);
+    report.runs.push_back({&design, WriteBounds(options.bounds), result});
+    return result;
+  };
   std::vector<ExploredDesign> all;
   // A file is as long as it can be at first: what is about files that grow
   // shows where one can become shorter before.
@@ -229,7 +234,7 @@ Atomicity AtomicityReport() {
                              {},
                              {}}};
   std::vector<ExploredDesign>& sound = report.sound;
-  for (const Design& d : Designs()) all.push_back({&d, Explore(d, options)});
+  for (const Design& d : Designs()) all.push_back({&d, explore(d)});
   absl::StrAppend(&text, "\n## Designs against properties\n\nWithin `",
                   WriteBounds(options.bounds),
                   "`: the number of steps in which a property can be broken, "
@@ -243,7 +248,7 @@ Atomicity AtomicityReport() {
       const bool also = std::find(m.also.begin(), m.also.end(),
                                   each.design->name) != m.also.end();
       if (was_broken && !also) continue;
-      Exploration result = Explore(*each.design, options);
+      Exploration result = explore(*each.design);
       if (also) m.others.push_back({each.design, result});
       if (was_broken) {
         // What breaks only here is shown, too.
@@ -266,14 +271,14 @@ Atomicity AtomicityReport() {
   }
 
   options.bounds = Bounds();
-  sound.push_back({&Designs()[0], Explore(Designs()[0], options)});
+  sound.push_back({&Designs()[0], explore(Designs()[0])});
   absl::StrAppend(&text, "\nOurs, within `", WriteBounds(options.bounds),
                   "`:\n\n", ExploredTable(sound));
   options.bounds = *ReadBounds("pair");
   std::vector<ExploredDesign> others;
   for (const ExploredDesign& each : all)
     if (!IsBroken(each.result) && each.design != sound[0].design)
-      others.push_back({each.design, Explore(*each.design, options)});
+      others.push_back({each.design, explore(*each.design)});
   absl::StrAppend(&text, "\nThe others without a flaw, within `",
                   WriteBounds(options.bounds), "`:\n\n", ExploredTable(others));
   sound.insert(sound.end(), others.begin(), others.end());
@@ -283,7 +288,8 @@ Atomicity AtomicityReport() {
       View(Designs()[0].name),
       " does, what another design does instead, and what that "
       "breaks. (What is about lists of\nfree pages is compared with "
-      "free-pools; rfc-2025 does too much\notherwise to argue for any of it.)"
+      "free-pools, or with free-at-once where it is about other steps;\n"
+      "rfc-2025 does too much otherwise to argue for any of it.)"
       "\n\n",
       Argument(all, more));
 

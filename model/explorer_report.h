@@ -40,6 +40,13 @@ struct AtomicityPicture {
 // explores all designs in small bounds in which each flaw shows, and those
 // without one in larger bounds.
 struct Atomicity {
+  // All that was explored, in these bounds, for whoever wants to know more.
+  struct Run {
+    const Design* design;
+    std::string bounds;
+    Exploration result;
+  };
+  std::vector<Run> runs;
   std::string text;
   std::vector<AtomicityPicture> pictures;
   // Those without a flaw, in larger bounds, ours first.

@@ -15,6 +15,7 @@ enum Property : uint32_t {
   kContents,
   kIdentity,
   kNoLostWrite,
+  kCounters,
   kNoDuplicate,
   kBootBudget,
   kPlacement,
@@ -86,6 +87,7 @@ class Step {
 
   // --- The pool
   void Leaves(XPage* page) {
+    --s_.counted[page->node].free;
     if (d_.leaving != Design::Leaving::kDropped || !page->listed) return;
     page->listed = 0;
     page->key = 0;
@@ -117,7 +119,50 @@ class Step {
     page->kind = XPage::kPool;
     page->in = page->dev = 0;
     page->written = page->filled = page->holder = 0;
+    ++s_.counted[page->node].free;
     Joins(page);
+  }
+  // One of those that boot or the administrator asks for.
+  void New(XPage* page) {
+    page->kind = XPage::kPool;
+    ++s_.counted[page->node].total;
+    ++s_.counted[page->node].free;
+  }
+  // What a page is counted as, of those that came: it waits to be claimed, is
+  // in use, is free, or has left the pool for good.
+  enum Use { kWaits, kUsed, kUnused, kGone };
+  void Recount(const XPage& page, Use from, Use to) {
+    XCounters* counters = &s_.counted[page.node];
+    // Who counts again has not looked whether it is counted.
+    const bool again =
+        d_.counted == Design::Counted::kTwice && (from == kUsed || to == kUsed);
+    auto in_total = [this, again](Use use) {
+      if (use == kWaits)
+        return !again && d_.counted != Design::Counted::kWhenRetrieved;
+      return use != kGone;
+    };
+    auto in_free = [this](Use use) {
+      return use == kUnused ||
+             (use == kWaits && d_.counted == Design::Counted::kAsFree);
+    };
+    counters->total =
+        (counters->total + in_total(to) - in_total(from)) & kMaxCounted;
+    counters->free =
+        (counters->free + in_free(to) - in_free(from)) & kMaxCounted;
+  }
+  // A page that waits was counted, but on no node as long as only the number
+  // of all was known.
+  bool CountsNoNodes() const {
+    return d_.counts == Design::Counts::kTotal &&
+           d_.counted != Design::Counted::kWhenRetrieved;
+  }
+  void Place(const XPage& page) {
+    if (!CountsNoNodes()) return;
+    --s_.unplaced;
+    Recount(page, kGone, kWaits);
+  }
+  int Counted() const {
+    return s_.counted[0].total + s_.counted[1].total + s_.unplaced;
   }
   void ToBuddy(XPage* page) {
     if (page->dev != 0)
@@ -286,6 +331,48 @@ class Step {
       if (s_.page[p].kind == XPage::kPool) Enlist(&s_.page[p]);
     }
   }
+  // The same in steps: where free pages are is noted, at one moment; memory is
+  // allocated and KHO gets their keys; and they may be looked at once more.
+  void NoteFree() {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].kind == XPage::kPool) s_.page[p].pending = 1;
+    s_.pc = XState::kKeying;
+    NextOfList();
+  }
+  // It gets them one after the other. But a key makes no difference to anybody,
+  // and until the last one is there memory is allocated.
+  void KeyAll() {
+    s_.pc = XState::kLooking;
+    for (int p = 0; p < b_.pages; ++p) {
+      XPage& page = s_.page[p];
+      if (!page.pending) continue;
+      page.key = 1;
+      if (d_.looks == Design::Looks::kOnce) Enlist(&page);
+    }
+    NextOfList();
+  }
+  void LookAgain(XPage* page) {
+    if (page->kind == XPage::kPool)
+      Enlist(page);
+    else
+      LeaveOut(page);
+    NextOfList();
+  }
+  void LeaveOut(XPage* page) {
+    page->pending = page->listed = 0;
+    page->key = page->kind == XPage::kMeta || page->rec != 0;
+  }
+  void NextOfList() {
+    bool pending = false;
+    for (int p = 0; p < b_.pages; ++p) pending |= s_.page[p].pending;
+    if (!pending) s_.pc = XState::kCpus;
+  }
+  // There is no memory for it. The update goes on without.
+  void GiveUpList() {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].pending || s_.page[p].listed) LeaveOut(&s_.page[p]);
+    s_.pc = XState::kCpus;
+  }
 
   // --- The next kernel
   void Refuse(XPage* page) {
@@ -313,6 +400,9 @@ class Step {
   // and KHO may hold pages that no record tells of: they are reserved until
   // the next kernel but one.
   void Jump(bool damaged, int which, bool cut = false) {
+    // A list that is not complete cannot be found.
+    if (s_.pc == XState::kKeying || s_.pc == XState::kLooking)
+      for (int p = 0; p < b_.pages; ++p) s_.page[p].listed = 0;
     for (int f = 0; f < b_.files; ++f) {
       XFile& file = s_.file[f];
       const bool comes =
@@ -351,10 +441,10 @@ class Step {
                              page.kind == XPage::kQuarantined ||
                              page.kind == XPage::kLost;
       const bool key = page.key;
-      if (page.listed && (page.rec != 0 || page.kind == XPage::kMeta))
-        Break(kNoDuplicate,
-              page.rec != 0 ? "a page of a file is listed as free, too"
-                            : "a page with KHO's own data is listed as free");
+      if (page.listed && page.rec != 0)
+        Break(kNoDuplicate, "a page of a file is listed as free, too");
+      if (page.listed && page.kind == XPage::kMeta)
+        Break(kOneOwner, "a page with KHO's own data is listed as free");
       if ((page.rec & (page.rec - 1)) != 0)
         Break(kNoDuplicate, "two records claim one page");
       page.in = 0;
@@ -401,7 +491,8 @@ class Step {
   }
   void Reborn() {
     s_.process = {};
-    s_.nr = {};
+    s_.counted = {};
+    s_.unplaced = 0;
     s_.pc = XState::kFilling;
     s_.slot = 0;
     ++s_.generation;
@@ -433,12 +524,18 @@ class Step {
       for (int p = 0; p < b_.pages && need[n] > 0; ++p) {
         XPage& page = s_.page[p];
         if (page.kind != XPage::kFree || int(page.node) != n) continue;
-        page.kind = XPage::kPool;
-        ++s_.nr[n];
+        New(&page);
         --need[n];
       }
       if (need[n] > 0) s_.short_of_memory = 1;
-      if (d_.counts_at_boot) s_.nr[n] += s_.came[n];
+    }
+    for (int p = 0; p < b_.pages; ++p) {
+      const XPage& page = s_.page[p];
+      if (page.kind != XPage::kClaimed) continue;
+      if (CountsNoNodes())
+        ++s_.unplaced;
+      else
+        Recount(page, kGone, kWaits);
     }
     s_.pc = XState::kImporting;
   }
@@ -448,6 +545,8 @@ class Step {
     bool beyond = false;
     for (int index = s_.noted[f]; index < 2; ++index)
       beyond |= Recorded(2 * f + index) != nullptr;
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].rec & Both(f)) Place(s_.page[p]);
     if (file.damaged || twice || beyond) {
       int seen = 0;
       file.in = XFile::kRefused;
@@ -463,7 +562,7 @@ class Step {
         if (d_.import == Design::Import::kOnePass && seen++ == 0)
           Break(kAtomicImport,
                 "pages were taken from a record before it was refused");
-        if (d_.counts_at_boot) --s_.nr[page->node];
+        Recount(*page, kWaits, kGone);
         --s_.came[page->node];
         Refuse(page);
       }
@@ -481,9 +580,10 @@ class Step {
     for (int p = 0; p < b_.pages; ++p) {
       XPage& page = s_.page[p];
       if (page.kind != XPage::kClaimed || !page.listed) continue;
+      if (page.rec == 0) Place(page);
       page.listed = 0;
       page.kind = XPage::kPool;
-      if (!d_.counts_at_boot) ++s_.nr[page.node];
+      Recount(page, kWaits, kUnused);
     }
     s_.pc = XState::kRun;
     if (!refused && !late)
@@ -545,7 +645,7 @@ class Step {
       if ((page.in & Both(f)) == 0) continue;
       page.in &= ~Both(f);
       page.kind = d_.retries ? XPage::kClaimed : XPage::kLost;
-      if (d_.retries && !d_.counts_at_boot) --s_.nr[page.node];
+      if (d_.retries) Recount(page, kUsed, kWaits);
     }
     s_.file[f].in = d_.retries ? XFile::kAccepted : XFile::kFailed;
     s_.pc = XState::kRun;
@@ -553,7 +653,7 @@ class Step {
   // KHO does not let go of a page that nobody asks for any more. Nobody can
   // free it, so it is kept, whatever becomes of what is refused.
   void Keep(XPage* page) {
-    if (d_.counts_at_boot) --s_.nr[page->node];
+    Recount(*page, kWaits, kGone);
     page->kind = XPage::kQuarantined;
   }
   // `stuck`: at a page that KHO does not let go of; or -1.
@@ -615,10 +715,10 @@ class Step {
         s_.file[f].in = XFile::kRefused;
         continue;
       }
-      if (!d_.counts_at_boot) ++s_.nr[page.node];
-      const bool surplus = s_.nr[0] + s_.nr[1] > kAsked;
+      Recount(page, kWaits, kUnused);
+      const bool surplus = Counted() > kAsked;
       page.kind = surplus ? XPage::kFree : XPage::kPool;
-      if (surplus) --s_.nr[page.node];
+      if (surplus) Recount(page, kUnused, kGone);
     }
   }
 
@@ -630,6 +730,14 @@ class Step {
   Reasons why_ = 0;
 };
 
+// A page of this kernel's pools, as they are specified: one that came is, as
+// long as nobody has claimed it (docs/properties.md).
+bool InPool(const XPage& page) {
+  return page.kind == XPage::kPool || page.kind == XPage::kFile ||
+         page.kind == XPage::kHeld || page.kind == XPage::kPinned ||
+         page.kind == XPage::kClaimed;
+}
+
 bool Idle(const XState& s) { return s.pc == XState::kRun; }
 
 bool UserspaceRuns(const XState& s) {
@@ -638,13 +746,18 @@ bool UserspaceRuns(const XState& s) {
 
 uint32_t Word(const XPage& page) { return std::bit_cast<uint32_t>(page); }
 
+// This page may not leave the pool.
+bool Kept(const Design& d, const XPage& page) {
+  return d.leaving == Design::Leaving::kRefused && page.listed;
+}
+
 // All ways to choose so many pages of a kind, or all of them if there are not
 // so many, as sets; of pages that are the same the first ones.
-std::vector<uint32_t> Choices(const XState& s, const Bounds& b,
+std::vector<uint32_t> Choices(const Design& d, const XState& s, const Bounds& b,
                               XPage::Kind kind, int nr) {
   uint32_t all = 0, follows = 0;  // one that is the same
   for (int p = 0; p < b.pages; ++p) {
-    if (s.page[p].kind != kind) continue;
+    if (s.page[p].kind != kind || Kept(d, s.page[p])) continue;
     all |= Bit(p);
     if (p > 0 && Word(s.page[p]) == Word(s.page[p - 1])) follows |= Bit(p);
   }
@@ -734,13 +847,14 @@ XState XMachine::Initial() const {
   if (b_.nodes == 2) {
     s.page[0].kind = XPage::kPool;
     s.page[b_.pages - 1].kind = XPage::kPool;
-    s.nr = {1, 1};
+    s.counted[0].total = s.counted[1].total = 1;
   } else {
     for (int p = 0; p < std::min(b_.pages, kAsked); ++p) {
       s.page[p].kind = XPage::kPool;
-      ++s.nr[0];
+      ++s.counted[0].total;
     }
   }
+  for (XCounters& counters : s.counted) counters.free = counters.total;
   s.aborts = static_cast<uint8_t>(b_.aborts) & 3;
   s.failures = static_cast<uint8_t>(b_.failures) & 3;
   s.damages = static_cast<uint8_t>(b_.damages) & 3;
@@ -936,8 +1050,13 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
           continue;
         }
         uint32_t last = ~0u;
+        bool kept = false;
         for (int p = 0; p < b_.pages; ++p) {
           if (s.page[p].kind != XPage::kPool) continue;
+          if (Kept(d_, s.page[p])) {
+            kept = true;
+            continue;
+          }
           const uint32_t word = Word(s.page[p]);
           if (word == last) continue;  // the same as the one before
           last = word;
@@ -949,6 +1068,13 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
           step.s().process[q].pc = XProcess::kTook;
           step.s().process[q].slot = static_cast<uint8_t>(x) & 15;
           add(act(K::kFault, q, x, p), step);
+        }
+        if (kept && last == ~0u) {
+          Step step(d_, b_, s);
+          step.Break(kRefusal,
+                     "a program is killed for want of a page while some are "
+                     "free");
+          add(act(K::kFault, q, x), step);
         }
         continue;
       }
@@ -994,28 +1120,27 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
   if (UserspaceRuns(s) && s.resizes > 0) {
     uint32_t last = ~0u;
     for (int p = 0; p < b_.pages; ++p) {
-      if (s.page[p].kind != XPage::kPool) continue;
+      if (s.page[p].kind != XPage::kPool || Kept(d_, s.page[p])) continue;
       const uint32_t word = Word(s.page[p]);
       if (word == last) continue;
       last = word;
       Step step(d_, b_, s);
       XPage& page = step.s().page[p];
       step.Leaves(&page);
-      --step.s().nr[page.node];
+      --step.s().counted[page.node].total;
       step.ToBuddy(&page);
       --step.s().resizes;
       add(act(K::kShrink, 0, 0, p), step);
     }
     // Asks once more for as many pages as at boot.
-    const int missing = std::max(0, kAsked - s.nr[0] - s.nr[1]);
-    for (const uint32_t set : Choices(s, b_, XPage::kFree, missing)) {
+    const int missing = std::max(0, kAsked - Step(d_, b_, s).Counted());
+    for (const uint32_t set : Choices(d_, s, b_, XPage::kFree, missing)) {
       if (s.generation == 1 && missing == 0) continue;
       Step step(d_, b_, s);
       for (int p = 0; p < b_.pages; ++p) {
         XPage& page = step.s().page[p];
         if ((set & Bit(p)) == 0) continue;
-        page.kind = XPage::kPool;
-        ++step.s().nr[page.node];
+        step.New(&page);
         step.Joins(&page);
       }
       --step.s().resizes;
@@ -1030,11 +1155,15 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       add(act(K::kSetNr), step);
     }
   }
+  // What is allocated in the reboot call is for the list itself.
   if (d_.snapshot != Design::Snapshot::kNone &&
-      (s.pc == XState::kRun || s.pc == XState::kWalk)) {
+      (s.pc == XState::kRun || s.pc == XState::kWalk ||
+       s.pc == XState::kKeying)) {
     uint32_t last = ~0u;
     for (int p = 0; p < b_.pages; ++p) {
-      if (s.page[p].kind != XPage::kFree || !s.page[p].listed) continue;
+      const bool noted = s.pc == XState::kKeying && s.page[p].pending;
+      if (s.page[p].kind != XPage::kFree || (!s.page[p].listed && !noted))
+        continue;
       const uint32_t word = Word(s.page[p]);
       if (word == last) continue;
       last = word;
@@ -1045,7 +1174,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     }
   }
   for (int p = 0; UserspaceRuns(s) && p < b_.pages; ++p) {
-    if (!s.page[p].pending) continue;
+    if (!s.page[p].pending || d_.joining != Design::Joining::kListedLater)
+      continue;
     Step step(d_, b_, s);
     step.Enlist(&step.s().page[p]);
     add(act(K::kJoin, 0, 0, p), step);
@@ -1142,7 +1272,8 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
                          (slot & 1) < s.file[f].size &&
                          Step(d_, b_, s).At(slot) == nullptr;
       // With any page of the pool, if there is one.
-      for (const uint32_t set : Choices(s, b_, XPage::kPool, fills ? 1 : 0)) {
+      for (const uint32_t set :
+           Choices(d_, s, b_, XPage::kPool, fills ? 1 : 0)) {
         Step step(d_, b_, s);
         if (set != 0) {
           XPage& page = step.s().page[std::countr_zero(set)];
@@ -1224,9 +1355,39 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         add(act(K::kListFails), fails);
       }
       Step step(d_, b_, s);
-      if (d_.snapshot == Design::Snapshot::kAtFreeze) step.TakeList();
       step.s().pc = XState::kCpus;
+      if (d_.snapshot == Design::Snapshot::kAtFreeze) {
+        if (d_.looks == Design::Looks::kAtOnce)
+          step.TakeList();
+        else
+          step.NoteFree();
+      }
       add(act(K::kList), step);
+      break;
+    }
+    case XState::kKeying:
+    case XState::kLooking: {
+      const bool keys = s.pc == XState::kKeying;
+      const bool at_once = keys && d_.looks != Design::Looks::kAfterEach;
+      uint32_t last = ~0u;
+      for (int p = 0; p < b_.pages; ++p) {
+        const uint32_t word = Word(s.page[p]);
+        if (at_once || !s.page[p].pending || word == last) continue;
+        last = word;
+        Step step(d_, b_, s);
+        step.LookAgain(&step.s().page[p]);
+        add(act(keys ? K::kKey : K::kLookAgain, 0, 0, p), step);
+      }
+      if (at_once) {
+        Step step(d_, b_, s);
+        step.KeyAll();
+        add(act(K::kKeys), step);
+      }
+      if (s.failures == 0) break;
+      Step fails(d_, b_, s);
+      --fails.s().failures;
+      fails.GiveUpList();
+      add(act(K::kKeyFails), fails);
       break;
     }
     case XState::kThawing:
@@ -1289,7 +1450,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       if (page != nullptr && page->kind == XPage::kClaimed) {
         page->kind = XPage::kFile;
         page->in |= Bit(slot);
-        if (!d_.counts_at_boot) ++step.s().nr[page->node];
+        step.Recount(*page, Step::kWaits, Step::kUsed);
       }
       if (slot & 1) {
         step.s().file[f].in = XFile::kRetrieved;
@@ -1355,12 +1516,27 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     bool busy = !Idle(t);
     for (int f = 0; f < b_.files; ++f)
       busy |= t.file[f].out != XFile::kNotOut || t.file[f].in != XFile::kNotIn;
+    std::array<XCounters, 2> there = {};
     for (int p = 0; p < b_.pages; ++p) {
       const XPage& page = t.page[p];
+      if (page.kind == XPage::kPool) ++there[page.node].free;
+      if (InPool(page)) ++there[page.node].total;
       if (!busy && (page.key || page.rec || page.listed) &&
           page.kind != XPage::kMeta)
         check.Break(kNoLeak, "a page stays preserved for nobody");
     }
+    // Anybody can read them, but in a boot.
+    for (int node = 0; UserspaceRuns(t) && node < b_.nodes; ++node) {
+      const XCounters is = t.counted[node], should = there[node];
+      if (t.unplaced == 0 && is.total < should.total)
+        check.Break(kCounters, "a page is not counted");
+      if (is.total > should.total)
+        check.Break(kCounters, "a page is counted that is not there");
+      if (is.free != should.free)
+        check.Break(kCounters, "a page is counted as free that is not");
+    }
+    if (UserspaceRuns(t) && t.unplaced != 0)
+      check.Break(kCounters, "pages are counted on no node");
     if (Idle(t))
       for (int q = 0; q < b_.processes; ++q)
         if (t.process[q].pc == XProcess::kWaits &&
@@ -1492,6 +1668,18 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kThaw:
       is(Lane::kAgent, absl::StrCat("it is ", file, "'s turn to thaw"));
+      break;
+    case XAction::kKeys:
+      is(Lane::kAgent, "KHO gets the keys of the pages that were free");
+      break;
+    case XAction::kKey:
+      is(Lane::kAgent, "KHO gets the key of one that was free, if it still is");
+      break;
+    case XAction::kLookAgain:
+      is(Lane::kAgent, "looks at a page again that was free");
+      break;
+    case XAction::kKeyFails:
+      is(Lane::kAgent, "there is no memory for a list of free pages");
       break;
     case XAction::kListFails:
       is(Lane::kAgent, "something else fails, the reboot call comes back");

@@ -50,7 +50,7 @@ struct XPage {
   uint32_t filled : 1 = 0;   // preserving has put it into a hole
   uint32_t node : 1 = 0;
   uint32_t holder : 1 = 0;   // process
-  uint32_t pending : 1 = 0;  // is about to come on the list
+  uint32_t pending : 1 = 0;  // was free, and may come on the list
   uint32_t unused : 5 = 0;
 };
 static_assert(sizeof(XPage) == 4);
@@ -87,6 +87,13 @@ struct XProcess {
   uint8_t slot : 4 = 0;
 };
 
+// Of huge pages, as the kernel counts them.
+struct XCounters {
+  uint8_t total : 4 = 0;
+  uint8_t free : 4 = 0;
+};
+inline constexpr int kMaxCounted = 15;
+
 struct XState {
   enum Pc : uint8_t {
     kRun,
@@ -95,6 +102,8 @@ struct XState {
                 // one of them is preserved no more
     kFreezing,  // some files are frozen
     kThawing,   // the reboot call comes back; some files are frozen yet
+    kKeying,    // all are; free pages are `pending`, some are KHO's
+    kLooking,   // all of these are KHO's, some are `listed`
     kCpus,      // the reboot call is through, other CPUs still run
     kFilling,   // the next kernel fills its pool
     kImporting,   // ... and looks at what came
@@ -106,9 +115,10 @@ struct XState {
   std::array<XProcess, 2> process = {};
   uint8_t pc : 4 = kRun;
   uint8_t slot : 4 = 0;
-  uint8_t generation = 1;
-  std::array<uint8_t, 2> nr = {};    // the pool's counter, by node
-  std::array<uint8_t, 2> came = {};  // pages that came, by node
+  uint8_t generation : 5 = 1;
+  uint8_t unplaced : 3 = 0;               // pages that are counted on no node
+  std::array<XCounters, 2> counted = {};  // by node
+  std::array<uint8_t, 2> came = {};       // pages that came, by node
   uint8_t aborts : 2 = 0;
   uint8_t failures : 2 = 0;
   uint8_t damages : 2 = 0;
@@ -121,7 +131,8 @@ struct XState {
   std::array<uint8_t, 2> noted = {};  // each file's size, in its record
 };
 static_assert(sizeof(XState) == 32);
-static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1);
+static_assert(sizeof(XFile) == 2 && sizeof(XProcess) == 1 &&
+              sizeof(XCounters) == 1);
 // They are compared and hashed as bytes.
 static_assert(std::has_unique_object_representations_v<XState>);
 

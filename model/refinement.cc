@@ -96,7 +96,9 @@ Bounds WindowBounds(bool one_file) {
 // nodes, what was written to them, and how much may yet go wrong.
 XState Reduced(const XState& from, const Bounds& b) {
   XState s = from;
-  s.nr = s.came = {};
+  s.counted = {};
+  s.unplaced = 0;
+  s.came = {};
   s.short_of_memory = 0;
   s.aborts = s.failures = s.damages = 3;
   s.generation = s.generation & 1 ? 1 : 2;
