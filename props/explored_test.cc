@@ -25,11 +25,13 @@ struct Count {
   int with_an_update = 0;
 };
 
-// `only`: of this design; or of all.
-void Hold(const std::string& bounds, Count* count,
-          const std::string& only = "") {
+// `only`: of this design; or of all. `most`: states that are looked at where
+// something is broken.
+void Hold(const std::string& bounds, Count* count, const std::string& only = "",
+          int64_t most = model::ExploreOptions().max_states_broken) {
   model::ExploreOptions options;
   options.bounds = model::ReadBounds(bounds).value();
+  options.max_states_broken = most;
   for (const Design& design : model::Designs()) {
     if (!only.empty() && design.name != only) continue;
     const model::Exploration result = model::Explore(design, options);
@@ -62,7 +64,7 @@ TEST(Explored, CounterexamplesHoldInTheKernelCode) {
   Hold("small", &count);
   std::cout << count.histories << " histories, " << count.with_an_update
             << " with an update\n";
-  EXPECT_GT(count.histories, 40);
+  EXPECT_GT(count.histories, 80);
   EXPECT_GT(count.with_an_update, 30);
 }
 
@@ -77,13 +79,14 @@ TEST(Explored, AlsoWhenFilesAreResizedTwice) {
   EXPECT_GT(rfc.histories, 6);
 }
 
-// Those that end a kernel in the middle of something are shorter.
+// Those that end a kernel in the middle of something are shorter. What takes
+// more states to find is found above, without that.
 TEST(Explored, AlsoWhenKernelsAreCutShort) {
   Count count;
-  Hold("small cuts=1", &count);
+  Hold("small cuts=1", &count, "", 400000);
   std::cout << count.histories << " histories, " << count.with_an_update
             << " with an update\n";
-  EXPECT_GT(count.histories, 40);
+  EXPECT_GT(count.histories, 80);
 }
 
 }  // namespace
