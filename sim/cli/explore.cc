@@ -1,11 +1,14 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
 // handover explore: all that can happen to a small machine, design by design.
+#include "sim/cli/explore.h"
+
 #include <unistd.h>
 
 #include <algorithm>
 #include <chrono>
 #include <cstdio>
+#include <functional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,9 +24,39 @@
 #include "sim/exec/place.h"
 
 namespace sim::cli {
-namespace {
-
 namespace model = ::handover::model;
+
+absl::Status WriteDocument(const std::string& document,
+                           const std::function<model::Atomicity()>& explore) {
+  const absl::StatusOr<std::string> old = ReadFile(document);
+  if (!old.ok()) return old.status();
+  absl::StatusOr<std::string> updated = model::UpdateAtomicity(*old, "");
+  if (!updated.ok())
+    return absl::InvalidArgumentError(
+        absl::StrCat(document, ": ", std::string(updated.status().message())));
+  const model::Atomicity report = explore();
+  updated = model::UpdateAtomicity(*old, report.text);
+  if (!updated.ok()) return updated.status();
+  const size_t slash = document.rfind('/');
+  const std::string folder =
+      (slash == std::string::npos ? "" : document.substr(0, slash + 1)) +
+      "atomicity";
+  const absl::StatusOr<bool> made = MakeFolder(folder);
+  if (!made.ok()) return made.status();
+  for (const model::AtomicityPicture& picture : report.pictures) {
+    const std::string file = absl::StrCat(folder, "/", picture.name, ".svg");
+    const absl::StatusOr<std::string> before = ReadFile(file);
+    if (before.ok() && model::IsDrawnFrom(*before, picture.dot)) continue;
+    const absl::StatusOr<std::string> svg = Render(picture.dot, "svg");
+    if (!svg.ok()) return svg.status();
+    const absl::Status status =
+        WriteFile(file, model::WithSource(*svg, picture.dot), /*force=*/true);
+    if (!status.ok()) return status;
+  }
+  return WriteFile(document, *updated, /*force=*/true);
+}
+
+namespace {
 
 // Enough to find what a flaw breaks first, in seconds.
 constexpr int64_t kStatesOnceBroken = 4000000;
@@ -87,36 +120,6 @@ absl::Status WriteCounterexamples(const model::Design& design,
   return absl::OkStatus();
 }
 
-// The generated part of the document, and the pictures beside it. Those that
-// show what they should are left as they are.
-absl::Status WriteDocument(const std::string& document) {
-  const absl::StatusOr<std::string> old = ReadFile(document);
-  if (!old.ok()) return old.status();
-  const model::Atomicity report = model::AtomicityReport();
-  const absl::StatusOr<std::string> updated =
-      model::UpdateAtomicity(*old, report.text);
-  if (!updated.ok())
-    return absl::InvalidArgumentError(
-        absl::StrCat(document, ": ", std::string(updated.status().message())));
-  const size_t slash = document.rfind('/');
-  const std::string folder =
-      (slash == std::string::npos ? "" : document.substr(0, slash + 1)) +
-      "atomicity";
-  const absl::StatusOr<bool> made = MakeFolder(folder);
-  if (!made.ok()) return made.status();
-  for (const model::AtomicityPicture& picture : report.pictures) {
-    const std::string file = absl::StrCat(folder, "/", picture.name, ".svg");
-    const absl::StatusOr<std::string> before = ReadFile(file);
-    if (before.ok() && model::IsDrawnFrom(*before, picture.dot)) continue;
-    const absl::StatusOr<std::string> svg = Render(picture.dot, "svg");
-    if (!svg.ok()) return svg.status();
-    const absl::Status status =
-        WriteFile(file, model::WithSource(*svg, picture.dot), /*force=*/true);
-    if (!status.ok()) return status;
-  }
-  return WriteFile(document, *updated, /*force=*/true);
-}
-
 absl::StatusOr<int> Explore(const Arguments& arguments) {
   const std::string document = arguments.Text("document", "");
   if (!document.empty()) {
@@ -124,7 +127,8 @@ absl::StatusOr<int> Explore(const Arguments& arguments) {
       if (!arguments.Text(other, "").empty())
         return absl::InvalidArgumentError(absl::StrCat(
             "--document is always the same; leave --", other, " out"));
-    const absl::Status status = WriteDocument(document);
+    const absl::Status status =
+        WriteDocument(document, &model::AtomicityReport);
     if (!status.ok()) return status;
     return kHeld;
   }
