@@ -358,7 +358,7 @@ std::vector<std::string_view> PointsOf(const Design& d) {
                       "free pages are listed at the first preserve()",
                       "free pages are listed when all files are frozen"});
   one_of(d.looks,
-         {"that list is made in one step",
+         {"the list of free pages is made in one step",
           "where free pages are is noted before memory for the list is "
           "allocated, and nobody looks again",
           "where free pages are is noted before memory for the list is "
