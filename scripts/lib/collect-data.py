@@ -9,8 +9,8 @@ to live on and is left alone.
 
 usage: collect-data.py [--prefix=PREFIX] --output OUT.o IN.o...
 
-With a prefix for the names of its functions, and of the section that has its
-initcalls, it can be linked beside another version of itself.
+With a prefix for the names that its files share, and for the section that has
+its initcalls, it can be linked beside another version of itself.
 """
 import argparse
 import re
@@ -32,11 +32,12 @@ def sections(path):
             if re.match(r'^\s*\d+\s', line)]
 
 
-def functions(path):
-    """What others can call."""
+def names(path):
+    """Functions and data that others can use."""
     out = subprocess.run(['nm', '--defined-only', '-g', path], check=True,
                          capture_output=True, text=True).stdout
-    return [line.split()[2] for line in out.splitlines() if ' T ' in line]
+    return [line.split()[2] for line in out.splitlines()
+            if re.search(r' [TDBR] ', line)]
 
 
 def main():
@@ -45,13 +46,14 @@ def main():
     parser.add_argument('--prefix', default='')
     parser.add_argument('inputs', nargs='+')
     args = parser.parse_args()
+    shared = sorted({name for path in args.inputs for name in names(path)})
     with tempfile.TemporaryDirectory() as tmp:
         parts = []
         for i, path in enumerate(args.inputs):
             part = os.path.join(tmp, f'{i}.o')
             command = ['objcopy']
             if args.prefix:
-                for name in functions(path):
+                for name in shared:
                     command += ['--redefine-sym', f'{name}={args.prefix}{name}']
                 for name in sections(path):
                     if name.startswith('sim_initcall'):
