@@ -334,14 +334,19 @@ int64_t Stepper::ExpectedReservations(uint64_t page_size) const {
   return resv;
 }
 
+int64_t Stepper::CountedReservations(uint64_t page_size) const {
+  for (size_t i = 0; i < state_->pools.size(); ++i)
+    if (state_->pools[i].page_size == page_size)
+      return ExpectedReservations(page_size) + state_->resv_off[i];
+  return 0;
+}
+
 bool Stepper::ReservedAsSeen() const {
-  for (size_t i = 0; i < state_->pools.size(); ++i) {
-    const uint64_t page_size = state_->pools[i].page_size;
-    if (SeenReservations(page_size) !=
-        ExpectedReservations(page_size) + state_->resv_off[i])
-      return false;
-  }
-  return true;
+  return std::all_of(state_->pools.begin(), state_->pools.end(),
+                     [this](const Pool& pool) {
+                       return SeenReservations(pool.page_size) ==
+                              CountedReservations(pool.page_size);
+                     });
 }
 
 // Whether a boot in which a call failed looked at the files does not always
@@ -431,7 +436,7 @@ void Stepper::CheckPools() {
       std::string other;
       explained = Explains(pool, events_[i], seen, &other);
     }
-    const bool unsure = UnsureOfMounts(pool.page_size);
+    const bool unsure = UnsureOf(pool.page_size);
     if (!explained && !cut_short_ && !late_import_ && !unsure)
       Fail(Property("counters"), why);
     int64_t resv = ExpectedReservations(pool.page_size) + state_->resv_off[i];

@@ -133,7 +133,7 @@ class Stepper {
   // Reservations of a file, or of a mapping of it, that are not needed.
   void GiveBack(const File& f, int64_t pages);
   void EndMount(int mount);
-  bool UnsureOfMounts(uint64_t page_size) const;
+  bool UnsureOf(uint64_t page_size) const;
 
   // --- judge_process.cc
   void Dev(const Command& c, const Outcome& o);
@@ -143,13 +143,22 @@ class Stepper {
   const PageView* SeenPage(int id, int64_t index);
   bool SeenReserved(int id, int64_t index) const;
   void LeaveRegion(int id, int64_t index);
+  void LoseReservation(Mapping* m, int64_t index);
   // A new page of a file; it is of the pool unless `file` is a shmem one.
   Page* NewPage(int id, int64_t index, int bind, const Outcome* outcome);
   void RemovePages(int id, int64_t from, int64_t to);
-  void ZapCopies(int id, int64_t from, int64_t to);
-  static bool CopyIn(const Mapping& m, int64_t from, int64_t to);
-  std::vector<int64_t> Zap(Pool pool, const std::vector<size_t>& order,
-                           int64_t from, int64_t to, bool surplus);
+  // How private copies of a range go.
+  struct ZapWay {
+    std::vector<size_t> order;  // mappings, one after the other
+    // A copy whose node is not known was on one that has surplus pages.
+    bool surplus = false;
+    // Of those that should give their reservation back, bit by bit: it fails.
+    unsigned lost = 0;
+  };
+  void RemoveRange(int id, int64_t from, int64_t to);
+  void ZapCopies(int id, int64_t from, int64_t to, const ZapWay& way);
+  static int64_t CopiesIn(const Mapping& m, int64_t from, int64_t to);
+  void MakeUnsure(const std::vector<size_t>& mappings);
   int64_t SeenReservations(uint64_t page_size) const;
   int64_t SeenPages(uint64_t page_size, int node) const;
   void DropCopies(Mapping* m, bool surplus);
@@ -233,6 +242,8 @@ class Stepper {
   void CheckQuarantine();
   void ForgetCopies();
   int64_t ExpectedReservations(uint64_t page_size) const;
+  // With what is counted wrong for good.
+  int64_t CountedReservations(uint64_t page_size) const;
   bool ReservedAsSeen() const;  // in every pool
   const FileView* ViewOf(int id) const;
   bool IsCut(int id) const;
@@ -259,7 +270,8 @@ class Stepper {
   bool offlined_ = false;
   std::string_view override_;
   bool frames_changed_ = false;
-  // Of the page sizes of mounts that ended in this step, unsure ones.
+  // Of the page sizes of mounts and mappings that ended in this step, unsure
+  // ones.
   std::vector<uint64_t> ended_unsure_;
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right

@@ -121,9 +121,16 @@ void Stepper::EndMount(int mount) {
     event->count = m.least;
 }
 
-bool Stepper::UnsureOfMounts(uint64_t page_size) const {
+bool Stepper::UnsureOf(uint64_t page_size) const {
   return std::find(ended_unsure_.begin(), ended_unsure_.end(), page_size) !=
              ended_unsure_.end() ||
+         std::any_of(
+             state_->mappings.begin(), state_->mappings.end(),
+             [this, page_size](const Mapping& m) {
+               return m.unsure &&
+                      state_->files[static_cast<size_t>(m.file)].page_size ==
+                          page_size;
+             }) ||
          std::any_of(state_->mounts.begin(), state_->mounts.end(),
                      [page_size](const Mount& m) {
                        return m.page_size == page_size && m.unsure && !m.gone &&

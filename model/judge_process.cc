@@ -4,7 +4,6 @@
 // fs/hugetlbfs/inode.c, mm/memfd.c and, for shmem files in outline, mm/shmem.c.
 #include <algorithm>
 #include <cerrno>
-#include <numeric>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -17,6 +16,8 @@ constexpr uint32_t kWriteSeals = kSealWrite | kSealFutureWrite;
 constexpr uint64_t kSmallPage = 4096;
 // Mappings whose copies are zapped in any order: 120 of them.
 constexpr size_t kMaxZapped = 5;
+// Which of the copies that give their reservation back have no memory for it.
+constexpr unsigned kLost[] = {0, 1, 2, 4, 8, 3, 5, 6, 9, 10, 12};
 
 bool Contains(const std::vector<int64_t>& list, int64_t value) {
   return std::binary_search(list.begin(), list.end(), value);
@@ -87,8 +88,7 @@ void Stepper::Truncate(const Command& c, const Outcome& o) {
   if (!Went(o)) return;
   if (f.shmem && size == f.size) return;
   f.size = size;
-  ZapCopies(id, c.page, INT64_MAX);
-  RemovePages(id, c.page, INT64_MAX);
+  RemoveRange(id, c.page, INT64_MAX);
 }
 
 void Stepper::Map(const Command& c, const Outcome& o) {
@@ -183,6 +183,7 @@ void Stepper::DropCopies(Mapping* m, bool surplus) {
 void Stepper::DropMapping(size_t mapping) {
   const Mapping& m = state_->mappings[mapping];
   const int id = m.file;
+  if (m.unsure) ended_unsure_.push_back(file(id).page_size);
   if (m.owner)
     GiveBack(file(id), m.length - static_cast<int64_t>(m.consumed.size()));
   --file(id).mappings;
@@ -313,6 +314,8 @@ void Stepper::Access(const Command& c, const Outcome& o) {
   bool needs_own = !m->is_private && !own;
   bool reserved = needs_copy ? m->owner && !Contains(m->consumed, index)
                              : f.regions.Contains(index);
+  if (needs_copy && m->unsure && !racing_)
+    reserved = SeenReservations(f.page_size) < CountedReservations(f.page_size);
   // The hugetlb controller is asked before the pool, that of memory afterwards.
   const bool pays = !f.shmem && (needs_copy || needs_own);
   const Room mount = pays && !reserved ? RoomInMount(f, 1) : Room::kEnough;
@@ -346,6 +349,8 @@ void Stepper::Access(const Command& c, const Outcome& o) {
         event->bind = bind;
       }
       if (needs_own && !reserved) LeaveRegion(id, index);
+      if (needs_copy && m->owner && reserved && fault_)
+        LoseReservation(m, index);
     }
     if (pays && !reserved && mount != Room::kNone && no_memory) LoseInMount(f);
     if (o.kind == Outcome::Kind::kKilled) Exit(c.process);
@@ -543,8 +548,7 @@ void Stepper::Punch(const Command& c, const Outcome& o) {
     }
   }
   if (!Went(o)) return;
-  if (!f.shmem) ZapCopies(id, c.page, end);  // shmem leaves copies alone
-  RemovePages(id, c.page, end);
+  RemoveRange(id, c.page, end);
 }
 
 void Stepper::Seal(const Command& c, const Outcome& o) {
@@ -943,6 +947,17 @@ void Stepper::LeaveRegion(int id, int64_t index) {
   uncertain_resv_ = true;
 }
 
+// The same of a private mapping: what was reserved is taken for used up.
+void Stepper::LoseReservation(Mapping* m, int64_t index) {
+  const uint64_t page_size = file(m->file).page_size;
+  m->unsure |= racing_;
+  if (racing_ || SeenReservations(page_size) >= CountedReservations(page_size))
+    return;
+  Insert(&m->consumed, index);
+  if (PoolEvent* event = Event(page_size, PoolEvent::Kind::kMaybeUnreserve))
+    event->count = 1;
+}
+
 Page* Stepper::NewPage(int id, int64_t index, int bind,
                        const Outcome* outcome) {
   File& f = file(id);
@@ -1024,101 +1039,113 @@ void Stepper::RemovePages(int id, int64_t from, int64_t to) {
 }
 
 // Removing pages from a file takes them out of all page tables, private copies
-// of them included. A copy that had used up a reservation gives it back while
-// the pool has no surplus (__unmap_hugepage_range()). Mapping after mapping is
-// looked at and then freed, in an order that the kernel picks: the first one
-// that leads to what was seen is taken.
-void Stepper::ZapCopies(int id, int64_t from, int64_t to) {
-  std::vector<size_t> order;
+// of them included: mapping after mapping is looked at and then freed, in an
+// order that the kernel picks. The first way that leads to what was seen is
+// taken.
+void Stepper::RemoveRange(int id, int64_t from, int64_t to) {
+  ZapWay way;
+  // Punching a hole in a shmem file leaves copies alone.
+  int64_t owned = 0;
   for (size_t i = 0; i < state_->mappings.size(); ++i) {
     const Mapping& m = state_->mappings[i];
-    if (m.file == id && m.is_private && CopyIn(m, from, to)) order.push_back(i);
+    if (m.file != id || !m.is_private || CopiesIn(m, from, to) == 0) continue;
+    if (file(id).shmem && to != INT64_MAX) continue;
+    way.order.push_back(i);
+    owned += m.owner ? CopiesIn(m, from, to) : 0;
   }
-  File& f = file(id);
-  const Pool* pool = f.shmem ? nullptr : state_->FindPool(f.page_size);
-  std::vector<int64_t> zapped;
-  if (pool) zapped = Zap(*pool, order, from, to, false);
-  if (pool && pool->Surplus() > 0 && order.size() > 1) {
-    const std::vector<size_t> first = order;
-    int64_t back =
-        SeenReservations(f.page_size) - ExpectedReservations(f.page_size) -
-        state_->resv_off[static_cast<size_t>(pool - state_->pools.data())];
-    // A truncation is going to drop what is reserved and not there.
-    if (to == INT64_MAX) {
-      back += f.regions.CountIn(from, to);
-      for (const Page& page : f.pages) back -= page.index >= from;
-    }
-    auto fits = [&back](const std::vector<int64_t>& counts) {
-      return std::accumulate(counts.begin(), counts.end(), int64_t{0}) == back;
-    };
-    bool found = fits(zapped);
+  auto remove = [&] {
+    ZapCopies(id, from, to, way);
+    RemovePages(id, from, to);
+  };
+  const bool fails = fault_ && owned > 0 && !file(id).shmem;
+  if (fails && racing_) MakeUnsure(way.order);
+  const bool depends =
+      fails ? !racing_ : way.order.size() > 1 && HasSurplus(id);
+  if (!depends) return remove();
+
+  const State before = *state_;
+  const auto events = events_;
+  const bool uncertain = uncertain_resv_;
+  auto leads = [&] {
+    *state_ = before;
+    events_ = events;
+    uncertain_resv_ = uncertain;
+    remove();
+    return ReservedAsSeen();
+  };
+  const std::vector<size_t> first = way.order;
+  for (unsigned lost : kLost) {
+    if (lost != 0 && !fails) break;
+    way.lost = lost;
     for (bool surplus : {false, true}) {
-      while (!found) {
-        const std::vector<int64_t> other = Zap(*pool, order, from, to, surplus);
-        found = fits(other);
-        if (found) zapped = other;
-        if (found || order.size() > kMaxZapped ||
-            !std::next_permutation(order.begin(), order.end()))
-          break;
-      }
-    }
-    if (!found) order = first;
-  }
-  for (size_t k = 0; k < order.size(); ++k) {
-    Mapping& m = state_->mappings[order[k]];
-    const bool gives_back = pool && zapped[k] > 0;
-    for (size_t i = 0; i < m.copies.size();) {
-      const int64_t index = m.copies[i].index;
-      if (index < from || index >= to) {
-        ++i;
-        continue;
-      }
-      if (!f.shmem) {
-        FreePage(f.page_size, m.copies[i], gives_back ? -1 : f.mount);
-        if (gives_back) {
-          Erase(&m.consumed, index);
-          if (PoolEvent* event =
-                  Event(f.page_size, PoolEvent::Kind::kUnreserve))
-            event->count = -1;
-        }
-      }
-      m.copies.erase(m.copies.begin() + static_cast<std::ptrdiff_t>(i));
+      way.surplus = surplus;
+      do {
+        if (!leads()) continue;
+        // Which copy it was, of several, does not show, nor whether it was a
+        // region of the file that was kept for nothing.
+        if (lost != 0 && (owned > 1 || uncertain_resv_)) MakeUnsure(first);
+        return;
+      } while (first.size() <= kMaxZapped &&
+               std::next_permutation(way.order.begin(), way.order.end()));
+      way.order = first;
     }
   }
+  way = ZapWay();
+  way.order = first;
+  leads();
 }
 
-bool Stepper::CopyIn(const Mapping& m, int64_t from, int64_t to) {
-  return std::any_of(m.copies.begin(), m.copies.end(), [=](const Page& copy) {
+int64_t Stepper::CopiesIn(const Mapping& m, int64_t from, int64_t to) {
+  return std::count_if(m.copies.begin(), m.copies.end(), [=](const Page& copy) {
     return copy.index >= from && copy.index < to;
   });
 }
 
-// How many reservations each of these mappings gets back for the copies that it
-// loses in [from, to), in this order. `surplus`: a copy whose node is not known
-// was on one that has surplus pages.
-std::vector<int64_t> Stepper::Zap(Pool pool, const std::vector<size_t>& order,
-                                  int64_t from, int64_t to, bool surplus) {
-  std::vector<int64_t> zapped;
-  for (size_t i : order) {
-    const Mapping& m = state_->mappings[i];
-    int64_t back = 0;
-    const bool gives_back = m.owner && pool.Surplus() == 0;
-    for (const Page& copy : m.copies) {
-      if (copy.index < from || copy.index >= to) continue;
-      back += gives_back;
+// A copy that had used up a reservation gives it back while the pool has no
+// surplus and there is memory to note that (__unmap_hugepage_range()). Where it
+// does not, the mount gets it (free_huge_folio()).
+void Stepper::ZapCopies(int id, int64_t from, int64_t to, const ZapWay& way) {
+  File& f = file(id);
+  const Pool* found = f.shmem ? nullptr : state_->FindPool(f.page_size);
+  Pool pool = found ? *found : Pool();
+  unsigned owned = 0;  // so far
+  for (size_t i : way.order) {
+    Mapping& m = state_->mappings[i];
+    const bool gives_back = found && m.owner && pool.Surplus() == 0;
+    for (size_t k = 0; k < m.copies.size();) {
+      const Page copy = m.copies[k];
+      if (copy.index < from || copy.index >= to) {
+        ++k;
+        continue;
+      }
+      m.copies.erase(m.copies.begin() + static_cast<std::ptrdiff_t>(k));
+      if (f.shmem) continue;
+      const bool back = gives_back && !(way.lost >> owned & 1);
+      owned += gives_back;
+      FreePage(f.page_size, copy, back ? -1 : f.mount);
+      if (back) {
+        Erase(&m.consumed, copy.index);
+        if (PoolEvent* event = Event(f.page_size, PoolEvent::Kind::kUnreserve))
+          event->count = -1;
+      }
       auto* on = pool.surplus.data();
       if (copy.node >= 0) {
         on += copy.node;
-      } else if (surplus) {
+      } else if (way.surplus) {
         on = std::max_element(pool.surplus.begin(), pool.surplus.end());
       } else {
         continue;
       }
       *on = std::max<int64_t>(0, *on - 1);
     }
-    zapped.push_back(back);
   }
-  return zapped;
+}
+
+void Stepper::MakeUnsure(const std::vector<size_t>& mappings) {
+  for (size_t i : mappings) {
+    Mapping& m = state_->mappings[i];
+    m.unsure |= m.owner;
+  }
 }
 
 int64_t Stepper::SeenReservations(uint64_t page_size) const {

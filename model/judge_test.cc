@@ -1285,6 +1285,132 @@ TEST_F(JudgeTest, CopiesOfTwoMappingsAreFreedOneAfterTheOther) {
   two.Holds("p0 write m1 0 3");
 }
 
+// Two copies of what m0 has reserved are there, on node 0.
+void MakeTwoCopies(World* w) {
+  w->Set(0, 3, 3);
+  w->Set(1, 0, 0);
+  EXPECT_TRUE(w->Boot().empty());
+  w->files.emplace_back();
+  w->files[0].seals = kSealSeal;
+  w->Holds("p0 memfd f0 16K");
+  w->files[0].size = 3 * 16384;
+  w->resv() = 3;
+  w->Holds("p0 map f0 m0 0 3 private");
+  for (int page : {0, 1}) {
+    w->Set(0, 3, 2 - page);
+    w->resv() = 2 - page;
+    w->o.outcome.frame = 100 + 4 * page;
+    w->o.outcome.node = 0;
+    w->Holds(absl::StrCat("p0 write m0 ", page, " 1"));
+  }
+}
+
+// Where there is no memory for it, a copy does not give its reservation back.
+TEST_F(JudgeTest, ACopyThatCannotGiveBackItsReservation) {
+  for (const bool failed : {false, true}) {
+    World one("hugepagesz=16K hugepages=0:3");
+    MakeTwoCopies(&one);
+    one.Set(0, 3, 2);
+    one.resv() = 1;
+    one.o.fault_injected = failed;
+    if (!failed) {
+      one.Breaks("counters", "p0 punch f0 1 1");
+      continue;
+    }
+    one.Holds("p0 punch f0 1 1");
+    // It is used up, and there is no doubt about that.
+    one.Set(0, 3, 1);
+    one.o.outcome.frame = 104;
+    one.o.outcome.node = 0;
+    one.Holds("p0 write m0 1 3");
+    one.resv() = 0;
+    one.Breaks("counters", "p0 bind any");
+  }
+}
+
+// Nor does a fault that fails.
+TEST_F(JudgeTest, AFaultThatCannotGiveBackItsReservation) {
+  for (const bool failed : {false, true}) {
+    World one("hugepagesz=16K hugepages=0:3");
+    MakeTwoCopies(&one);
+    one.resv() = 0;
+    one.o.outcome.kind = Outcome::Kind::kSigbus;
+    one.o.fault_injected = failed;
+    if (!failed) {
+      one.Breaks("counters", "p0 write m0 2 1");
+      continue;
+    }
+    one.Holds("p0 write m0 2 1");
+    // The end of the mapping gives nothing back.
+    one.Set(0, 3, 3);
+    one.Holds("p0 unmap m0");
+    one.resv() = 1;
+    one.Breaks("counters", "p0 bind any");
+  }
+}
+
+// Which of two did not is not known. What is reserved afterwards is, once the
+// mapping is gone.
+TEST_F(JudgeTest, OneOfTwoCopiesThatCannotGiveBackItsReservation) {
+  for (const int page : {0, 1}) {
+    World two("hugepagesz=16K hugepages=0:3");
+    MakeTwoCopies(&two);
+    two.Set(0, 3, 3);
+    two.resv() = 2;
+    two.o.fault_injected = true;
+    two.Holds("p0 punch f0 0 2");
+    for (const int64_t at : {page, 1 - page}) {
+      two.Set(0, 3, at == page ? 2 : 1);
+      two.resv() = at == page ? 2 : 1;
+      two.o.outcome.frame = 100 + 4 * at;
+      two.o.outcome.node = 0;
+      two.Holds(absl::StrCat("p0 write m0 ", at, " 3"));
+    }
+    two.Set(0, 3, 3);
+    two.resv() = 0;
+    two.Holds("p0 unmap m0");
+    two.resv() = 1;
+    two.Breaks("counters", "p0 bind any");
+  }
+}
+
+// A copy that is freed as surplus gives what it had to its mount, the next one
+// to its mapping or, as the mount has enough then, to nobody.
+TEST_F(JudgeTest, CopiesOfTwoMappingsOfAMount) {
+  for (const int resv : {0, 1, 2}) {
+    World two("hugepagesz=16K hugepages=0:3");
+    two.Set(0, 3, 3);
+    two.Set(1, 0, 0);
+    EXPECT_TRUE(two.Boot().empty());
+    two.files.emplace_back();
+    two.files[0].seals = kSealSeal;
+    two.resv() = 1;
+    two.Holds("p0 mount f0 16K min_size=1");
+    two.files[0].size = 16384;
+    two.Holds("p0 truncate f0 1");
+    two.Holds("p0 map f0 m0 0 1 private");
+    two.Holds("p0 map f0 m1 0 1 private noreserve");
+    for (int mapping : {0, 1}) {
+      two.Set(0, 3, 2 - mapping);
+      two.resv() = 0;
+      two.o.outcome.frame = 100 + 4 * mapping;
+      two.o.outcome.node = 0;
+      two.Holds(absl::StrCat("p0 write m", mapping, " 0 1"));
+    }
+    two.Set(0, 2, 0, 1);
+    two.Holds("admin nr 16K 1");
+    two.Set(0, 1, 1);
+    two.resv() = resv;
+    // In the other order the second one gives back what it had reserved, and
+    // the mount has its own: two of one page.
+    if (resv == 0) {
+      two.Breaks("counters", "p0 punch f0 0 1");
+    } else {
+      two.Holds("p0 punch f0 0 1");
+    }
+  }
+}
+
 // --- what a real machine does not show
 
 // Four free pages of 16K that are to be handed over, to a kernel that asks for

@@ -166,6 +166,9 @@ struct Mapping {
   bool owner = false;             // private with a reservation map of its own
   std::vector<Page> copies;       // private: anonymous pages, by file index
   std::vector<int64_t> consumed;  // private: reservations used, ascending
+  // A call failed, and `consumed` may have another index of those that were
+  // taken out of the page tables then.
+  bool unsure = false;
 };
 
 struct SessionFile {
