@@ -404,8 +404,18 @@ class Scenario {
       }
       if (random_.Percent(30)) c.nth = random_.Between(1, 3);
       c.resum = random_.Percent(60);
+      if (random_.Percent(15)) IntoHole(&c);
       sketch_.Add(std::move(c));
     }
+  }
+
+  // A run that points a bit below where it is: into what lies between nodes,
+  // perhaps, since pages are near one end of a node most often.
+  void IntoHole(Command* c) {
+    c->target = model::Target::kRunFrame;
+    c->nth = 0;
+    c->delta = -random_.Between(1, 16);
+    c->resum = true;
   }
 
   void Update() {

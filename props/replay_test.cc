@@ -58,6 +58,20 @@ TEST_P(Saved, Holds) {
   EXPECT_EQ(sim::RunHistory(*history).digest, result.digest);
 }
 
+// That it is counted shows in the saved histories that are about it.
+TEST(Reach, TellsHolesFromOtherMemory) {
+  auto reached = [](const std::string& name) {
+    absl::StatusOr<model::History> history =
+        model::ParseHistory(ReadSaved(name));
+    EXPECT_TRUE(history.ok()) << name;
+    return sim::RunHistory(*history)
+        .stats.reached[static_cast<size_t>(sim::Reach::kInHole)];
+  };
+  EXPECT_EQ(reached("run-in-a-hole"), 1);
+  EXPECT_EQ(reached("quarantine-run-frame-resum"), 0);
+  EXPECT_EQ(reached("run-beyond-memory"), 0);
+}
+
 std::string TestName(const ::testing::TestParamInfo<std::string>& info) {
   std::string name = info.param;
   std::replace(name.begin(), name.end(), '-', '_');

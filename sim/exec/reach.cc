@@ -93,6 +93,7 @@ constexpr std::string_view kNames[kReaches] = {
     "preserved beside a file of a mount with min_size=",
     "table of another version",
     "record of another version",
+    "file refused, as it lies in a hole of memory",
 };
 
 int64_t Surplus(const model::Snapshot& snapshot, uint64_t page_size) {
@@ -138,6 +139,20 @@ std::set<model::CgroupPath> GroupsOf(const model::FileView& view,
   groups.erase(model::kNobody);
   groups.erase(model::kRootPath);
   return groups;
+}
+
+// The first page that the kernel does not take for one of the file is where
+// there is no memory, between nodes.
+bool LiesInHole(const model::TableView::File& file) {
+  for (const model::TableView::Chain* chain : {&file.runs, &file.late}) {
+    for (const model::TableView::Block& block : chain->blocks) {
+      for (const model::TableView::Run& run : block.runs) {
+        if (!run.held)  // frame 0: beyond the end of memory
+          return run.frame != 0 && !M().memory().Exists(run.frame);
+      }
+    }
+  }
+  return false;
 }
 
 }  // namespace
@@ -238,8 +253,12 @@ void ReachCounter::Handed(const model::Observation& seen,
                                       verb == Verb::kWrite);
   }
   Mark(Reach::kFreeRefused, free_left);
+  bool refused = false;
+  for (const std::string& said : M().log())
+    refused |= said.find("-ENXIO, frame of a run") != std::string::npos;
   for (const model::TableView::File& file : table.files) {
     if (!file.held || !file.magic) continue;
+    Mark(Reach::kInHole, refused && LiesInHole(file));
     Mark(Reach::kFileVersion, !file.version && table.version);
     for (const model::TableView::Block& block : file.late.blocks)
       Mark(Reach::kGiganticLate,

@@ -91,8 +91,9 @@ enum class Reach : uint8_t {
   kMountReserves,
   kRootVersion,
   kFileVersion,
+  kInHole,
 };
-inline constexpr int kReaches = static_cast<int>(Reach::kFileVersion) + 1;
+inline constexpr int kReaches = static_cast<int>(Reach::kInHole) + 1;
 
 std::string_view ReachName(Reach reach);
 
