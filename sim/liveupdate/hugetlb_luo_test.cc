@@ -781,6 +781,21 @@ TEST_F(FreePagesTest, ThatLieInCmaAreLeftOut) {
   folio_clear_hugetlb_cma(bad);
 }
 
+// As in ZONE_MOVABLE, nobody may pin them for long.
+TEST_F(FreePagesTest, ThatMayNotStayAreLeftOut) {
+  Up();
+  ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+  const uint64_t pfn = folio_pfn(FirstFree(0));
+  const int type = PageblockType(pfn);
+  SetPageblockType(pfn, MIGRATE_CMA);
+  HandOver();
+  SetPageblockType(pfn, type);
+  const std::vector<uint64_t> handed = FramesHanded();
+  EXPECT_LT(handed.size(), 24u);
+  EXPECT_GE(handed.size(), 20u);  // four in a block
+  EXPECT_EQ(std::find(handed.begin(), handed.end(), pfn), handed.end());
+}
+
 TEST_F(FreePagesTest, NoneAreLeft) {
   Up();
   ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
