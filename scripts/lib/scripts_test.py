@@ -11,6 +11,9 @@ import sys
 import tempfile
 import unittest
 
+sys.dont_write_bytecode = True
+from defects import read_mutants  # noqa: E402
+
 LIB = os.path.dirname(os.path.realpath(__file__))
 SCRIPTS = os.path.dirname(LIB)
 BUILD = ''
@@ -727,6 +730,34 @@ class Pages(unittest.TestCase):
                 for name in named:
                     self.assertIn(name, tests, cells[0])
         self.assertGreater(rows, 25)
+
+    def test_defects_of_huge_pages(self):
+        """Each line has a defect, and all that are named there are."""
+        there = {name for name, *_ in read_mutants()}
+        with open(os.path.join(self.REPO, 'docs/mutants.md'),
+                  encoding='utf-8') as file:
+            caught = set(re.findall(r'^\| ([\w-]+) \|', file.read(), re.M))
+        with open(os.path.join(self.REPO, 'docs/huge-pages.md'),
+                  encoding='utf-8') as file:
+            text = file.read()
+        heads, rows, made_for_it = [], 0, set()
+        for line in text.splitlines():
+            cells = [cell.strip() for cell in line.strip('|').split('|')]
+            if cells[:2] == ['what', 'kernel']:
+                heads = cells
+                self.assertIn('defects', heads)
+            elif not line.startswith('|'):
+                heads = []
+            elif heads and cells[0] != '---':
+                self.assertEqual(len(cells), len(heads), cells[0])
+                made, _, older = cells[heads.index('defects')].partition('older')
+                named = re.findall(r'`([^`]*)`', made + older)
+                self.assertTrue(named, cells[0])
+                self.assertEqual(set(named) - (there & caught), set(), cells[0])
+                made_for_it.update(re.findall(r'`([^`]*)`', made))
+                rows += 1
+        self.assertGreater(rows, 35)
+        self.assertGreaterEqual(len(made_for_it), 20)
 
 
 if __name__ == '__main__':
