@@ -17,6 +17,7 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
+#include "sim/cli/table.h"
 
 namespace {
 
@@ -305,12 +306,20 @@ TEST_F(HandoverTest, InspectSaysWhatIsWrongWithAFile) {
   EXPECT_EQ(ended.status, 2);
   EXPECT_TRUE(Contains(ended.output, "--save-table")) << ended.output;
   // Any damage inside of the pages is told, and nothing worse.
-  for (size_t at = 33; at < content.size(); at += 97) {
+  for (size_t at = 33; at < content.size(); at += 971) {
     std::string broken = content;
     broken[at] = static_cast<char>(broken[at] ^ 0x55);
     std::ofstream(Path("broken"), std::ios::binary) << broken;
     const int status = Handover("inspect " + Path("broken")).status;
     EXPECT_TRUE(status >= 0 && status <= 2) << "byte " << at;
+  }
+  // As the command does it, and more of it.
+  for (size_t at = 33; at < content.size(); at += 11) {
+    std::string broken = content;
+    broken[at] = static_cast<char>(broken[at] ^ 0x55);
+    const auto decoded = sim::cli::DecodeTable(broken);
+    if (!decoded.ok()) continue;
+    EXPECT_FALSE(sim::cli::DescribeTable(*decoded).text.empty()) << at;
   }
 }
 
