@@ -11,8 +11,10 @@
 #include <fstream>
 #include <sstream>
 #include <string>
+#include <utility>
 #include <vector>
 
+#include "absl/strings/str_cat.h"
 #include "model/history.h"
 #include "props/rapidcheck.h"
 
@@ -56,6 +58,26 @@ TEST_P(Saved, Holds) {
                            << ReplayCommand(SavedFile(GetParam()));
   // Once more, without looking: the digest is the same.
   EXPECT_EQ(sim::RunHistory(*history).digest, result.digest);
+}
+
+// Which field it was, of a record that keeps others from being found.
+TEST(Log, SaysWhyFilesWereNotFound) {
+  for (const auto& [name, why] :
+       {std::pair("fewer-files-than-listed", "nr_files, or next"),
+        {"quarantine-file-magic", "magic of a record"},
+        {"quarantine-file-next", "address of a record"},
+        {"quarantine-file-version", "version of a record"}}) {
+    absl::StatusOr<model::History> history =
+        model::ParseHistory(ReadSaved(name));
+    ASSERT_TRUE(history.ok()) << name;
+    sim::RunOptions options;
+    options.log = options.trace = true;
+    EXPECT_NE(sim::RunHistory(*history, options)
+                  .log.find(absl::StrCat(
+                      "not all preserved files were found: ", why, "\n")),
+              std::string::npos)
+        << name;
+  }
 }
 
 // That it is counted shows in the saved histories that are about it.

@@ -27,6 +27,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
 #include "sim/mm/cgroup.h"
+#include "sim/mm/folio.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/hugetlb_sysfs.h"
@@ -241,6 +242,8 @@ class HugetlbLuoTest : public KernelTest {
     EXPECT_EQ(LiveInodes(), 0);
     EXPECT_EQ(Pool().free, Pool().nr);
     EXPECT_EQ(Pool().resv, 0u);
+    for (int nid = 0; nid < machine_.geometry().nodes; ++nid)
+      EXPECT_EQ(NodeStat(nid, NR_HUGETLB), 0) << "node " << nid;
   }
 };
 
@@ -2728,7 +2731,12 @@ TEST_F(CgroupTest, LimitsThatAreTooLow) {
         EXPECT_EQ(Pool().free, free);
         EXPECT_EQ(LiveFiles(), 0);
       }
-      EXPECT_TRUE(LogHas("limit of control group /c"));
+      EXPECT_TRUE(LogHas(
+          limit == CgroupLimit::kUsage  ? ", hugetlb limit of control group /c"
+          : limit == CgroupLimit::kRsvd ? ", hugetlb rsvd limit of control "
+                                          "group /c"
+                                        : ", memory limit of control group "
+                                          "/c"));
       NoLimit(name, limit);
       ASSERT_EQ(Retrieve(session, &file), 0);
       ExpectCharged(0, 2, 4, 2);
