@@ -273,6 +273,41 @@ TEST_F(HugetlbLuoTest, PagesInMemoryThatWasAddedAreRefused) {
   }
 }
 
+// What it says of the file has to be there, too.
+TEST_F(HugetlbLuoTest, RecordsInMemoryThatWasAddedAreRefused) {
+  int refused = 0, taken = 0;
+  uint64_t section = 0;
+  do {
+    SCOPED_TRACE(section);
+    Up();
+    struct file* file = MakeFile(8, {0, 2});
+    Reserve(file, 4, 6);
+    const std::vector<KhoKey> before = KhoOutgoingKeys();
+    AddSectionLate(section * sim_pages_per_section);
+    Args args = ArgsOf(file);
+    int err = Preserve(&args);
+    if (err == 0) {
+      EXPECT_EQ(Fill(file, 5), 0);
+      err = Freeze(&args);
+      for (const KhoKey& key : KhoOutgoingKeys()) {
+        const bool old =
+            std::find(before.begin(), before.end(), key) != before.end();
+        if (err == 0 && !old) {
+          EXPECT_NE((key.phys >> PAGE_SHIFT) / sim_pages_per_section, section);
+        }
+      }
+      if (err == 0) Unfreeze(&args);
+      Unpreserve(&args);
+    }
+    EXPECT_TRUE(err == 0 || err == -EOPNOTSUPP) << err;
+    ++(err == 0 ? taken : refused);
+    fput(file);
+    ExpectNothingLeft();
+  } while (++section * sim_pages_per_section < sim_max_pfn);
+  EXPECT_GT(taken, 0);
+  EXPECT_GT(refused, 1);
+}
+
 TEST_F(HugetlbLuoTest, OnlyMemfdsAreTaken) {
   Up();
   struct file* session = Session();

@@ -97,6 +97,13 @@ void sort(void* base, size_t num, size_t size, cmp_func_t cmp_func,
   }
 }
 
+// As sort_nonatomic() of lib/sort.c.
+void sort_nonatomic(void* base, size_t num, size_t size, cmp_func_t cmp_func,
+                    swap_func_t swap_func) {
+  sim::MightSleep("sort_nonatomic");
+  sort(base, num, size, cmp_func, swap_func);
+}
+
 // Bob Jenkins' lookup3 (public domain), for an array of words, with the
 // kernel's start value of jhash2().
 u32 jhash2(const u32* k, u32 length, u32 initval) {

@@ -216,6 +216,8 @@
 /* More than any kernel announces: what is beyond is not worth the time. */
 #define HUGETLB_LUO_MAX_COUNTS	4096
 
+static_assert(HUGE_MAX_HSTATE * MAX_NUMNODES <= HUGETLB_LUO_MAX_COUNTS);
+
 /* Memory errors that there is room for before there is a list of them. */
 #define HUGETLB_LUO_EARLY_ERRORS	8
 
@@ -462,6 +464,38 @@ static unsigned int hugetlb_luo_rank(const struct hstate *h)
 	return rank;
 }
 
+/*
+ * Was all of this memory there at boot? If it was added later, the next kernel
+ * is not told of it by the time that KHO needs its page structures.
+ */
+static bool hugetlb_luo_is_early(unsigned long pfn, unsigned long nr)
+{
+	unsigned long end = pfn + nr;
+
+	for (; pfn < end; pfn += PAGES_PER_SECTION)
+		if (!early_section(__pfn_to_section(pfn)))
+			return false;
+
+	return true;
+}
+
+/*
+ * Memory for a record, zeroed and preserved. The next kernel has to have it, too.
+ *
+ * Return: the memory, or -ENOMEM, or -EOPNOTSUPP if it was added since boot.
+ */
+static void *hugetlb_luo_alloc(size_t size)
+{
+	void *rec = kho_alloc_preserve(size);
+
+	if (IS_ERR(rec) ||
+	    hugetlb_luo_is_early(PHYS_PFN(virt_to_phys(rec)), PFN_UP(size)))
+		return rec;
+
+	kho_unpreserve_free(rec);
+	return ERR_PTR(-EOPNOTSUPP);
+}
+
 static struct hugetlb_luo_block_ser *
 hugetlb_luo_next_block(const struct hugetlb_luo_block_ser *block)
 {
@@ -560,7 +594,7 @@ static u64 hugetlb_luo_common(u64 a, u64 b)
 
 static int hugetlb_luo_table_add_block(struct hugetlb_luo_table *table)
 {
-	struct hugetlb_luo_block_ser *block = kho_alloc_preserve(PAGE_SIZE);
+	struct hugetlb_luo_block_ser *block = hugetlb_luo_alloc(PAGE_SIZE);
 
 	if (IS_ERR(block))
 		return PTR_ERR(block);
@@ -839,7 +873,7 @@ static int hugetlb_luo_add_owner(struct hugetlb_luo_file *f,
 	owner = kzalloc_obj(*owner);
 	if (!owner)
 		goto err_put;
-	owner->ser = kho_alloc_preserve(sizeof(*owner->ser));
+	owner->ser = hugetlb_luo_alloc(sizeof(*owner->ser));
 	if (IS_ERR(owner->ser)) {
 		err = PTR_ERR(owner->ser);
 		goto err_free;
@@ -922,21 +956,6 @@ static int hugetlb_luo_region_owner(struct hugetlb_luo_file *f,
 /*
  * Outgoing files: pages
  */
-
-/*
- * Was all of this memory there at boot? If it was added later, the next kernel
- * is not told of it by the time that KHO needs its page structures.
- */
-static bool hugetlb_luo_is_early(unsigned long pfn, unsigned long nr)
-{
-	unsigned long end = pfn + nr;
-
-	for (; pfn < end; pfn += PAGES_PER_SECTION)
-		if (!early_section(__pfn_to_section(pfn)))
-			return false;
-
-	return true;
-}
 
 /* Refuse what the next kernel could not restore. */
 static int hugetlb_luo_check_folio(struct folio *folio)
@@ -1572,7 +1591,7 @@ static struct hugetlb_luo_file *hugetlb_luo_file_alloc(struct file *file,
 	if (!f)
 		return ERR_PTR(-ENOMEM);
 
-	ser = kho_alloc_preserve(PAGE_SIZE);
+	ser = hugetlb_luo_alloc(PAGE_SIZE);
 	if (IS_ERR(ser)) {
 		kfree(f);
 		return ERR_CAST(ser);
@@ -1936,7 +1955,8 @@ static int hugetlb_luo_collect_free(struct hugetlb_luo_free *all)
 /*
  * Tell KHO to preserve the page at @pfn, or not to. The page may have left the
  * pool and be anything by now, so nothing can be read from its folio. What KHO
- * takes down for an aligned range is the same as for a folio of that size.
+ * takes down for an aligned range is the same as for a folio of that size, as
+ * long as all of it is on one node.
  */
 static int hugetlb_luo_preserve_pfn(struct hstate *h, unsigned long pfn)
 {
@@ -1985,13 +2005,17 @@ static int hugetlb_luo_prepare_free(struct hstate *h, struct hugetlb_luo_free *f
 	free->f = f;
 
 	err = hugetlb_luo_table_reserve(&f->table, nr);
-	sort(free->pfns, nr, sizeof(*free->pfns), hugetlb_luo_cmp_pfn, NULL);
+	sort_nonatomic(free->pfns, nr, sizeof(*free->pfns), hugetlb_luo_cmp_pfn, NULL);
 	for (n = 0; n < nr && !err; n++) {
 		unsigned long pfn = free->pfns[n];
 
 		cond_resched();
-		/* Memory that is offline need not have page structures. */
+		/*
+		 * Memory that is offline need not have page structures, and what
+		 * was added since boot may lose them at any time.
+		 */
 		if (!pfn_to_online_page(pfn) ||
+		    !hugetlb_luo_is_early(pfn, pages_per_huge_page(h)) ||
 		    kho_scratch_overlap(PFN_PHYS(pfn), huge_page_size(h)) ||
 		    pfn >> huge_page_order(h) > U32_MAX) {
 			free->left_out++;
@@ -2016,7 +2040,7 @@ static bool hugetlb_luo_still_free(struct hstate *h, unsigned long pfn)
 	struct folio *folio;
 	bool ret;
 
-	if (!page || !hugetlb_luo_is_early(pfn, pages_per_huge_page(h)))
+	if (!page)
 		return false;
 
 	spin_lock_irq(&hugetlb_lock);
@@ -2258,7 +2282,7 @@ static int hugetlb_luo_check_run(struct hugetlb_luo_in_file *in,
 		unsigned long frame = (unsigned long)run->frame + n;
 		unsigned long pfn = hugetlb_luo_pfn(in->h, frame);
 
-		if (pfn >= max_pfn ||
+		if (frame > U32_MAX || pfn >= max_pfn ||
 		    !kho_folio_preserved(PFN_PHYS(pfn), huge_page_order(in->h)))
 			return hugetlb_luo_wrong(in, "frame of a run", -ENXIO);
 		in->node_pages[page_to_nid(pfn_to_page(pfn))]++;
@@ -2621,7 +2645,7 @@ static int hugetlb_luo_check_overlap(void)
 		}
 	}
 
-	sort(spans, nr, sizeof(*spans), hugetlb_luo_cmp_span, NULL);
+	sort_nonatomic(spans, nr, sizeof(*spans), hugetlb_luo_cmp_span, NULL);
 	/* @far is the one that reaches farthest of those seen. */
 	for (far = spans, n = 1; n < nr; n++) {
 		if (spans[n].start < far->end) {
@@ -4270,7 +4294,7 @@ static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
 	unsigned int nid;
 	int err;
 
-	root = kho_alloc_preserve(size);
+	root = hugetlb_luo_alloc(size);
 	if (IS_ERR(root))
 		return root;
 

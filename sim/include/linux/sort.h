@@ -11,6 +11,9 @@ __sim_extern_begin
 /* In place, no allocation, as lib/sort.c. */
 void sort(void *base, size_t num, size_t size, cmp_func_t cmp_func,
 	  swap_func_t swap_func);
+/* The same where it may sleep. */
+void sort_nonatomic(void *base, size_t num, size_t size, cmp_func_t cmp_func,
+		    swap_func_t swap_func);
 __sim_extern_end
 
 #endif
