@@ -272,6 +272,31 @@ phys_addr_t memblock_end_of_DRAM(void) {
   return r.empty() ? 0 : r.back().end();
 }
 
+int memblock_search_pfn_nid(unsigned long pfn, unsigned long* start_pfn,
+                            unsigned long* end_pfn) {
+  const int i = sim::MemblockSearch(memblock.memory, PFN_PHYS(pfn));
+  if (i == -1) return NUMA_NO_NODE;
+  const auto& r = memblock.memory.regions[static_cast<size_t>(i)];
+  *start_pfn = PFN_DOWN(r.base);
+  *end_pfn = PFN_DOWN(r.end());
+  return r.nid;
+}
+
+void __next_mem_pfn_range(int* idx, int nid, unsigned long* out_start_pfn,
+                          unsigned long* out_end_pfn, int* out_nid) {
+  const auto& regions = memblock.memory.regions;
+  while (static_cast<size_t>(++*idx) < regions.size()) {
+    const auto& r = regions[static_cast<size_t>(*idx)];
+    const unsigned long start = PFN_UP(r.base), end = PFN_DOWN(r.end());
+    if (start >= end || (nid != MAX_NUMNODES && nid != r.nid)) continue;
+    if (out_start_pfn) *out_start_pfn = start;
+    if (out_end_pfn) *out_end_pfn = end;
+    if (out_nid) *out_nid = r.nid;
+    return;
+  }
+  *idx = -1;
+}
+
 // mm/mm_init.c:early_pfn_to_nid(): the first online node for what is not
 // memory.
 int early_pfn_to_nid(unsigned long pfn) {

@@ -91,11 +91,32 @@ TEST_F(MemblockTest, AgreesWithTableOfPages) {
         ASSERT_EQ(region.flags, table[p].flags);
         ASSERT_EQ(region.nid, table[p].nid);
         ASSERT_EQ(early_pfn_to_nid(p), table[p].nid);
+        unsigned long from = 0, to = 0;
+        ASSERT_EQ(memblock_search_pfn_nid(p, &from, &to), table[p].nid);
+        ASSERT_EQ(from, PFN_DOWN(region.base));
+        ASSERT_EQ(to, PFN_DOWN(region.end()));
+      } else {
+        unsigned long from, to;
+        ASSERT_EQ(memblock_search_pfn_nid(p, &from, &to), NUMA_NO_NODE);
       }
       if (r >= 0) {
         ASSERT_EQ(TheMemblock().reserved.regions[static_cast<size_t>(r)].flags,
                   table[p].reserved_flags);
       }
+    }
+    uint64_t listed = 0;
+    int range, nid;
+    unsigned long start, last;
+    for_each_mem_pfn_range(range, MAX_NUMNODES, &start, &last, &nid) {
+      for (; listed < start; ++listed) ASSERT_FALSE(table[listed].memory);
+      for (; listed < last; ++listed) {
+        ASSERT_TRUE(table[listed].memory);
+        ASSERT_EQ(table[listed].nid, nid);
+      }
+    }
+    for (; listed < table.size(); ++listed) ASSERT_FALSE(table[listed].memory);
+    for_each_mem_pfn_range(range, 1, nullptr, nullptr, &nid) {
+      ASSERT_EQ(nid, 1);
     }
     // Allocation: the highest (or lowest) place that fits, on the node.
     for (int i = 0; i < 20; ++i) {

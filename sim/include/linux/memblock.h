@@ -54,7 +54,15 @@ bool memblock_is_region_memory(phys_addr_t base, phys_addr_t size);
 bool memblock_is_region_reserved(phys_addr_t base, phys_addr_t size);
 phys_addr_t memblock_end_of_DRAM(void);
 int early_pfn_to_nid(unsigned long pfn);
+int memblock_search_pfn_nid(unsigned long pfn, unsigned long *start_pfn,
+			    unsigned long *end_pfn);
+void __next_mem_pfn_range(int *idx, int nid, unsigned long *out_start_pfn,
+			  unsigned long *out_end_pfn, int *out_nid);
 void memblock_free_all(void);
 __sim_extern_end
+
+#define for_each_mem_pfn_range(i, nid, p_start, p_end, p_nid)                 \
+	for (i = -1, __next_mem_pfn_range(&i, nid, p_start, p_end, p_nid);    \
+	     i >= 0; __next_mem_pfn_range(&i, nid, p_start, p_end, p_nid))
 
 #endif
