@@ -222,7 +222,7 @@ class Reader {
       if (found != named_default_ || found->total != 0)
         return Ignore("is ignored: this size is named already");
     } else {
-      named_.push_back(found);
+      Name(found);
     }
     current_ = found;
     valid_size_ = true;
@@ -237,7 +237,7 @@ class Reader {
     // hugetlb_add_hstate() of a size that is there changes nothing, also not
     // which size hugepages= belongs to.
     if (!Named(found)) {
-      named_.push_back(found);
+      Name(found);
       current_ = found;
     }
     named_default_ = found;
@@ -255,6 +255,11 @@ class Reader {
     for (PageRequest& pages : request_->pages)
       if (pages.page_size == size) return &pages;
     return nullptr;
+  }
+
+  void Name(PageRequest* pages) {
+    pages->named = true;
+    named_.push_back(pages);
   }
 
   bool Named(const PageRequest* pages) const {

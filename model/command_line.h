@@ -18,6 +18,7 @@ namespace handover::model {
 struct PageRequest {
   uint64_t page_size = 0;
   int64_t total = 0;
+  bool named = false;  // by hugepagesz= or default_hugepagesz=
   // hugepages=0:A,1:B was given: `node` says how many on each, and `total` is
   // their sum. Otherwise they are spread evenly.
   bool per_node = false;

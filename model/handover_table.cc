@@ -158,8 +158,9 @@ bool OnlyPages(const TableView::File& file) {
 }
 
 // How many pages of lists, and base pages of files, have been looked at. More
-// than twice what there is, and several files are damaged: then all are refused.
-// Those of a file that is refused for something else count as if it were right.
+// than twice what there is, and several files are damaged: then all are
+// refused. Those of a file that is refused for something else count as if it
+// were right.
 struct Looked {
   uint64_t listed = 0;
   uint64_t checked = 0;
@@ -287,7 +288,59 @@ std::vector<Count> Claims(const std::vector<HandedFile>& files) {
   return claims;
 }
 
+// Adds the node of each page to `nodes`, of which no more than `most` are
+// known.
+bool LocateChain(const TableView::Chain& chain, uint64_t most,
+                 std::vector<int>* nodes) {
+  for (const TableView::Block& block : chain.blocks) {
+    if (!block.held || !block.magic || !block.checksum || block.nr_runs == 0 ||
+        block.nr_runs != block.runs.size())
+      return false;
+    for (const TableView::Run& run : block.runs) {
+      if (run.pages == 0 || run.pages > most - nodes->size() ||
+          run.node.size() != run.pages)
+        return false;
+      nodes->insert(nodes->end(), run.node.begin(), run.node.end());
+    }
+  }
+  return !chain.circular;
+}
+
+bool LocateOrder(const TableView& table, uint32_t order,
+                 std::vector<int>* nodes) {
+  if (table.nr_files > table.end_frame) return false;
+  uint64_t announced = 0;
+  for (const Count& c : table.counts)
+    if (c.order == order) announced += c.pages;
+  uint64_t at = table.first;
+  for (uint64_t nr = 0; at != 0 && nr < table.nr_files; ++nr) {
+    const auto file =
+        std::find_if(table.files.begin(), table.files.end(),
+                     [at](const TableView::File& f) { return f.at == at; });
+    if (file == table.files.end() || !file->held || !file->magic ||
+        !file->version)
+      return false;
+    at = file->next;
+    if (file->order != order) continue;
+    if (!file->counts_fit || !file->checksum ||
+        !LocateChain(file->runs, announced, nodes) ||
+        !LocateChain(file->late, announced, nodes))
+      return false;
+  }
+  return nodes->size() == announced;
+}
+
 }  // namespace
+
+std::map<uint32_t, std::vector<int>> LocatePages(const TableView& table) {
+  std::map<uint32_t, std::vector<int>> located;
+  for (const Count& c : table.counts) {
+    std::vector<int> nodes;
+    if (located.count(c.order) == 0 && LocateOrder(table, c.order, &nodes))
+      located[c.order] = std::move(nodes);
+  }
+  return located;
+}
 
 TableVerdict JudgeTable(const TableView& table,
                         const std::vector<uint64_t>& page_sizes,
@@ -318,8 +371,7 @@ TableVerdict JudgeTable(const TableView& table,
       break;
     ++found;
     HandedFile handed;
-    std::vector<int> errors =
-        WhyNot(table, file, page_sizes, &looked, &handed);
+    std::vector<int> errors = WhyNot(table, file, page_sizes, &looked, &handed);
     if (errors.empty()) {
       files.push_back(std::move(handed));
     } else {

@@ -10,6 +10,7 @@
 
 #include <array>
 #include <cstdint>
+#include <map>
 #include <vector>
 
 #include "model/history.h"
@@ -29,7 +30,8 @@ struct TableView {
     uint64_t pages = 0;
     uint64_t frame = 0;  // of the first page; of `resv`: what stands there
     bool held = false;   // KHO holds each page, as one of the file's page size
-    // By page, if held: the node that it lies on, of the machine.
+    // By page, as far as there is memory: the node that it lies on, of the
+    // machine.
     std::vector<int> node;
     uint64_t owner = 0;  // number of one of the file's owners, 0: none
   };
@@ -101,6 +103,11 @@ struct TableView {
   bool errors_right = true;
   uint64_t first = 0;  // the first file's record
   uint64_t nr_files = 0;
+  // Where nodes lie that `counts` are by, and whether that is where they lie in
+  // a kernel of this machine, and in one that knows only one node (numa=off).
+  uint32_t nodes = 0;
+  bool by_nodes = true;
+  bool by_one = true;
   std::vector<Count> counts;
   // Following `next` until a record is not there or was there before.
   std::vector<File> files;
@@ -183,6 +190,11 @@ struct TableVerdict {
   bool quarantine = false;
   // What the root announces, before anything else is looked at.
   std::vector<TableView::Count> announced;
+  // Where the nodes are others than those it is announced by: by order, on
+  // which node of the machine each page lies that the files' lists have, as the
+  // next kernel sees it before it can check more. Not of an order of which
+  // something is wrong, or does not add up to what is announced.
+  std::map<uint32_t, std::vector<int>> located;
 };
 
 // `page_sizes` are the next kernel's, in bytes; `live_update` says whether it
@@ -190,6 +202,9 @@ struct TableVerdict {
 TableVerdict JudgeTable(const TableView& table,
                         const std::vector<uint64_t>& page_sizes,
                         bool live_update);
+
+// TableVerdict::located of a root that is not refused.
+std::map<uint32_t, std::vector<int>> LocatePages(const TableView& table);
 
 }  // namespace handover::model
 

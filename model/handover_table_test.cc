@@ -176,6 +176,65 @@ TEST_F(TableTest, NodesOfTheNextKernelAreOthers) {
   EXPECT_EQ(Judge().accepted.size(), 2u);
 }
 
+TEST_F(TableTest, PagesAreLocatedIfAllAreFound) {
+  using Nodes = std::vector<int>;
+  auto located = [this] { return LocatePages(t_); };
+  EXPECT_EQ(located()[2], (Nodes{0, 1, 0}));
+  EXPECT_EQ(located().count(4), 1u);
+  // KHO is not asked yet.
+  t_.files[1].runs.blocks[0].runs[0].held = false;
+  EXPECT_EQ(located().count(2), 1u);
+  const TableView whole = t_;
+  auto lost = [&](const char* what) {
+    EXPECT_EQ(located().count(2), 0u) << what;
+    t_ = whole;
+  };
+  t_.counts[1].pages = 2;
+  lost("more announced");
+  t_.counts[1].pages = 0;
+  lost("fewer announced");
+  t_.nr_files = 1;
+  lost("a file too few");
+  t_.nr_files = 4097;
+  lost("more files than pages");
+  t_.files[0].next = 0;
+  lost("the list ends");
+  t_.files[0].next = 0x1000;
+  lost("the list is a circle");
+  t_.files[0].next = 0x3000;
+  lost("no such record");
+  t_.files[0].magic = false;
+  lost("magic of a record");
+  t_.files[0].version = false;
+  lost("version of a record");
+  t_.files[0].checksum = false;
+  lost("checksum of a record");
+  t_.files[0].order = 4;
+  lost("order of a record");
+  t_.files[0].counts_fit = false;
+  lost("counts of a record");
+  t_.files[0].late.blocks[0].held = false;
+  lost("address of a block");
+  t_.files[0].late.blocks[0].magic = false;
+  lost("magic of a block");
+  t_.files[0].late.blocks[0].checksum = false;
+  lost("checksum of a block");
+  t_.files[0].late.blocks[0].nr_runs = 500;
+  lost("runs of a block");
+  t_.files[0].late.circular = true;
+  lost("a circle of blocks");
+  t_.files[1].runs.blocks[0].runs[0].node = {};
+  lost("no memory");
+  t_.files[1].runs.blocks[0].runs[0].pages = 0;
+  lost("an empty run");
+  // What is wrong with others is the import's business.
+  t_.files[1].order = 4;
+  t_.files[1].checksum = false;
+  t_.counts[0].pages = 1;
+  EXPECT_EQ(located()[2], (Nodes{0, 1}));
+  EXPECT_EQ(located().count(4), 0u);
+}
+
 TEST_F(TableTest, FilesThatAreWrong) {
   TableView::File& f = t_.files[0];
   const TableView::File good = f;

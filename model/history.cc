@@ -78,19 +78,19 @@ constexpr std::string_view kForms[kVerbs] = {
 };
 
 constexpr std::string_view kTargetNames[kTargets] = {
-    "root.address",     "root.bytes",     "root.magic",     "root.version",
-    "root.csum",        "root.nr_counts", "root.files",     "root.nr_files",
-    "root.order",       "root.nid",       "root.count",     "error.address",
-    "error.nr",         "error.csum",     "file.magic",     "file.version",
-    "file.csum",        "file.order",     "file.next",      "file.runs",
-    "file.late",        "file.resv",      "file.owners",    "file.nr_owners",
-    "file.size",        "file.pos",       "file.nr_pages",  "file.nr_resv",
-    "file.seals",       "file.mode",      "file.nr_counts", "file.flags",
-    "file.count_order", "file.count_nid", "file.count",     "block.next",
-    "block.magic",      "block.csum",     "block.nr",       "run.index",
-    "run.nr",           "run.frame",      "run.owner",      "owner.next",
-    "owner.magic",      "owner.csum",     "owner.nr",       "owner.path",
-    "luo.data",
+    "root.address",   "root.bytes",       "root.magic",     "root.version",
+    "root.csum",      "root.nr_counts",   "root.files",     "root.nr_files",
+    "root.nodes",     "root.order",       "root.nid",       "root.count",
+    "error.address",  "error.nr",         "error.csum",     "file.magic",
+    "file.version",   "file.csum",        "file.order",     "file.next",
+    "file.runs",      "file.late",        "file.resv",      "file.owners",
+    "file.nr_owners", "file.size",        "file.pos",       "file.nr_pages",
+    "file.nr_resv",   "file.seals",       "file.mode",      "file.nr_counts",
+    "file.flags",     "file.count_order", "file.count_nid", "file.count",
+    "block.next",     "block.magic",      "block.csum",     "block.nr",
+    "run.index",      "run.nr",           "run.frame",      "run.owner",
+    "owner.next",     "owner.magic",      "owner.csum",     "owner.nr",
+    "owner.path",     "luo.data",
 };
 
 constexpr std::string_view kFailKindNames[] = {"any", "alloc", "kho", "other",

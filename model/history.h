@@ -140,6 +140,7 @@ enum class Target : uint8_t {
   kRootNrCounts,
   kRootFiles,
   kRootNrFiles,
+  kRootNodes,
   kRootOrder,  // of its counts
   kRootNode,
   kRootCount,

@@ -419,6 +419,9 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
   state_->corrupted = corrupted;
   state_->table = JudgeTable(handed, page_sizes, state_->luo());
+  if (!state_->table.announced.empty() &&
+      !(state_->request.numa ? handed.by_nodes : handed.by_one))
+    state_->table.located = LocatePages(handed);
   if (!corrupted) {
     for (const TableView::File& f : handed.files)
       if (o.handed_known &&
@@ -897,10 +900,23 @@ std::vector<Reserved> Stepper::Quarantined() const {
   return list;
 }
 
-// On the strength of the announcement: what is on a node that this kernel lacks
-// is expected on the first one.
+// On the strength of the announcement. If that is by other nodes, pages of
+// sizes that are planned before the table is checked are where they are found
+// to lie. Otherwise what is on a node that this kernel lacks is expected on the
+// first one.
 int64_t Stepper::Announced(uint64_t page_size, int node) const {
+  const PageRequest* request = nullptr;
+  for (const PageRequest& each : state_->request.pages)
+    if (each.page_size == page_size) request = &each;
   int64_t pages = 0;
+  if (request && request->named && IsGigantic(state_->geometry, page_size) &&
+      !SkipsAtBoot(page_size)) {
+    for (const auto& [order, nodes] : state_->table.located) {
+      if (kSmallPage << order != page_size) continue;
+      for (int at : nodes) pages += (state_->request.numa ? at : 0) == node;
+      return pages;
+    }
+  }
   for (const TableView::Count& c : state_->table.announced) {
     if (kSmallPage << c.order != page_size) continue;
     const bool there = c.node < static_cast<uint32_t>(state_->nodes);

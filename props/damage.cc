@@ -61,7 +61,8 @@ class Fields {
     Add(Target::kRootVersion, 0, 1, false);
     Add(Target::kRootNrCounts, 0, t_.counts.size(), false);
     Add(Target::kRootFiles, 0, t_.first, true);
-    Add(Target::kRootNrFiles, 0, t_.nr_files, true);
+    Add(Target::kRootNrFiles, 0, t_.nr_files, false);
+    Add(Target::kRootNodes, 0, t_.nodes, false);
     for (size_t i = 0; i < t_.counts.size(); ++i) {
       const auto nth = static_cast<int64_t>(i);
       Add(Target::kRootOrder, nth, t_.counts[i].order, false);
@@ -213,6 +214,8 @@ std::vector<std::string_view> WordsFor(Target target) {
               "version of a record", "csum"};
     case Target::kFileOrder:
       return {"order", "counts", "csum"};
+    case Target::kRootNodes:
+      return {"csum"};
     case Target::kFileRuns:
     case Target::kFileLate:
     case Target::kFileResv:

@@ -102,8 +102,32 @@ TEST(Sweeps, CutsAtEachStep) {
                   << model::Print(history);
 }
 
-TEST(Sweeps, DamageThatKnowsTheTable) {
-  const model::History history = Parse(kSmall);
+// The kernel before knows one node, and the next one two: it looks for pages of
+// the largest size before it checks what it finds.
+constexpr char kMoved[] =
+    "history 1\n"
+    "geometry small nodes=2\n"
+    "boot numa=off hugepagesz=256K hugepages=6\n"
+    "p0 memfd f0 256K\n"
+    "p0 truncate f0 4\n"
+    "p0 fallocate f0 0 2\n"
+    "p0 memfd f1 256K\n"
+    "p0 fallocate f1 0 1\n"
+    "agent open\n"
+    "agent session s0\n"
+    "agent preserve s0 1 f0\n"
+    "agent preserve s0 2 f1\n"
+    "p0 fallocate f0 2 2\n"
+    "loader load hugepagesz=256K hugepages=0:4,1:3\n"
+    "agent reboot\n"
+    "agent open\n"
+    "agent take s0\n"
+    "agent retrieve s0 1 f0\n"
+    "agent retrieve s0 2 f1\n"
+    "agent finish s0\n";
+
+void DamageAll(const char* text) {
+  const model::History history = Parse(text);
   const int64_t at = FirstUpdate(history);
   ASSERT_EQ(history.commands[static_cast<size_t>(at)].verb,
             model::Verb::kReboot);
@@ -118,6 +142,10 @@ TEST(Sweeps, DamageThatKnowsTheTable) {
     ADD_FAILURE() << sim::Print(finding, damaged) << '\n'
                   << model::Print(damaged);
 }
+
+TEST(Sweeps, DamageThatKnowsTheTable) { DamageAll(kSmall); }
+
+TEST(Sweeps, DamageOverOtherNodes) { DamageAll(kMoved); }
 
 // Retrieving each of the two files ends with an allocation that LUO warns of
 // when it fails, as Linux does: an entry of a table that is far from index 0.

@@ -54,7 +54,7 @@ TEST(Generator, ReachesEveryCommandAndEveryKindOfTrouble) {
   std::set<model::Geometry> geometries;
   int chains = 0, no_option = 0, missing_size = 0, per_node = 0, off = 0;
   int no_numa = 0;
-  constexpr int kHistories = 3000;
+  constexpr int kHistories = 4000;
   for (uint64_t seed = 0; seed < kHistories; ++seed) {
     History history = Generate(seed);
     geometries.insert(history.geometry);

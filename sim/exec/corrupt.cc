@@ -158,6 +158,8 @@ Field RootField(const Command& c) {
       return FIELD(hugetlb_luo_root_ser, files);
     case Target::kRootNrFiles:
       return FIELD(hugetlb_luo_root_ser, nr_files);
+    case Target::kRootNodes:
+      return FIELD(hugetlb_luo_root_ser, nodes);
     case Target::kRootOrder:
       return {count + offsetof(hugetlb_luo_count_ser, order), false};
     case Target::kRootNode:

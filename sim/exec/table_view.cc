@@ -8,6 +8,7 @@
 #include <bit>
 #include <cstddef>
 #include <cstring>
+#include <iterator>
 #include <set>
 #include <string_view>
 #include <utility>
@@ -42,6 +43,22 @@ bool ChecksumRight(uint64_t phys, size_t offset, size_t bytes, uint32_t is) {
   return is == RecordChecksum(phys, offset, bytes);
 }
 
+// What the root says of where nodes lie, with NUMA or without.
+uint32_t NodesChecksum(bool numa) {
+  uint32_t checksum = HUGETLB_LUO_VERSION;
+  int last = -1;
+  for (const NodeSpan& span : M().geometry().spans) {
+    const uint64_t pfn = span.start_pfn;
+    const int node = numa ? M().memory().RealNodeOf(pfn) : 0;
+    const uint32_t words[] = {static_cast<uint32_t>(node),
+                              static_cast<uint32_t>(pfn),
+                              static_cast<uint32_t>(pfn >> 32)};
+    if (node != last) checksum = jhash2(words, std::size(words), checksum);
+    last = node;
+  }
+  return checksum;
+}
+
 class Reader {
  public:
   // The keys ascend.
@@ -61,6 +78,9 @@ class Reader {
     view_.magic = root.magic == HUGETLB_LUO_ROOT_MAGIC;
     view_.version = root.version == HUGETLB_LUO_VERSION;
     view_.nr_files = root.nr_files;
+    view_.nodes = root.nodes;
+    view_.by_nodes = root.nodes == NodesChecksum(true);
+    view_.by_one = root.nodes == NodesChecksum(false);
     view_.first = root.files;
     const uint64_t all =
         sizeof(root) + uint64_t{root.nr_counts} * sizeof(hugetlb_luo_count_ser);
@@ -242,10 +262,11 @@ class Reader {
     if (run.frame >= last || run.nr > last - run.frame) return out;
     out.frame = uint64_t{run.frame} << order;
     out.held = true;
-    for (uint64_t n = 0; out.held && n < run.nr; ++n) {
+    for (uint64_t n = 0; n < run.nr; ++n) {
       const uint64_t pfn = out.frame + (n << order);
-      out.held = Held(pfn << PAGE_SHIFT, order);
-      if (out.held) out.node.push_back(M().memory().RealNodeOf(pfn));
+      out.held &= Held(pfn << PAGE_SHIFT, order);
+      if (!M().memory().Exists(pfn)) break;
+      out.node.push_back(M().memory().RealNodeOf(pfn));
     }
     return out;
   }

@@ -125,6 +125,7 @@ struct Plan {
   int used = 1;             // of them: that there are files of, as many of each
   bool gigantic = false;    // the largest size is
   int nodes = 2;
+  bool moved = false;  // the kernel before knows only one of the nodes
 
   friend bool operator==(const Plan&, const Plan&) = default;
 };
@@ -194,7 +195,10 @@ bool Update(const Plan& plan) {
   for (int i = 0; i < plan.used; ++i)
     absl::StrAppend(&config.cmdline, " hugepagesz=", 4 << OrderOf(plan, i),
                     "K hugepages=", plan.pool);
+  const std::string next = config.cmdline;
+  if (plan.moved) config.cmdline += " numa=off";
   if (!Boot(config) || LuoOpen() != 0) return false;
+  config.cmdline = next;
   if (plan.with_free && PreserveFreeStore(kPageSize, true) != 0) return false;
   struct file* session = nullptr;
   if (SessionCreate("s", &session) != 0) return false;
@@ -575,7 +579,7 @@ TEST_F(CostTest, FreezingTakesLittleTimeForSizesAndNodes) {
 constexpr std::array<int, 3> kNodes = {1, 2, 4};
 
 // What early boot takes: each count of the root, of which there is one for each
-// size and node.
+// size and node, and a look at where each node's memory lies.
 TEST_F(CostTest, ReadingTheRootTakesTimeForSizesAndNodes) {
   auto read = [](int sizes, int nodes, int pages = 2) {
     return Only(kBootInit, {.pages = pages,
@@ -584,16 +588,20 @@ TEST_F(CostTest, ReadingTheRootTakesTimeForSizesAndNodes) {
                             .used = sizes,
                             .nodes = nodes});
   };
-  const int64_t a_count = read(1, 2) - read(1, 1);
+  const int64_t a_count = read(2, 1) - read(1, 1);
   EXPECT_GT(a_count, 10);
+  const int64_t a_node = read(1, 2) - read(1, 1) - a_count;
+  EXPECT_GT(a_node, 10);
   for (const int nodes : kNodes) {
     const int64_t one = read(1, nodes);
-    EXPECT_TRUE(About(one - read(1, 1), a_count * (nodes - 1)));
+    EXPECT_TRUE(About(one - read(1, 1), (a_count + a_node) * (nodes - 1)));
     EXPECT_TRUE(About(read(2, nodes) - one, a_count * nodes));
     EXPECT_TRUE(About(read(3, nodes) - one, 2 * a_count * nodes));
     EXPECT_EQ(read(1, nodes, 100), one);
   }
+  Say("early boot, one size on one node", static_cast<double>(read(1, 1)));
   Say("early boot, a size on a node", static_cast<double>(a_count));
+  Say("early boot, a node", static_cast<double>(a_node));
 }
 
 TEST_F(CostTest, AccountingTakesNoTimeForPages) {
@@ -712,6 +720,39 @@ TEST_F(CostTest, GiganticAccountingTakesTimeForSizesAndNodesSquared) {
   Say("boot accounting of gigantic pages, two sizes on two nodes, 16 pages",
       static_cast<double>(account(2, 2, 16)));
   Say("the same, twice the pages", static_cast<double>(a_bit(2, 2)));
+}
+
+// Where such pages lie is looked up only if the root counts them by other
+// nodes: of each page of the size, and a look at each file.
+TEST_F(CostTest, GiganticAccountingLooksAtPagesOnlyIfNodesAreOthers) {
+  auto account = [](bool moved, int files, int pages, bool scattered = true) {
+    return Only(kGigantic, {.files = files,
+                            .pages = pages,
+                            .scattered = scattered,
+                            .pool = 64,
+                            .sizes = 1,
+                            .gigantic = true,
+                            .nodes = 2,
+                            .moved = moved});
+  };
+  // What is missing has an effect on how it is spread.
+  const int64_t few = account(false, 1, 8), little = few / 4;
+  EXPECT_NEAR(account(false, 1, 48), few, little);
+  EXPECT_NEAR(account(false, 6, 8), few, little);
+  auto more = [&account](int files, int pages, bool scattered = true) {
+    return static_cast<double>(account(true, files, pages, scattered) -
+                               account(false, files, pages, scattered));
+  };
+  const double a_page = (more(1, 16, false) - more(1, 8, false)) / 8;
+  const double a_run = (more(1, 16) - more(1, 8)) / 8 - a_page;
+  const double a_file = (more(2, 8) - more(1, 8)) - 8 * (a_page + a_run);
+  EXPECT_GT(a_page, 10);
+  EXPECT_GT(a_run, 5);
+  EXPECT_GT(a_file, 20);
+  EXPECT_NEAR(more(1, 48) - more(1, 16), 32 * (a_page + a_run), little);
+  Say("where gigantic pages lie, a page", a_page);
+  Say("where gigantic pages lie, a run", a_run);
+  Say("where gigantic pages lie, a file", a_file);
 }
 
 // One look at what KHO left in the page's struct page, and the rest by run.

@@ -116,7 +116,8 @@
  * a pool meanwhile takes them into account. Those in excess of what the command
  * line asks for are surplus pages, on each node if it is about nodes. What that
  * comes to is in the log. A page counts on the node that it lies on, which need
- * not have the number that it had in the previous kernel.
+ * not have the number that it had in the previous kernel. Where that is so, it is
+ * found out for gigantic pages before any is allocated.
  *
  * What does not pass is left alone. It may still be the target of a device, so
  * that memory stays reserved, is reported, and no further live update is possible
@@ -377,6 +378,9 @@ static struct {
 	u64 nr_listed, nr_checked;
 	/* Those that are online when pools are planned. */
 	nodemask_t nodes;
+	/* Pages by size and node, if the root's nodes are others. */
+	bool is_located[HUGE_MAX_HSTATE];
+	unsigned int located[HUGE_MAX_HSTATE][MAX_NUMNODES];
 	/* Everything was validated, @files is complete. */
 	bool imported;
 	/* The pages were counted into the pools. */
@@ -387,6 +391,9 @@ static struct {
 	.lock = __MUTEX_INITIALIZER(hugetlb_luo_in.lock),
 	.files = XARRAY_INIT(hugetlb_luo_in.files, 0),
 };
+
+/* Checksum of where this kernel's nodes lie. */
+static u32 hugetlb_luo_nodes __initdata;
 
 /*
  * Checksum of a record: all of it but the field that the checksum goes to. The
@@ -2159,6 +2166,27 @@ void hugetlb_luo_hand_over_free(void)
  * Incoming files: finding and validating them
  */
 
+/*
+ * Of where memory begins to be another node's. Two kernels for which that is the
+ * same have each page on the same node, whatever holes they see.
+ */
+static u32 __init hugetlb_luo_nodes_csum(void)
+{
+	int i, nid, last = NUMA_NO_NODE;
+	unsigned long start_pfn;
+	u32 csum = HUGETLB_LUO_VERSION;
+
+	for_each_mem_pfn_range(i, MAX_NUMNODES, &start_pfn, NULL, &nid) {
+		u32 words[] = { nid, start_pfn, (u64)start_pfn >> 32 };
+
+		if (nid != last)
+			csum = jhash2(words, ARRAY_SIZE(words), csum);
+		last = nid;
+	}
+
+	return csum;
+}
+
 /**
  * hugetlb_luo_boot_init - find out what comes from the previous kernel
  *
@@ -2174,6 +2202,9 @@ void __init hugetlb_luo_boot_init(void)
 	int err;
 	u64 sum = 0;
 	u32 i;
+
+	/* Later, memblock may be gone. */
+	hugetlb_luo_nodes = hugetlb_luo_nodes_csum();
 
 	err = kho_retrieve_subtree(HUGETLB_LUO_KHO_ENTRY, &phys, &size);
 	if (err == -ENOENT)
@@ -2773,17 +2804,22 @@ static bool hugetlb_luo_has_node(u32 nid)
 }
 
 /*
- * Pages of @order that are to be expected on @nid, while there is nothing to go
- * by but the announcement. Those of a node that this kernel lacks are somewhere.
+ * Pages of @h that are to be expected on @nid before the files are checked. Where
+ * they lie is known, or there is nothing to go by but the announcement. Then those
+ * of a node that this kernel lacks are somewhere.
  */
-static u64 hugetlb_luo_expected(unsigned int order, unsigned int nid)
+static u64 hugetlb_luo_expected(struct hstate *h, unsigned int nid)
 {
 	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	unsigned int order = huge_page_order(h);
 	u64 nr = 0;
 	u32 i;
 
 	if (!root || !hugetlb_luo_has_node(nid))
 		return 0;
+
+	if (hugetlb_luo_in.is_located[hstate_index(h)])
+		return hugetlb_luo_in.located[hstate_index(h)][nid];
 
 	nr = hugetlb_luo_announced(order, nid);
 	if (nid != first_node(hugetlb_luo_in.nodes))
@@ -3016,7 +3052,7 @@ static unsigned long __init hugetlb_luo_coming(struct hstate *h, unsigned int ni
 	if (hugetlb_luo_in.imported)
 		return hugetlb_luo_plans[hstate_index(h)].coming[nid];
 
-	return hugetlb_luo_expected(huge_page_order(h), nid);
+	return hugetlb_luo_expected(h, nid);
 }
 
 /*
@@ -3081,6 +3117,92 @@ static void __init hugetlb_luo_spread(struct hstate *h, unsigned long nr,
 	}
 }
 
+/* A page of the records, which nobody but memblock can be asked about yet. */
+static void * __init hugetlb_luo_early_page(u64 phys)
+{
+	if (!IS_ALIGNED(phys, PAGE_SIZE) || !memblock_is_region_memory(phys, PAGE_SIZE))
+		return NULL;
+
+	return phys_to_virt(phys);
+}
+
+/* Count the pages of one list by node. There are not more than @left. */
+static bool __init hugetlb_luo_locate_runs(struct hstate *h, u64 phys, u64 *left)
+{
+	unsigned int *located = hugetlb_luo_in.located[hstate_index(h)];
+	u64 end = memblock_end_of_DRAM() >> huge_page_shift(h);
+	unsigned long pfn, start_pfn, end_pfn;
+	u32 i, n;
+
+	while (phys) {
+		const struct hugetlb_luo_block_ser *block = hugetlb_luo_early_page(phys);
+
+		if (!block || block->magic != HUGETLB_LUO_BLOCK_MAGIC ||
+		    !block->nr_runs || block->nr_runs > HUGETLB_LUO_BLOCK_RUNS ||
+		    block->csum != hugetlb_luo_block_csum(block))
+			return false;
+
+		for (i = 0; i < block->nr_runs; i++) {
+			const struct hugetlb_luo_run_ser *run = &block->runs[i];
+
+			if (!run->nr || run->nr > *left || (u64)run->frame + run->nr > end)
+				return false;
+			*left -= run->nr;
+			for (n = 0; n < run->nr; n++) {
+				int nid;
+
+				pfn = hugetlb_luo_pfn(h, (unsigned long)run->frame + n);
+				nid = memblock_search_pfn_nid(pfn, &start_pfn, &end_pfn);
+				if (!hugetlb_luo_has_node(nid))
+					return false;
+				located[nid]++;
+			}
+		}
+		phys = block->next;
+	}
+
+	return true;
+}
+
+/*
+ * Find out on which nodes of this kernel the pages of @h lie. What is wrong with
+ * the records is for the import to say.
+ *
+ * Return: true if all pages that were announced were found, and nothing else.
+ */
+static bool __init hugetlb_luo_locate(struct hstate *h)
+{
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
+	unsigned int order = huge_page_order(h);
+	u64 phys = root->files, left = 0, nr;
+	u32 i;
+
+	/* Each has a page of its own: no going round in circles for ever. */
+	if (root->nr_files > PHYS_PFN(memblock_end_of_DRAM()))
+		return false;
+	for (i = 0; i < root->nr_counts; i++)
+		if (root->counts[i].order == order)
+			left += root->counts[i].nr;
+
+	for (nr = 0; phys && nr < root->nr_files; nr++) {
+		const struct hugetlb_luo_file_ser *ser = hugetlb_luo_early_page(phys);
+
+		if (!ser || ser->magic != HUGETLB_LUO_FILE_MAGIC ||
+		    ser->version != HUGETLB_LUO_VERSION)
+			return false;
+		phys = ser->next;
+		if (ser->order != order)
+			continue;
+		if (ser->nr_counts > HUGETLB_LUO_FILE_COUNTS ||
+		    ser->csum != hugetlb_luo_file_csum(ser) ||
+		    !hugetlb_luo_locate_runs(h, ser->runs, &left) ||
+		    !hugetlb_luo_locate_runs(h, ser->late, &left))
+			return false;
+	}
+
+	return !left;
+}
+
 /* Count @nr pages more on @nid, @surplus of which are surplus. */
 static void hugetlb_luo_count(struct hstate *h, int nid, unsigned long nr,
 			      unsigned long surplus)
@@ -3100,13 +3222,19 @@ static void hugetlb_luo_count(struct hstate *h, int nid, unsigned long nr,
  *
  * Called before the pages that the command line asks for are allocated. If pages
  * of this size come from the previous kernel, max_huge_pages is set to what is
- * missing, and max_huge_pages_node to the node that it is missing on.
+ * missing, and max_huge_pages_node to the node that it is missing on. Gigantic
+ * pages come first, when only memblock knows about memory.
  */
 void __init hugetlb_luo_boot_begin(struct hstate *h)
 {
 	struct hugetlb_luo_plan *plan = &hugetlb_luo_plans[hstate_index(h)];
+	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
 	unsigned long coming = 0;
 	int nid;
+
+	/* The other sizes are planned when the files have been checked. */
+	if (hstate_is_gigantic(h) && root && root->nodes != hugetlb_luo_nodes)
+		hugetlb_luo_in.is_located[hstate_index(h)] = hugetlb_luo_locate(h);
 
 	plan->begun = true;
 	plan->want = h->max_huge_pages;
@@ -3164,7 +3292,7 @@ bool __init hugetlb_luo_boot_more(struct hstate *h)
 
 /*
  * Pages that come to @nid and make more of those there than @want. Gigantic ones
- * were allocated before it was known for certain where they lie.
+ * were allocated before it was known for certain which ones come.
  */
 static unsigned long __init hugetlb_luo_excess(struct hstate *h, int nid,
 					       unsigned long want)
@@ -3441,14 +3569,14 @@ static void hugetlb_luo_discount(void)
 		unsigned long surplus = 0;
 
 		for_each_online_node(nid) {
-			unsigned long was = hugetlb_luo_expected(order, nid);
+			unsigned long was = hugetlb_luo_expected(h, nid);
 			unsigned long is = hugetlb_luo_claimable(order, nid);
 
 			if (is < was)
 				surplus += hugetlb_luo_uncount(h, nid, was - is);
 		}
 		for_each_online_node(nid) {
-			unsigned long was = hugetlb_luo_expected(order, nid);
+			unsigned long was = hugetlb_luo_expected(h, nid);
 			unsigned long is = hugetlb_luo_claimable(order, nid);
 			unsigned long share;
 
@@ -4301,6 +4429,7 @@ static struct hugetlb_luo_root_ser * __init hugetlb_luo_make_root(void)
 	root->magic = HUGETLB_LUO_ROOT_MAGIC;
 	root->version = HUGETLB_LUO_VERSION;
 	root->nr_counts = nr_counts;
+	root->nodes = hugetlb_luo_nodes;
 	for_each_hstate(h) {
 		struct hugetlb_luo_count_ser *count = root->counts;
 

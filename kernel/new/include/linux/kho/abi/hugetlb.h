@@ -71,6 +71,12 @@
  * of that as the initial value, of the words behind it. It guards against a
  * predecessor that was killed by what it is being updated for.
  *
+ * The checksum of where nodes lie is jhash2(), too: for each frame at which memory
+ * of another node begins than what is below, of the number of that node and of the
+ * frame's, whose lower half comes first. They ascend. The initial value is
+ * %HUGETLB_LUO_VERSION, and then the result for the frame before. A kernel with
+ * another checksum may not take the nodes of the counts for its own.
+ *
  * Flags without a meaning are zero, and the receiving side insists on it.
  */
 
@@ -107,8 +113,10 @@ struct hugetlb_luo_count_ser {
  * @nr_counts: Number of entries in @counts.
  * @files:     Physical address of the first &struct hugetlb_luo_file_ser, or 0.
  * @nr_files:  Number of these.
+ * @nodes:     Checksum of where the nodes lie that @counts are by, see above.
  * @counts:    Pages of all of them together, ascending by size and then by node.
- *             Reading them is all it takes to size the pools of the next kernel.
+ *             Reading them is all it takes to size the pools of the next kernel
+ *             if its nodes are the same.
  */
 struct hugetlb_luo_root_ser {
 	u32 magic;
@@ -116,7 +124,8 @@ struct hugetlb_luo_root_ser {
 	u32 csum;
 	u32 nr_counts;
 	u64 files;
-	u64 nr_files;
+	u32 nr_files;
+	u32 nodes;
 	struct hugetlb_luo_count_ser counts[];
 } __packed;
 
