@@ -104,9 +104,9 @@ static int punch(struct file_state *f, int fd, __u64 index)
 }
 
 /* What the log says of the pool of 2 MiB pages on a node since this boot. */
-static void check_reported_free(int nid, unsigned long preserved,
-				unsigned long free, unsigned long allocated,
-				unsigned long surplus)
+static void check_reported_order(int order, int nid, unsigned long preserved,
+				 unsigned long free, unsigned long allocated,
+				 unsigned long surplus)
 {
 	static char log[1 << 18];
 	char line[128];
@@ -117,9 +117,16 @@ static void check_reported_free(int nid, unsigned long preserved,
 		fail_exit("syslog");
 	log[len] = 0;
 	snprintf(line, sizeof(line),
-		 "order 9, node %d: %lu preserved pages in use, %lu free, %lu allocated, %lu surplus\n",
-		 nid, preserved, free, allocated, surplus);
+		 "order %d, node %d: %lu preserved pages in use, %lu free, %lu allocated, %lu surplus\n",
+		 order, nid, preserved, free, allocated, surplus);
 	check(strstr(log, line), "the log lacks: %s", line);
+}
+
+static void check_reported_free(int nid, unsigned long preserved,
+				unsigned long free, unsigned long allocated,
+				unsigned long surplus)
+{
+	check_reported_order(9, nid, preserved, free, allocated, surplus);
 }
 
 static void check_reported(int nid, unsigned long preserved,
@@ -404,6 +411,61 @@ static void numa_off_3(void)
 	check_pools_in_use(SZ_2M, 16, 16, 0, 4);
 	close_all(fds);
 	check_pools_free(SZ_2M, 16, 12);
+}
+
+/* --- numa_off_1g: the same of gigantic pages, which are allocated early --- */
+
+/* nokaslr: a kernel that is anywhere may be where a gigantic page could be. */
+#define NUMA_1G_ARGS	"nokaslr hugepagesz=1G hugepages=1:1"
+
+static void numa_off_1g_1(void)
+{
+	struct file_state *f = new_file_state();
+	int session = new_session("nodes"), fd;
+
+	fd = create_file(f, 10, SZ_1G, 2);
+	fill_page(f, fd, 0, 1);
+	preserve(session, f, fd);
+	live_update("nokaslr numa=off hugepagesz=1G hugepages=2");
+}
+
+static void numa_off_1g_2(void)
+{
+	struct file_state *f = &state.files[0];
+	int fds[MAX_FILES], session;
+
+	load_state();
+	forget_nodes();
+	check_pool(SZ_1G, 0, 2, 1, 0);
+	check_pool(SZ_1G, ANY_NODE, 2, 1, 0);
+	check_reported_order(18, 0, 1, 0, 1, 0);
+	take_nodes(fds);
+	remember_nodes();
+	session = new_session("nodes");
+	preserve(session, f, fds[0]);
+	/* A late page, and nobody knows on which node. */
+	fill_page(f, fds[0], 1, 0);
+	live_update("nokaslr hugepagesz=1G hugepages=0:1,1:2");
+}
+
+/* None was allocated in vain, and none is missing. */
+static void numa_off_1g_3(void)
+{
+	struct pool pool = read_pool(SZ_1G, 1);
+	long used = pool.nr - pool.free;
+	int fds[MAX_FILES];
+
+	load_state();
+	print_pools("before retrieval");
+	check(used == 1 || used == 2, "%ld pages of node 1 are in use", used);
+	state.files[0].pages[1].nid = used == 2;
+	check_pools_in_use(SZ_1G, 1, 2, 0, 0);
+	check_reported_order(18, 0, 2 - used, 0, used - 1, 0);
+	check_reported_order(18, 1, used, 0, 2 - used, 0);
+	take_nodes(fds);
+	check_pools_in_use(SZ_1G, 1, 2, 0, 0);
+	close_all(fds);
+	check_pools_free(SZ_1G, 1, 2);
 }
 
 /* --- demote: a page that is preserved is not split --- */
@@ -2155,6 +2217,9 @@ static const struct chain_test tests[] = {
 	{ "numa_off", 1024, 3,
 	  "hugepages=0:20,1:20",
 	  { numa_off_1, numa_off_2, numa_off_3 } },
+	{ "numa_off_1g", 4096, 3,
+	  NUMA_1G_ARGS,
+	  { numa_off_1g_1, numa_off_1g_2, numa_off_1g_3 } },
 	{ "demote", 4096, 2,
 	  DEMOTE_ARGS,
 	  { demote_1, demote_2 }, "x86_64" },
