@@ -17,6 +17,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/hugetlb_hooks.h"
 
 // late_initcall()s of kernel/new, collected by the linker. Weak: a program may
 // be linked without kernel/new.
@@ -66,6 +67,10 @@ void RunBootSteps(const Handover& handover,
 
   // mm_core_init_early()
   kho_memory_init_early();
+  if (LuoHugetlb()) {
+    // HOOK(mm/mm_init.c, mm_core_init_early): hugetlb_luo_boot_init
+    hugetlb_luo_boot_init();
+  }
   FreeAreaInit();
   HugetlbCmaReserve();
   HugetlbBootmemAlloc();

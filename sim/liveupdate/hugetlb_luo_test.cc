@@ -34,6 +34,7 @@
 #include "sim/mm/mapping.h"
 #include "sim/mm/memfd.h"
 #include "sim/mm/memmap.h"
+#include "sim/mm/memory_failure.h"
 #include "sim/mm/offline.h"
 #include "sim/mm/slab.h"
 #include "sim/mm/sparse.h"
@@ -661,9 +662,9 @@ TEST_F(ErrorTest, DamagedListIsRefused) {
   EXPECT_EQ(RebootCall(), -EBUSY);
 }
 
-// Errors that came before there was a list are on it, as long as there are few.
+// Errors that came before there was a list are on it, as far as it has room.
 TEST_F(ErrorTest, BeforeThereIsAList) {
-  for (const int errors : {1, 8, 9}) {
+  for (const int errors : {1, 8, HUGETLB_LUO_ERRORS / 2 + 1}) {
     SetBootObserver([errors](std::string_view stage) {
       for (int i = 0; stage == "hugetlb" && i < errors; ++i)
         hugetlb_luo_error(pfn_to_page(100 + i), 1);
@@ -672,8 +673,10 @@ TEST_F(ErrorTest, BeforeThereIsAList) {
     SetBootObserver(nullptr);
     struct file* file = MakeFile(2, {0});
     Args args = ArgsOf(file);
-    if (errors == 9) {
+    if (errors > HUGETLB_LUO_ERRORS / 2) {
       EXPECT_EQ(Preserve(&args), -EHWPOISON);
+      EXPECT_NE(List()[errors - 1].addr, 0u);
+      EXPECT_EQ(List()[errors].addr, 0u);
     } else {
       EXPECT_EQ(Poison(file, 0, 1), 0);
       for (int i = 0; i < errors; ++i)
@@ -685,6 +688,320 @@ TEST_F(ErrorTest, BeforeThereIsAList) {
       Unpreserve(&args);
     }
     fput(file);
+  }
+}
+
+// --- Memory errors in pages that are not handed over
+
+constexpr loff_t kGigantic = 256 << 10;
+
+class LooseErrorTest : public ErrorTest {
+ protected:
+  // An error in a free page of the pool: the frame.
+  uint64_t PoisonFree(loff_t page_size, uint64_t base, int result = 0,
+                      int nid = 1) {
+    const struct hstate* h =
+        size_to_hstate(static_cast<unsigned long>(page_size));
+    const uint64_t pfn = folio_pfn(list_first_entry(&h->hugepage_freelists[nid],
+                                                    struct folio, lru)) +
+                         base;
+    EXPECT_EQ(
+        Call("admin", [pfn] { return memory_failure(pfn, MF_SW_SIMULATED); }),
+        result);
+    return pfn;
+  }
+  // What is written down is this, and nothing else.
+  static void ExpectListed(const std::vector<uint64_t>& frames, u32 nr = 1) {
+    for (size_t i = 0; i <= frames.size(); ++i) {
+      EXPECT_EQ(List()[i].addr,
+                i < frames.size() ? frames[i] << PAGE_SHIFT : 0u);
+      EXPECT_EQ(List()[i].nr, i < frames.size() ? nr : 0u);
+    }
+  }
+  static void ExpectKeptAway(uint64_t pfn) {
+    EXPECT_EQ(OwnerOf(pfn), Owner::kReserved) << pfn;
+    EXPECT_TRUE(PageReserved(pfn_to_page(pfn))) << pfn;
+    EXPECT_TRUE(PageHWPoison(pfn_to_page(pfn))) << pfn;
+  }
+  // All that the pools can get goes to them.
+  static void TakeAll() {
+    for (const loff_t size : {kGigantic, loff_t{64 << 10}, k16K})
+      EXPECT_EQ(NrHugepagesStore(static_cast<uint64_t>(size), 10000, -1), 0);
+  }
+  // Goes down, with the list as `edit` leaves it.
+  void NextKernelWith(const std::function<void()>& edit) {
+    ASSERT_EQ(RebootCall(), 0);
+    edit();
+    ASSERT_TRUE(Kexec(config_));
+    ASSERT_EQ(LuoOpen(), 0);
+  }
+  static void PutEntry(int n, uint64_t addr, u32 nr) {
+    struct hugetlb_luo_error_ser& error = List()[n];
+    error.addr = addr;
+    error.nr = nr;
+    error.csum = RecordChecksum(
+        __pa(&error), offsetof(hugetlb_luo_error_ser, csum), sizeof(error));
+  }
+};
+
+TEST_F(LooseErrorTest, FreePageIsDissolvedAndTheRestIsFree) {
+  Up();
+  const uint64_t was_free = FreePages();
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  EXPECT_EQ(Pool().nr, 23u);
+  EXPECT_EQ(Pool().free, 23u);
+  EXPECT_EQ(FreePages(), was_free + 3);
+  EXPECT_EQ(OwnerOf(pfn), Owner::kPoisoned);
+  EXPECT_EQ(OwnerOf(pfn - 1), Owner::kFree);
+  EXPECT_EQ(OwnerOf(pfn + 1), Owner::kFree);
+  EXPECT_TRUE(PageHWPoison(pfn_to_page(pfn)));
+  EXPECT_EQ(PoisonedPages(), 1u);
+  ExpectListed({pfn});
+  TakeAll();
+  EXPECT_EQ(OwnerOf(pfn), Owner::kPoisoned);
+  // A page that nobody can dissolve stays where it is.
+  EXPECT_EQ(NrHugepagesStore(k16K, 1, -1), 0);
+  struct file* file = Memfd();
+  EXPECT_EQ(VfsTruncate(file, k16K), 0);
+  Reserve(file, 0, 1);
+  const int nid = folio_nid(pfn_folio(pfn));
+  if (!list_empty(&size_to_hstate(k16K)->hugepage_freelists[nid]))
+    PoisonFree(k16K, 1, -EBUSY, nid);
+  else
+    PoisonFree(k16K, 1, -EBUSY, 1 - nid);
+  EXPECT_EQ(Pool().nr, 1u);
+  EXPECT_EQ(PoisonedPages(), 2u);
+  fput(file);
+}
+
+TEST_F(LooseErrorTest, OfAPool) {
+  for (const loff_t size : {k16K, loff_t{64 << 10}}) {
+    Up();
+    const uint64_t pfn = PoisonFree(size, 2);
+    for (int kernel = 2; kernel < 6; ++kernel) {
+      NextKernel();
+      ExpectKeptAway(pfn);
+      EXPECT_EQ(PoisonedPages(), 1u);
+      EXPECT_EQ(Pool().nr, 24u);
+      ExpectListed({pfn});
+      TakeAll();
+      ExpectKeptAway(pfn);
+    }
+  }
+}
+
+// Its errors are known one by one while it is in a file, and afterwards.
+TEST_F(LooseErrorTest, OfAFileThatIsGone) {
+  Up();
+  struct file* file = MakeFile(2, {0, 1});
+  EXPECT_EQ(Poison(file, 1, 3), 0);
+  EXPECT_EQ(Poison(file, 1, 2), -EHWPOISON);
+  const uint64_t pfn = folio_pfn(PageAt(file, 1));
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  NextKernel();
+  ExpectListed({});
+  EXPECT_EQ(PoisonedPages(), 2u);
+  file = Retrieved();
+  ExpectListed({pfn + 2, pfn + 3});
+  EXPECT_EQ(SessionRelease(session_), 0);
+  fput(file);
+  for (int kernel = 3; kernel < 5; ++kernel) {
+    NextKernel();
+    ExpectKeptAway(pfn + 2);
+    ExpectKeptAway(pfn + 3);
+    EXPECT_EQ(PoisonedPages(), 2u);
+    ExpectListed({pfn + 2, pfn + 3});
+  }
+}
+
+// One that is handed over beside one that is not: neither is written down
+// twice, or marked as the other.
+TEST_F(LooseErrorTest, BesideOneThatComes) {
+  Up();
+  struct file* file = MakeFile(1, {0});
+  EXPECT_EQ(Poison(file, 0, 1), 0);
+  const uint64_t kept = folio_pfn(PageAt(file, 0)) + 1;
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  for (int kernel = 2; kernel < 4; ++kernel) {
+    NextKernel();
+    EXPECT_EQ(PoisonedPages(), 2u);
+    ExpectKeptAway(pfn);
+    EXPECT_FALSE(PageReserved(pfn_to_page(kept)));
+    ExpectListed({pfn});
+    file = Retrieved();
+    EXPECT_EQ(ErrorsOf(file, 0), Errors{1});
+    ExpectListed({pfn, kept});
+    EXPECT_EQ(PoisonedPages(), 2u);
+    EXPECT_EQ(SessionRelease(session_), 0);
+    ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  }
+  NextKernel();
+  Finish(Retrieved(), 1);
+}
+
+// Nobody knows which base pages have errors: no pool gets any of them again.
+TEST_F(LooseErrorTest, NotKnownWhich) {
+  Up();
+  machine_.set_fault_plan({FailKind::kAlloc, 1});
+  uint64_t pfn = PoisonFree(k16K, 2, -EBUSY) - 2;
+  EXPECT_TRUE(machine_.fault_fired());
+  machine_.set_fault_plan({});
+  EXPECT_EQ(Pool().nr, 23u);
+  ExpectListed({pfn}, 4);
+  for (int kernel = 2; kernel < 4; ++kernel) {
+    NextKernel();
+    for (uint64_t i = 0; i < 4; ++i) ExpectKeptAway(pfn + i);
+    EXPECT_EQ(PoisonedPages(), 4u);
+    ExpectListed({pfn}, 4);
+    TakeAll();
+    ExpectKeptAway(pfn + 2);
+  }
+  // One of them was known before.
+  NextKernelWith([pfn] {
+    PutEntry(0, (pfn + 1) << PAGE_SHIFT, 1);
+    PutEntry(1, pfn << PAGE_SHIFT, 4);
+  });
+  for (uint64_t i = 0; i < 4; ++i) ExpectKeptAway(pfn + i);
+  EXPECT_EQ(PoisonedPages(), 4u);
+  ExpectListed({pfn}, 4);
+}
+
+// What boot allocates from memblock is allocated later.
+TEST_F(LooseErrorTest, GiganticPagesKeepAway) {
+  for (const char* more : {"hugepages=100", "hugepages=1 hugetlb_cma=1M"}) {
+    config_.cmdline = "kho=on liveupdate=on hugepagesz=256K hugepages=8";
+    Up();
+    const uint64_t pfn = PoisonFree(kGigantic, 17);
+    const uint64_t other = PoisonFree(kGigantic, 0, 0, 0);
+    config_.cmdline =
+        absl::StrCat("kho=on liveupdate=on hugepagesz=256K ", more);
+    for (int kernel = 2; kernel < 4; ++kernel) {
+      NextKernel();
+      ExpectKeptAway(pfn);
+      ExpectKeptAway(other);
+      TakeAll();
+      ExpectKeptAway(pfn);
+      ExpectKeptAway(other);
+    }
+  }
+}
+
+// There is no memory to look at what comes until somebody asks again.
+TEST_F(LooseErrorTest, LateImport) {
+  Up();
+  struct file* file = MakeFile(2, {0, 1});
+  EXPECT_EQ(Poison(file, 1, 1), 0);
+  const uint64_t kept = folio_pfn(PageAt(file, 1)) + 1;
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  SetBootObserver([this](std::string_view stage) {
+    // Those before are for the fault mutexes.
+    if (stage == "buddy") machine_.set_fault_plan({FailKind::kAlloc, 3});
+    if (stage == "hugetlb") machine_.set_fault_plan({});
+  });
+  KexecKernel();
+  SetBootObserver(nullptr);
+  EXPECT_TRUE(LogHas("no memory to check preserved files"));
+  ASSERT_EQ(LuoOpen(), 0);
+  EXPECT_EQ(OwnerOf(pfn), Owner::kReserved);
+  EXPECT_EQ(PoisonedPages(), 0u);
+  ExpectListed({});
+  file = Retrieved();
+  ExpectKeptAway(pfn);
+  EXPECT_EQ(PoisonedPages(), 2u);
+  ExpectListed({pfn, kept});
+  EXPECT_EQ(SessionRelease(session_), 0);
+  fput(file);
+  NextKernel();
+  ExpectKeptAway(pfn);
+  ExpectKeptAway(kept);
+}
+
+// An entry that is whole and wrong: what it names has an owner already, or has
+// none and is only lost.
+TEST_F(LooseErrorTest, WrongEntries) {
+  Up();
+  NextKernel();
+  struct file* file = MakeFile(1, {0});
+  ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+  const uint64_t in_file = folio_pfn(PageAt(file, 0)) + 1;
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  // kho_populate() reserves the list of scratch areas, which is where it was.
+  const uint64_t list = g_kho.in_scratch;
+  ASSERT_NE(list, 0u);
+  uint64_t root = 0, bytes = 0;
+  NextKernelWith([&] {
+    ASSERT_TRUE(OutgoingTable(&root, &bytes));
+    PutEntry(1, list, 1);
+    PutEntry(2, root, 1);
+    PutEntry(3, PFN_PHYS(in_file), 1);
+    PutEntry(4, PFN_PHYS(machine_.memory().end_pfn() + 7), 1);
+    PutEntry(5, ~uint64_t{0} << PAGE_SHIFT, 1);
+  });
+  EXPECT_EQ(g_kho.in_scratch, list);
+  ExpectKeptAway(pfn);
+  EXPECT_FALSE(PageHWPoison(pfn_to_page(list >> PAGE_SHIFT)));
+  EXPECT_FALSE(PageHWPoison(pfn_to_page(root >> PAGE_SHIFT)));
+  EXPECT_TRUE(PageHWPoison(pfn_to_page(in_file)));
+  EXPECT_EQ(PoisonedPages(), 2u);
+  ExpectListed({pfn});
+}
+
+// However large they say that they are, there is memory to boot with.
+TEST_F(LooseErrorTest, TooMuchOfIt) {
+  Up();
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  const uint64_t half = uint64_t{1}
+                        << (63 - __builtin_clzll(machine_.memory().end_pfn()));
+  NextKernelWith([half] {
+    PutEntry(1, 0, 0);
+    for (int i = 1; i < HUGETLB_LUO_ERRORS; ++i)
+      PutEntry(i, half / 2 << PAGE_SHIFT, static_cast<u32>(half / 2));
+  });
+  EXPECT_TRUE(LogHas("are not kept away from"));
+  ExpectKeptAway(pfn);
+  EXPECT_EQ(Pool().nr, 24u);
+}
+
+// Of a list that is damaged, what is whole counts.
+TEST_F(LooseErrorTest, DamagedEntry) {
+  Up();
+  const uint64_t first = PoisonFree(k16K, 2);
+  const uint64_t second = PoisonFree(k16K, 1);
+  NextKernelWith([] { List()[0].nr ^= 4; });
+  EXPECT_NE(OwnerOf(first), Owner::kReserved);
+  ExpectKeptAway(second);
+  EXPECT_EQ(PoisonedPages(), 1u);
+  ExpectListed({second});
+}
+
+TEST_F(LooseErrorTest, RefusedRoot) {
+  Up();
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  NextKernelWith([] {
+    reinterpret_cast<struct hugetlb_luo_root_ser*>(__va(OutgoingTableRoot()))
+        ->csum ^= 1;
+  });
+  EXPECT_NE(OwnerOf(pfn), Owner::kReserved);
+  EXPECT_FALSE(PageHWPoison(pfn_to_page(pfn)));
+}
+
+// A kernel that can take no files over keeps away from the memory all the same.
+TEST_F(LooseErrorTest, LiveUpdateIsOff) {
+  for (const bool files : {false, true}) {
+    config_.cmdline = kCmdline;
+    Up();
+    const uint64_t pfn = PoisonFree(k16K, 2);
+    struct file* file = MakeFile(1, {0});
+    if (files) {
+      ASSERT_EQ(PreserveFd(Session(), 1, file), 0);
+    }
+    ASSERT_EQ(RebootCall(), 0);
+    config_.cmdline = "kho=on liveupdate=off hugepagesz=16K hugepages=24";
+    ASSERT_TRUE(Kexec(config_));
+    EXPECT_EQ(OwnerOf(pfn), Owner::kReserved);
+    EXPECT_EQ(PageHWPoison(pfn_to_page(pfn)), !files);
   }
 }
 

@@ -102,15 +102,17 @@ bool FreePrepare(struct page* page, unsigned order) {
       BadPage(tail, "discipline", "tail page is bad");
       return false;
     }
+    const uint64_t keep = tail->flags & 1UL << PG_hwpoison;
     memset(tail, 0, sizeof(*tail));
-    tail->flags = node_bits;
+    tail->flags = node_bits | keep;
   }
   if (order == 0 && ((page->flags >> PG_hwpoison) & 1) != 0) {
     SetOwner(pfn, 1, Owner::kPoisoned);
     return false;
   }
+  const uint64_t keep = page->flags & 1UL << PG_hwpoison;
   memset(page, 0, sizeof(*page));
-  page->flags = node_bits;
+  page->flags = node_bits | keep;
   return true;
 }
 
@@ -354,6 +356,32 @@ void GivePages(struct page* page, unsigned order) {
   const uint64_t pfn = page_to_pfn(page);
   SetOwner(pfn, uint64_t{1} << order, Owner::kFree);
   SplitLargeBuddy(&zones[page_to_nid(page)], pfn, order, false);
+}
+
+// Follows take_page_off_buddy() and break_down_buddy_pages(): the halves that
+// it is not in stay free.
+bool TakePageOffBuddy(struct page* page) {
+  const uint64_t pfn = page_to_pfn(page);
+  Zone& zone = zones[page_to_nid(page)];
+  for (unsigned order = 0; order <= MAX_PAGE_ORDER; ++order) {
+    uint64_t head = pfn & ~((uint64_t{1} << order) - 1);
+    if (Map().nid[head] != zone.nid || !PageBuddy(pfn_to_page(head)) ||
+        BuddyOrder(pfn_to_page(head)) < order)
+      continue;
+    unsigned high = BuddyOrder(pfn_to_page(head));
+    const int type = PageblockType(head);
+    DelFromFreeList(&zone, pfn_to_page(head), high, type);
+    while (high > 0) {
+      const uint64_t upper = head + (uint64_t{1} << --high);
+      const uint64_t buddy = pfn >= upper ? head : upper;
+      if (pfn >= upper) head = upper;
+      AddToFreeList(&zone, pfn_to_page(buddy), high, type, false);
+    }
+    AccountFree(&zone, -1, type);
+    SetOwner(pfn, 1, Owner::kPoisoned);
+    return true;
+  }
+  return false;
 }
 
 // __free_pages_core() at boot: to the tail. Struct pages are at rest.

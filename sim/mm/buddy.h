@@ -54,6 +54,9 @@ struct page* TakePages(gfp_t gfp, unsigned order, int nid,
                        const nodemask_t* nodes);
 // Gives them back: checks included, without being a step.
 void GivePages(struct page* page, unsigned order);
+// Takes a base page out of the free block that it is in, for good; false: it is
+// in none.
+bool TakePageOffBuddy(struct page* page);
 // The node of the CPUs: all of them belong to the first node with memory.
 int LocalNode();
 

@@ -254,6 +254,7 @@ void UpdateAndFreeHugetlbFolio(struct hstate* h, struct folio* folio) {
     __folio_clear_hugetlb(folio);
     spin_unlock_irq(&hugetlb_lock);
   }
+  if (folio_test_hwpoison(folio)) ClearHugetlbHwpoison(folio);
   VM_BUG_ON_FOLIO(folio_ref_count(folio), folio);
   const bool cma = folio_test_hugetlb_cma(folio);
   folio->private_ = nullptr;  // the HPG flags

@@ -281,10 +281,6 @@ void HugetlbReset() {
 // Follows hugetlb_bootmem_alloc().
 void HugetlbBootmemAlloc() {
   HugetlbBootmemSetNodes();
-  if (LuoHugetlb()) {
-    // HOOK(mm/hugetlb.c, hugetlb_bootmem_alloc): hugetlb_luo_boot_init
-    hugetlb_luo_boot_init();
-  }
   for (struct list_head& list : huge_boot_pages) INIT_LIST_HEAD(&list);
   HugetlbParseParams(Config().cmdline);
   struct hstate* h;

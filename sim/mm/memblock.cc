@@ -297,6 +297,12 @@ void __next_mem_pfn_range(int* idx, int nid, unsigned long* out_start_pfn,
   *idx = -1;
 }
 
+phys_addr_t memblock_phys_mem_size(void) {
+  phys_addr_t size = 0;
+  for (const sim::MemblockRegion& r : memblock.memory.regions) size += r.size;
+  return size;
+}
+
 // mm/mm_init.c:early_pfn_to_nid(): the first online node for what is not
 // memory.
 int early_pfn_to_nid(unsigned long pfn) {

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// mm/memory-failure.c, as far as it has to do with huge pages of files. Left
-// out: signals to those who map the page, free pages, which are dissolved,
-// private copies, unpoisoning, filters, counts by node; and that a page which
-// somebody else holds, too, counts as not recovered (-EBUSY).
+// mm/memory-failure.c, as far as it has to do with huge pages of files and of
+// pools. Left out: signals to those who map the page, private copies,
+// unpoisoning, filters, counts by node; and that a page which somebody else
+// holds, too, counts as not recovered (-EBUSY).
 #include "sim/mm/memory_failure.h"
 
 #include <iterator>
@@ -11,6 +11,7 @@
 
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/buddy.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
 #include "sim/mm/mapping.h"
@@ -72,6 +73,18 @@ void MemoryFailureReset() {
   raw_hwp.clear();
 }
 
+void ClearHugetlbHwpoison(struct folio* folio) {
+  folio_clear_hwpoison(folio);
+  const auto end = raw_hwp.lower_bound(folio_pfn(folio) + NrPages(folio));
+  auto bad = raw_hwp.lower_bound(folio_pfn(folio));
+  while (bad != end) {
+    SetPageHWPoison(pfn_to_page(*bad));
+    bad = raw_hwp.erase(bad);
+  }
+}
+
+uint64_t PoisonedPages() { return static_cast<uint64_t>(num_poisoned_pages); }
+
 bool HasMemoryError(uint64_t pfn) { return raw_hwp.count(pfn) != 0; }
 
 uint64_t MemoryErrors(uint64_t pfn, uint64_t nr) {
@@ -130,9 +143,10 @@ void folio_set_hugetlb_hwpoison(struct folio* folio) {
   mutex_unlock(&sim::mf_mutex);
 }
 
-// Follows memory_failure() and try_memory_failure_hugetlb(). A huge page is in
-// a file, and comes with a reference, which is kept. Any other page is one of
-// the kernel's own: it is marked, and nothing else can be done.
+// Follows memory_failure() and try_memory_failure_hugetlb(). A huge page of a
+// file comes with a reference, which is kept; any other one is free in its
+// pool, and is dissolved. A page that is no huge page is one of the kernel's
+// own: it is marked, and nothing else can be done.
 int memory_failure(unsigned long pfn, int flags) {
   sim::MightSleep("memory_failure");
   mutex_lock(&sim::mf_mutex);
@@ -147,17 +161,30 @@ int memory_failure(unsigned long pfn, int flags) {
     mutex_unlock(&sim::mf_mutex);
     return ret;
   }
-  VM_BUG_ON(!(flags & MF_COUNT_INCREASED));
+  const bool in_use = flags & MF_COUNT_INCREASED;
+  VM_BUG_ON(!in_use && !folio_test_hugetlb_freed(folio));
   const int rc = sim::UpdateHwpoison(folio, page);
   if (rc >= sim::kFolioPrePoisoned) {
     if (rc == sim::kFolioPrePoisoned) ++sim::num_poisoned_pages;
     spin_unlock_irq(&hugetlb_lock);
-    folio_put(folio);
+    if (in_use) folio_put(folio);
     mutex_unlock(&sim::mf_mutex);
     return -EHWPOISON;
   }
-  folio_clear_hugetlb_migratable(folio);
+  if (in_use) folio_clear_hugetlb_migratable(folio);
   spin_unlock_irq(&hugetlb_lock);
+
+  if (!in_use) {
+    // __page_handle_poison()
+    if (dissolve_free_hugetlb_folio(folio) == 0 &&
+        sim::TakePageOffBuddy(page)) {
+      page->_refcount.counter++;
+      ret = 0;
+    }
+    ++sim::num_poisoned_pages;
+    mutex_unlock(&sim::mf_mutex);
+    return ret;
+  }
 
   folio_lock(folio);
   if (!folio_mapped(folio) || sim_unmap_poisoned_folio(folio)) ret = 0;

@@ -4,9 +4,17 @@
 
 #include <cstdint>
 
+struct folio;
+
 namespace sim {
 
 void MemoryFailureReset();
+
+// folio_clear_hugetlb_hwpoison(): the marks move to the base pages with errors.
+void ClearHugetlbHwpoison(struct folio* folio);
+
+// HardwareCorrupted, in base pages.
+uint64_t PoisonedPages();
 
 // Whether the frame is on the list of its huge page's base pages with errors,
 // and how many of the `nr` frames from `pfn` on are on such a list.

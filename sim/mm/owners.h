@@ -21,7 +21,7 @@ enum class Owner : uint8_t {
   kKernel,    // allocated for the kernel by order
   kFolio,     // allocated for user pages
   kIsolated,  // taken off the free lists by alloc_contig
-  kPoisoned,  // freed with PG_hwpoison set
+  kPoisoned,  // freed with PG_hwpoison set, or taken off the free lists for it
 };
 inline constexpr int kOwners = 8;
 

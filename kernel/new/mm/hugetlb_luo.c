@@ -219,8 +219,11 @@
 
 static_assert(HUGE_MAX_HSTATE * MAX_NUMNODES <= HUGETLB_LUO_MAX_COUNTS);
 
-/* Memory errors that there is room for before there is a list of them. */
-#define HUGETLB_LUO_EARLY_ERRORS	8
+/*
+ * Memory errors that there is room for before there is a list of them: as many
+ * as the list has, since what comes from the previous kernel is among them.
+ */
+#define HUGETLB_LUO_EARLY_ERRORS	HUGETLB_LUO_ERRORS
 
 /*
  * struct hugetlb_luo_table - the blocks of runs of one file
@@ -374,6 +377,8 @@ static struct {
 	/* One of another version that has no files. */
 	struct hugetlb_luo_root_ser *empty_root;
 	size_t root_size;
+	/* Memory errors of its list whose memory was reserved because of them. */
+	bool kept_away[HUGETLB_LUO_ERRORS];
 	/* Pages of lists, and base pages of files, that were looked at. */
 	u64 nr_listed, nr_checked;
 	/* Those that are online when pools are planned. */
@@ -1529,11 +1534,6 @@ void hugetlb_luo_error(struct page *page, unsigned long nr)
 	n = hugetlb_luo_out.nr_errors;
 	if (n == HUGETLB_LUO_ERRORS)
 		goto unlock;
-	/* One that is forgotten here is as bad as a full list. */
-	if (!hugetlb_luo_out.errors && n == HUGETLB_LUO_EARLY_ERRORS) {
-		WRITE_ONCE(hugetlb_luo_out.nr_errors, HUGETLB_LUO_ERRORS);
-		goto unlock;
-	}
 
 	errors[n].nr = error.nr;
 	errors[n].csum = hugetlb_luo_error_csum(&error);
@@ -2187,11 +2187,69 @@ static u32 __init hugetlb_luo_nodes_csum(void)
 	return csum;
 }
 
+/* What is written last is there, and it was not written by chance. */
+static bool hugetlb_luo_error_intact(const struct hugetlb_luo_error_ser *error)
+{
+	return error->addr && error->csum == hugetlb_luo_error_csum(error) &&
+	       is_power_of_2(error->nr) &&
+	       IS_ALIGNED(error->addr, (u64)error->nr << PAGE_SHIFT);
+}
+
+/*
+ * Keep everybody away from the memory of one entry.
+ *
+ * Return: whether it was nobody's before. Else what is there has its owner, who
+ * was here first, or the entry is wrong: nothing more is known of that memory.
+ */
+static bool __init
+hugetlb_luo_reserve_error(const struct hugetlb_luo_error_ser *error)
+{
+	u64 size = (u64)error->nr << PAGE_SHIFT;
+	bool first;
+
+	if (!memblock_is_region_memory(error->addr, size))
+		return false;
+
+	first = !memblock_is_region_reserved(error->addr, size);
+	return !memblock_reserve(error->addr, size) && first;
+}
+
+/*
+ * A base page with an error may be in no page that comes: its huge page was free
+ * and was dissolved, or its file is gone. Then nobody else keeps it from being
+ * allocated. KHO has not reserved yet what it holds; it does so over this, and
+ * what it holds looks to everybody as if this had not been here.
+ */
+static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
+{
+	const struct hugetlb_luo_error_ser *error = hugetlb_luo_errors(root);
+	/* So that a list of wrong entries does not take the memory to boot with. */
+	u64 left = PHYS_PFN(memblock_phys_mem_size()) / 4;
+	unsigned int n;
+
+	/* Whole huge pages first: their base pages may be on the list as well. */
+	for (n = 0; n < HUGETLB_LUO_ERRORS; n++) {
+		if (error[n].nr == 1 || !hugetlb_luo_error_intact(&error[n]))
+			continue;
+		if (error[n].nr > left) {
+			pr_err("memory errors in %u pages at %#llx are not kept away from\n",
+			       error[n].nr, error[n].addr);
+			continue;
+		}
+		left -= error[n].nr;
+		hugetlb_luo_in.kept_away[n] = hugetlb_luo_reserve_error(&error[n]);
+	}
+	for (n = 0; n < HUGETLB_LUO_ERRORS; n++)
+		if (error[n].nr == 1 && hugetlb_luo_error_intact(&error[n]))
+			hugetlb_luo_in.kept_away[n] = hugetlb_luo_reserve_error(&error[n]);
+}
+
 /**
  * hugetlb_luo_boot_init - find out what comes from the previous kernel
  *
  * Called when there is nothing but memblock, so that all that can be said about
- * the memory that the root lies in is that it exists.
+ * the memory that the root lies in is that it exists. Whoever allocates from
+ * memblock before that may get memory with errors: this has to be early.
  */
 void __init hugetlb_luo_boot_init(void)
 {
@@ -2257,6 +2315,8 @@ void __init hugetlb_luo_boot_init(void)
 			   count->nid <= count[-1].nid)))
 			goto refuse;
 	}
+
+	hugetlb_luo_reserve_errors(root);
 
 	/* Without LUO nobody can ask for the files, nor let them go. */
 	why = "live update is disabled";
@@ -2738,9 +2798,7 @@ static int hugetlb_luo_mark_errors(void)
 			over = true;
 			continue;
 		}
-		if (over || error->csum != hugetlb_luo_error_csum(error) ||
-		    !is_power_of_2(error->nr) ||
-		    !IS_ALIGNED(error->addr, (u64)error->nr << PAGE_SHIFT))
+		if (over || !hugetlb_luo_error_intact(error))
 			return -EINVAL;
 		xa_for_each(&hugetlb_luo_in.files, index, in) {
 			if (in->err)
@@ -2753,6 +2811,43 @@ static int hugetlb_luo_mark_errors(void)
 	}
 
 	return 0;
+}
+
+/*
+ * Mark those base pages that nobody has since they were reserved at boot because
+ * of their errors, and write them down for the kernel after this one. What KHO
+ * holds is not PageReserved(): of that, pages of files are written down when they
+ * are huge pages again, and what was refused is not handed over to anybody.
+ */
+static void hugetlb_luo_mark_reserved(void)
+{
+	const struct hugetlb_luo_error_ser *errors =
+		hugetlb_luo_errors(hugetlb_luo_in.root);
+	unsigned int n;
+
+	for (n = 0; n < HUGETLB_LUO_ERRORS; n++) {
+		unsigned long first = PHYS_PFN(errors[n].addr), pfn;
+		bool held = false;
+
+		if (!hugetlb_luo_in.kept_away[n])
+			continue;
+
+		for (pfn = first; pfn < first + errors[n].nr; pfn++) {
+			struct page *page = pfn_to_online_page(pfn);
+
+			if (!page || !PageReserved(page)) {
+				held = true;
+				continue;
+			}
+			if (PageHWPoison(page))
+				continue;
+			SetPageHWPoison(page);
+			num_poisoned_pages_inc(pfn);
+			cond_resched();
+		}
+		if (!held)
+			hugetlb_luo_error(pfn_to_page(first), errors[n].nr);
+	}
 }
 
 /* Pages of @order that were announced on the previous kernel's node @nid. */
@@ -2997,6 +3092,7 @@ static int hugetlb_luo_do_import(void)
 		pr_err("list of memory errors is damaged\n");
 		hugetlb_luo_refuse_all("list of memory errors");
 	}
+	hugetlb_luo_mark_reserved();
 	hugetlb_luo_check_counts();
 	xa_for_each(&hugetlb_luo_in.files, index, in) {
 		if (!in->err)

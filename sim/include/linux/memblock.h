@@ -53,6 +53,7 @@ bool memblock_is_memory(phys_addr_t addr);
 bool memblock_is_region_memory(phys_addr_t base, phys_addr_t size);
 bool memblock_is_region_reserved(phys_addr_t base, phys_addr_t size);
 phys_addr_t memblock_end_of_DRAM(void);
+phys_addr_t memblock_phys_mem_size(void);
 int early_pfn_to_nid(unsigned long pfn);
 int memblock_search_pfn_nid(unsigned long pfn, unsigned long *start_pfn,
 			    unsigned long *end_pfn);

@@ -75,6 +75,12 @@ static inline int PageHWPoison(const struct page *page)
 	return (page->flags >> PG_hwpoison) & 1;
 }
 
+static inline int PageReserved(const struct page *page)
+{
+	sim_page_access(page);
+	return (page->flags >> PG_reserved) & 1;
+}
+
 __sim_extern_begin
 void SetPageHWPoison(struct page *page);
 __sim_extern_end

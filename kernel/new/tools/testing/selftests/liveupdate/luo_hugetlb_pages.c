@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include <linux/falloc.h>
+#include <linux/kernel-page-flags.h>
 
 #include <libliveupdate.h>
 #include <lu_hugetlb.h>
@@ -32,6 +33,9 @@
 #ifndef MADV_HWPOISON
 #define MADV_HWPOISON	100
 #endif
+
+/* As in include/linux/kernel-page-flags.h. */
+#define KPF_RESERVED	32
 
 static int sys_madvise(void *addr, size_t len, int advice)
 {
@@ -198,13 +202,38 @@ static void poisoned_2(void)
 	live_update(POISONED_ARGS);
 }
 
+/* So many base pages are marked; these of them belong to nobody, for good. */
+static void check_marked(long nr, long nr_reserved)
+{
+	static __u64 flags[4096];
+	int fd = open("/proc/kpageflags", O_RDONLY);
+	long marked = 0, reserved = 0;
+	ssize_t len, i;
+
+	if (fd < 0)
+		fail_exit("/proc/kpageflags");
+	while ((len = read(fd, flags, sizeof(flags))) > 0) {
+		for (i = 0; i < len / (ssize_t)sizeof(*flags); i++) {
+			if (!(flags[i] & 1ULL << KPF_HWPOISON))
+				continue;
+			marked++;
+			reserved += flags[i] >> KPF_RESERVED & 1;
+		}
+	}
+	close(fd);
+	check_eq("marked base pages", marked, nr);
+	check_eq("of these, reserved ones", reserved, nr_reserved);
+	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), nr * 4);
+}
+
 static void poisoned_3(void)
 {
 	struct file_state *f;
 	int session, fds[MAX_FILES];
 
 	load_state();
-	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 2 * 4);
+	/* The file that nobody asked for is gone, its memory is not given out. */
+	check_marked(3, 1);
 	check_pools_in_use(SZ_2M, 16, 16, 0, 0);
 	session = take_session("poisoned");
 	fds[0] = retrieve(session, &state.files[0]);
@@ -230,13 +259,28 @@ static void poisoned_3(void)
 	ksft_exit_fail_msg("live update: %s\n", strerror(-try_reboot()));
 }
 
-/* What had errors was not in the pool any more, and others take its place. */
+/*
+ * What had errors was not in the pool any more, and others take its place. Nobody
+ * gets the base pages with errors.
+ */
+static void check_pools_without_errors(void)
+{
+	check_pools_free(SZ_2M, 16, 16);
+	check_marked(4, 4);
+}
+
 static void poisoned_4(void)
 {
 	check_log("order 9, node 0: 0 preserved pages in use, 14 free, 2 allocated, 0 surplus");
 	check_log("order 9, node 1: 0 preserved pages in use, 15 free, 1 allocated, 0 surplus");
-	check_pools_free(SZ_2M, 16, 16);
-	check_eq("HardwareCorrupted", memory_number("HardwareCorrupted:"), 0);
+	check_pools_without_errors();
+	load_kernel(POISONED_ARGS);
+	ksft_exit_fail_msg("live update: %s\n", strerror(-try_reboot()));
+}
+
+static void poisoned_5(void)
+{
+	check_pools_without_errors();
 }
 
 /* --- gigantic: a late page, memory errors, a promise, a file nobody asks for --- */
@@ -555,9 +599,10 @@ static void cma_moved_2(void)
 }
 
 static const struct chain_test tests[] = {
-	{ "poisoned", 1024, 4,
+	{ "poisoned", 1024, 5,
 	  POISONED_ARGS,
-	  { poisoned_1, poisoned_2, poisoned_3, poisoned_4 }, "x86_64" },
+	  { poisoned_1, poisoned_2, poisoned_3, poisoned_4, poisoned_5 },
+	  "x86_64" },
 	{ "gigantic", 4096, 3,
 	  GIGANTIC_ARGS,
 	  { gigantic_1, gigantic_2, gigantic_3 }, "x86_64" },
