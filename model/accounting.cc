@@ -346,6 +346,19 @@ class Replay {
     return true;
   }
 
+  bool Dissolve(const PoolEvent& e) {
+    NodeList nodes;
+    for (int n = 0; n < p_.nodes; ++n)
+      if (Allowed(n, e.node) && p_.free[static_cast<size_t>(n)] > 0)
+        nodes.Add(n);
+    if (nodes.size == 0) return Wrong("a page was dissolved, and none is free");
+    const auto i = static_cast<size_t>(PickNode(nodes, -1));
+    --p_.nr[i];
+    --p_.free[i];
+    if (p_.surplus[i] > 0) --p_.surplus[i];
+    return true;
+  }
+
   // Where the pages in use went is not known of all; none is lost, and no free
   // page is gone that was reserved. What was taken for a page that cannot be
   // moved is freed again, and gone where there is surplus.
@@ -412,6 +425,8 @@ class Replay {
         return Demote(e, -1);
       case Kind::kJoin:
         return Demote(e, +1);
+      case Kind::kDissolve:
+        return Dissolve(e);
       case Kind::kOffline:
         return Offline(e);
       case Kind::kMaybeChurn: {

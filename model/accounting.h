@@ -70,6 +70,8 @@ struct PoolEvent {
     // split into smaller ones; such pieces come.
     kLeave,
     kJoin,
+    // A free page of `node`, or of any, is dissolved, surplus if there is some.
+    kDissolve,
     // A memory block was emptied, or as far as that went: pages in use are on
     // other nodes, up to `count` free ones are gone.
     kOffline,

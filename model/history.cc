@@ -17,17 +17,15 @@ namespace {
 constexpr std::string_view kGeometryNames[] = {"small", "x86", "arm64"};
 
 constexpr std::string_view kVerbNames[kVerbs] = {
-    "memfd",     "shmem",         "mount",    "truncate",
-    "map",       "unmap",         "write",    "read",
-    "fallocate", "punch",         "seal",     "seek",
-    "bind",      "pin",           "close",    "exit",
-    "nr",        "overcommit",    "demote",   "offline",
-    "poison",    "preserve-free", "cgroup",   "rmdir",
-    "move",      "limit",         "open",     "close",
-    "session",   "drop",          "preserve", "reboot",
-    "take",      "retrieve",      "finish",   "load",
-    "fail",      "during",        "dev",      "interleave",
-    "corrupt",   "cut",           "power",
+    "memfd",      "shmem",       "mount",         "truncate",  "map",
+    "unmap",      "write",       "read",          "fallocate", "punch",
+    "seal",       "seek",        "bind",          "pin",       "close",
+    "exit",       "nr",          "overcommit",    "demote",    "offline",
+    "poison",     "poison-free", "preserve-free", "cgroup",    "rmdir",
+    "move",       "limit",       "open",          "close",     "session",
+    "drop",       "preserve",    "reboot",        "take",      "retrieve",
+    "finish",     "load",        "fail",          "during",    "dev",
+    "interleave", "corrupt",     "cut",           "power",
 };
 
 // How each is written, in the words of docs/history.md.
@@ -53,6 +51,7 @@ constexpr std::string_view kForms[kVerbs] = {
     "admin demote SIZE COUNT [node=N]",
     "admin offline F PAGE",
     "admin poison F PAGE [at=OFFSET]",
+    "admin poison-free SIZE [node=N] [at=OFFSET]",
     "admin preserve-free SIZE on|off",
     "admin cgroup C [in=C]",
     "admin rmdir C",
@@ -503,11 +502,13 @@ void ParseAdminVerb(Words* words, std::string_view verb, Command* c) {
     if (!c->on && !words->Flag("off")) words->Fail("it is on or off");
     return;
   }
-  c->length = words->Number("count", 0, kMaxPages);
+  if (c->verb != Verb::kPoisonFree)
+    c->length = words->Number("count", 0, kMaxPages);
   if (c->verb == Verb::kOvercommit) return;
   if (std::optional<std::string_view> node = words->Option("node="))
     c->node =
         static_cast<int>(words->ToNumber(*node, "node=", 0, kMaxNodes - 1));
+  if (c->verb == Verb::kPoisonFree) c->at = words->At();
 }
 
 void ParseAgentVerb(Words* words, std::string_view verb, Command* c) {
@@ -942,6 +943,10 @@ std::string Print(const Command& c) {
     case Verb::kOvercommit:
     case Verb::kDemote:
       absl::StrAppend(&out, " ", PrintSize(c.page_size), " ", c.length);
+      if (c.node >= 0) absl::StrAppend(&out, " node=", c.node);
+      break;
+    case Verb::kPoisonFree:
+      absl::StrAppend(&out, " ", PrintSize(c.page_size));
       if (c.node >= 0) absl::StrAppend(&out, " node=", c.node);
       break;
     case Verb::kPreserveFree:

@@ -68,6 +68,7 @@ enum class Verb : uint8_t {
   kDemote,
   kOffline,
   kPoison,
+  kPoisonFree,
   kPreserveFree,
   kCgroup,
   kRmdir,

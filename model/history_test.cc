@@ -55,6 +55,8 @@ constexpr std::string_view kAllCommands =
     "admin offline f0 2\n"
     "admin poison f0 2\n"
     "admin poison f0 1 at=8192\n"
+    "admin poison-free 2M\n"
+    "admin poison-free 64K node=1 at=4096\n"
     "admin cgroup c0\n"
     "admin cgroup c7 in=c0\n"
     "admin rmdir c7\n"

@@ -231,6 +231,9 @@ void Stepper::Apply(const Command& c, const Outcome& o) {
     case Verb::kPoison:
       Poison(c, o);
       break;
+    case Verb::kPoisonFree:
+      PoisonFree(c, o);
+      break;
     case Verb::kPreserveFree:
       PreserveFree(c, o);
       break;

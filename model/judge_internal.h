@@ -95,6 +95,7 @@ class Stepper {
   void Demote(const Command& c, const Outcome& o);
   void Offline(const Command& c, const Outcome& o);
   void Poison(const Command& c, const Outcome& o);
+  void PoisonFree(const Command& c, const Outcome& o);
   void PreserveFree(const Command& c, const Outcome& o);
 
   // --- judge_cgroup.cc

@@ -851,6 +851,31 @@ void Stepper::Poison(const Command& c, const Outcome& o) {
   page->poisoned = true;
 }
 
+// A base page of a free page that is promised to nobody gets a memory error.
+// The page leaves its pool, and no pool gets the base page, here or in a kernel
+// to come.
+void Stepper::PoisonFree(const Command& c, const Outcome& o) {
+  const Pool* pool = state_->FindPool(c.page_size);
+  if (!pool || c.node >= state_->nodes || c.at >= c.page_size) {
+    Must(ENOENT);
+    Went(o);
+    return;
+  }
+  const int64_t free =
+      c.node < 0 ? pool->Free() : pool->free[static_cast<size_t>(c.node)];
+  if (racing_) {
+    May(ENOENT);
+  } else if (free == 0 || pool->Available() <= 0) {
+    Must(ENOENT);
+  }
+  // Without memory to note which base page it is, all of them are out of use.
+  const bool lost = fault_ && o.kind == Outcome::Kind::kDone &&
+                    o.result == -EBUSY && must_.empty();
+  if (lost) May(EBUSY);
+  if (!Went(o) && !lost) return;
+  Event(c.page_size, PoolEvent::Kind::kDissolve)->node = c.node;
+}
+
 // Pages of a size that the snapshot shows on a node.
 int64_t Stepper::SeenPages(uint64_t page_size, int node) const {
   for (int i = 0; i < snapshot_.nr_pools; ++i)

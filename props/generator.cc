@@ -151,7 +151,12 @@ class Scenario {
     if (!interleaves_ || preserved.empty() || !random_.Percent(percent)) return;
     Command c = Bare(Actor::kSim, Verb::kDuring);
     c.step = random_.Small(most);
-    c.inner.push_back(sketch_.Poison(random_.Pick(preserved)));
+    // Beside others, a free page may be taken before it is looked at.
+    const Verb last = history_.commands.back().verb;
+    const bool alone = last != Verb::kDuring && last != Verb::kInterleave;
+    c.inner.push_back(alone && random_.Percent(70)
+                          ? sketch_.PoisonFree()
+                          : sketch_.Poison(random_.Pick(preserved)));
     sketch_.Add(std::move(c));
   }
 
@@ -329,6 +334,8 @@ class Scenario {
             sketch_.Offline(file);
           else if (random_.Percent(50))
             sketch_.Add(sketch_.Poison(file));
+          else if (random_.Percent(30))
+            sketch_.Add(sketch_.PoisonFree());
           else
             sketch_.Nr();
           break;

@@ -79,7 +79,9 @@ History ForRealMachine(const History& history, bool gigantic) {
   out.nodes = 2;
   out.command_line = mover.Line(history.command_line);
   for (Command c : history.commands) {
-    if (model::IsSimulatorOnly(c) || c.verb == Verb::kPin) continue;
+    if (model::IsSimulatorOnly(c) || c.verb == Verb::kPin ||
+        c.verb == Verb::kPoisonFree)
+      continue;
     if (c.verb >= Verb::kCgroup && c.verb <= Verb::kLimit) continue;
     c.page_size = mover.Size(c.page_size);
     c.node = std::min(c.node, 1);

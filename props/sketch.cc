@@ -316,6 +316,19 @@ Command Sketch::Poison(int file) {
   return c;
 }
 
+// A free page of a pool, in any of its base pages.
+Command Sketch::PoisonFree() {
+  Command c = Of(Actor::kAdmin, Verb::kPoisonFree);
+  c.page_size = AnySize();
+  if (random_->Percent(40))
+    c.node = static_cast<int>(random_->Below(history_->nodes));
+  const auto base_pages = static_cast<int64_t>(c.page_size / 4096);
+  c.at =
+      static_cast<uint64_t>(random_->Below(std::min<int64_t>(base_pages, 4))) *
+      4096;
+  return c;
+}
+
 void Sketch::NewCgroup(int name, int parent) {
   Command c = Of(Actor::kAdmin, Verb::kCgroup);
   c.cgroup = name;
@@ -763,6 +776,8 @@ void Sketch::AnyStep() {
         Offline(file);
       else if (!At(files, file).shmem && random_->Percent(25))
         Add(Poison(file));
+      else if (random_->Percent(10))
+        Add(PoisonFree());
       else
         Nr();
       break;

@@ -88,6 +88,7 @@ class Sketch {
   void PreserveFree(uint64_t page_size, bool on);
   void Offline(int file);
   model::Command Poison(int file);
+  model::Command PoisonFree();
   void NewCgroup(int name, int parent);
   void Limit(int cgroup, bool tight);
   void Move(int task, int cgroup);

@@ -266,6 +266,8 @@ Outcome Executor::Perform(const Command& c) {
       return OutcomeOf(user_.Offline(c.file, c.page));
     case Verb::kPoison:
       return OutcomeOf(user_.Poison(c.file, c.page, c.at));
+    case Verb::kPoisonFree:
+      return OutcomeOf(user_.PoisonFree(c.page_size, c.node, c.at));
     case Verb::kPreserveFree:
       return OutcomeOf(user_.SetPreserveFree(c.page_size, c.on));
     case Verb::kCgroup:
@@ -453,7 +455,7 @@ void Executor::NextKernel(bool power) {
   image_loaded_ = false;
   const int nodes = machine_->geometry().nodes;
   if (power) {
-    user_.KeepErrors({});
+    user_.KeepErrors({}, [](uint64_t) { return false; });
     user_.KernelDied();
     dead_ = !PowerCut(config_);
   } else {
@@ -478,7 +480,10 @@ void Executor::NextKernel(bool power) {
           {0, static_cast<int64_t>(pfn), machine_->memory().RealNodeOf(pfn)});
     }
     if (seen_.cut && !Lists(whole, user_.poisoning())) user_.ForgetPoisoning();
-    user_.KeepErrors(snapshooter_.handed_over());
+    user_.KeepErrors(snapshooter_.handed_over(), [&](uint64_t pfn) {
+      return config_.has_luo_hugetlb && corruptions_.empty() &&
+             Lists(whole, pfn);
+    });
     NoteErrors(user_.errors(), &left);
     CheckHandedOnce();
     if (!corruptions_.empty()) CorruptTable(corruptions_);

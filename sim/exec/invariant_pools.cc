@@ -236,6 +236,10 @@ void Invariants::CheckPools() {
 // other base page is taken for one.
 void Invariants::CheckErrors() {
   for (const BadFrame& bad : executor_.user().errors()) {
+    if (bad.loose) {
+      CheckLooseError(bad);
+      continue;
+    }
     const KhoKey key{bad.first << PAGE_SHIFT, bad.order};
     const auto& claimed = executor_.claimed();
     if (bad.generation != M().generation &&
@@ -262,6 +266,34 @@ void Invariants::CheckErrors() {
         static_cast<uint64_t>(errors))
       Fail("metadata", absl::StrCat(name, "is said to have more"));
   }
+}
+
+// Nobody has it, or ever wrote to it.
+void Invariants::CheckLooseError(const BadFrame& bad) {
+  const std::string name =
+      absl::StrCat("frame ", bad.pfn, ", which has a memory error, ");
+  const bool here = bad.generation == M().generation;
+  const Owner owner = OwnerOf(bad.pfn);
+  // Its huge page may be leaked as a whole.
+  auto* folio = reinterpret_cast<struct folio*>(pfn_to_page(bad.first));
+  const bool leaked = here && owner != Owner::kFree &&
+                      folio_test_hugetlb_raw_hwp_unreliable(folio);
+  if (owner != (here ? Owner::kPoisoned : Owner::kReserved) && !leaked)
+    Fail("one-owner", absl::StrCat(name, "is ", OwnerName(owner)));
+  const auto* bytes =
+      static_cast<const unsigned char*>(__va(bad.pfn << PAGE_SHIFT));
+  const unsigned char want = here ? 0xee : PhysicalMemory::kPoison;
+  if (bytes[0] != want || memcmp(bytes, bytes + 1, PAGE_SIZE - 1) != 0)
+    Fail("one-owner", absl::StrCat(name, "was written to"));
+  if (PageHWPoison(pfn_to_page(bad.pfn)) || leaked) return;
+  // There was no memory to look at what came, or nobody did.
+  const auto& log = M().log();
+  if (!here && std::any_of(log.begin(), log.end(), [](const std::string& line) {
+        return line.find("no memory to check") != std::string::npos ||
+               line.find("live update is disabled") != std::string::npos;
+      }))
+    return;
+  Fail("metadata", absl::StrCat(name, "is not known to have one"));
 }
 
 // As hugetlb_fault() and hugetlbfs_fallocate() leave the pages of a file.

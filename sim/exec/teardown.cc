@@ -212,7 +212,8 @@ void Invariants::CheckFrames() {
   };
   const uint64_t tree = KhoOutgoingTreePages().size();
   same("the kernel's own", KernelFrames() + boot_.tree_pages,
-       boot_kernel_frames_ + tree + executor_.user().PinnedShmemPages());
+       boot_kernel_frames_ + tree + executor_.user().PinnedShmemPages() +
+           executor_.user().LeakedPages());
   same("reserved", Frames(Owner::kReserved) + boot_unclaimed_,
        boot_reserved_frames_ + KhoUnclaimedPages());
 }

@@ -2,8 +2,9 @@
 //
 // mm/memory-failure.c, as far as it has to do with huge pages of files and of
 // pools. Left out: signals to those who map the page, private copies,
-// unpoisoning, filters, counts by node; and that a page which somebody else
-// holds, too, counts as not recovered (-EBUSY).
+// unpoisoning, filters, counts by node; that a page which somebody else
+// holds, too, counts as not recovered (-EBUSY); and a page that is taken from
+// its pool at the same time.
 #include "sim/mm/memory_failure.h"
 
 #include <iterator>
@@ -162,7 +163,11 @@ int memory_failure(unsigned long pfn, int flags) {
     return ret;
   }
   const bool in_use = flags & MF_COUNT_INCREASED;
-  VM_BUG_ON(!in_use && !folio_test_hugetlb_freed(folio));
+  if (!in_use && !folio_test_hugetlb_freed(folio)) {
+    spin_unlock_irq(&hugetlb_lock);
+    mutex_unlock(&sim::mf_mutex);
+    return ret;
+  }
   const int rc = sim::UpdateHwpoison(folio, page);
   if (rc >= sim::kFolioPrePoisoned) {
     if (rc == sim::kFolioPrePoisoned) ++sim::num_poisoned_pages;

@@ -35,6 +35,15 @@ struct SessionName {
   char text[8];
 };
 
+// Where the next kernel is and what it needs first; errors come second there.
+bool InScratch(uint64_t pfn) {
+  for (unsigned i = 0; i < kho_scratch_cnt; ++i)
+    if (pfn >= kho_scratch[i].addr >> PAGE_SHIFT &&
+        pfn < PFN_UP(kho_scratch[i].addr + kho_scratch[i].size))
+      return true;
+  return false;
+}
+
 }  // namespace
 
 CallResult UserSpace::SetNr(uint64_t page_size, int64_t count, int node) {
@@ -111,6 +120,52 @@ CallResult UserSpace::Poison(int name, int64_t page, uint64_t at) {
   return Done(ret);
 }
 
+CallResult UserSpace::PoisonFree(uint64_t page_size, int node, uint64_t at) {
+  struct hstate* h = size_to_hstate(page_size);
+  if (h == nullptr || at >= page_size || node >= M().geometry().nodes)
+    return Done(-ENOENT);
+  struct folio* folio = nullptr;
+  spin_lock_irq(&hugetlb_lock);
+  for (int nid = 0; nid < MAX_NUMNODES && folio == nullptr; ++nid) {
+    if ((node < 0 || nid == node) && h->resv_huge_pages < h->free_huge_pages &&
+        !list_empty(&h->hugepage_freelists[nid]))
+      folio = list_first_entry(&h->hugepage_freelists[nid], struct folio, lru);
+  }
+  spin_unlock_irq(&hugetlb_lock);
+  if (folio == nullptr) return Done(-ENOENT);
+  BadFrame bad;
+  bad.first = folio_pfn(folio);
+  bad.pfn = bad.first + (at >> PAGE_SHIFT);
+  bad.order = folio_order(folio);
+  bad.generation = M().generation;
+  bad.loose = true;
+  errors_.push_back(bad);
+  poisoning_ = bad.pfn;
+  const int ret = memory_failure(bad.pfn, MF_SW_SIMULATED);
+  // Or it is leaked as a whole.
+  if (ret == 0 || folio_test_hugetlb_raw_hwp_unreliable(folio)) {
+    // What is in it is not what anybody wrote.
+    M().memory().MarkDirty(bad.pfn);
+    memset(__va(bad.pfn << PAGE_SHIFT), 0xee, PAGE_SIZE);
+  } else {
+    ForgetPoisoning();
+  }
+  poisoning_ = 0;
+  return Done(ret);
+}
+
+uint64_t UserSpace::LeakedPages() const {
+  uint64_t pages = 0;
+  for (const BadFrame& bad : errors_) {
+    auto* folio = reinterpret_cast<struct folio*>(pfn_to_page(bad.first));
+    if (bad.loose && bad.generation == M().generation &&
+        OwnerOf(bad.pfn) != Owner::kPoisoned &&
+        folio_test_hugetlb_raw_hwp_unreliable(folio))
+      pages += uint64_t{1} << bad.order;
+  }
+  return pages;
+}
+
 bool UserSpace::PoisonTookEffect() const {
   return poisoning_ != 0 &&
          is_raw_hwpoison_page_in_hugepage(pfn_to_page(poisoning_));
@@ -124,25 +179,33 @@ void UserSpace::ForgetPoisoning() {
                 errors_.end());
 }
 
-void UserSpace::KeepErrors(const std::vector<KhoKey>& handed_over) {
+void UserSpace::KeepErrors(const std::vector<KhoKey>& handed_over,
+                           const std::function<bool(uint64_t pfn)>& told) {
   std::vector<BadFrame> kept;
   for (BadFrame bad : errors_) {
-    if (bad.generation == M().generation &&
+    if (bad.generation == M().generation && !bad.loose &&
         !is_raw_hwpoison_page_in_hugepage(pfn_to_page(bad.pfn)))
       continue;
+    const bool was_loose = bad.loose;
+    bad.loose = true;
     for (const KhoKey& key : handed_over) {
       const uint64_t first = key.phys >> PAGE_SHIFT;
       if (bad.pfn < first || bad.pfn - first >= uint64_t{1} << key.order)
         continue;
       // It may have been part of a free page of another size.
       auto* folio = reinterpret_cast<struct folio*>(pfn_to_page(bad.first));
-      bad.wide |= bad.generation == M().generation && bad.order != key.order &&
+      bad.wide |= bad.generation == M().generation && !was_loose &&
+                  bad.order != key.order &&
                   folio_test_hugetlb_raw_hwp_unreliable(folio);
       bad.first = first;
       bad.order = key.order;
-      kept.push_back(bad);
+      bad.loose = false;
       break;
     }
+    if (bad.loose && (InScratch(bad.pfn) || !told(bad.pfn))) continue;
+    // Or whoever clears it later is not seen to.
+    if (bad.loose) M().memory().MarkDirty(bad.pfn);
+    kept.push_back(bad);
   }
   errors_ = std::move(kept);
 }

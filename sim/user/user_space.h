@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <vector>
 
 struct file;
@@ -49,7 +50,7 @@ struct Device {
   unsigned long inode = 0;
 };
 
-// A base page with a memory error, in a page of a hugetlbfs file.
+// A base page with a memory error, in a page of a hugetlbfs file, or by itself.
 struct BadFrame {
   uint64_t pfn = 0;
   uint64_t first = 0;  // frame of the huge page
@@ -58,6 +59,9 @@ struct BadFrame {
   bool late = false;   // the agent was at work, on an update for one
   // All of a huge page are taken for bad, smaller than the one it is in now.
   bool wide = false;
+  // Its huge page was dissolved, or is gone with the kernel before: it has to
+  // be nobody's.
+  bool loose = false;
 };
 
 class UserSpace {
@@ -119,6 +123,9 @@ class UserSpace {
   // What machine checks lead to. As madvise(MADV_HWPOISON) does it; -ENOENT:
   // there is no such page.
   CallResult Poison(int name, int64_t page, uint64_t at);
+  // What a scrubber finds in a free page, the first one of the node (-1: of
+  // any) in its pool; -ENOENT: there is none, or all are promised to somebody.
+  CallResult PoisonFree(uint64_t page_size, int node, uint64_t at);
 
   // --- The live update agent.
   CallResult OpenDevice();
@@ -139,8 +146,10 @@ class UserSpace {
   void StopDevices();
 
   // The kernel is gone: of the memory errors only those are still known that it
-  // took down, and that are in pages which were handed over.
-  void KeepErrors(const std::vector<KhoKey>& handed_over);
+  // took down, and that are in pages which were handed over or that the next
+  // kernel is told of.
+  void KeepErrors(const std::vector<KhoKey>& handed_over,
+                  const std::function<bool(uint64_t pfn)>& told);
   // The frame of a Poison() that has not come back; 0: none. Its error may not
   // be written down yet, and then nobody knows of it if the kernel stops here.
   uint64_t poisoning() const { return poisoning_; }
@@ -165,6 +174,9 @@ class UserSpace {
   // Pages of shmem files that a device of this kernel holds, in their file or
   // not.
   uint64_t PinnedShmemPages() const { return pinned_shmem_.size(); }
+  // In huge pages of which it is not known which base pages have errors, and that
+  // left their pool for it.
+  uint64_t LeakedPages() const;
   // One past the highest name in use since this kernel booted.
   int files_end() const { return files_end_; }
   int sessions_end() const { return sessions_end_; }
