@@ -1105,6 +1105,41 @@ TEST_F(PoisonTest, TheKernelStoppedOnTheWay) {
   }
 }
 
+TEST_F(PoisonTest, AFreePageLeavesItsPool) {
+  w.MakeFile();
+  w.Holds("admin poison-free 64M", -ENOENT);
+  w.Holds("admin poison-free 64K", -ENOENT);
+  w.Holds("admin poison-free 16K node=2", -ENOENT);
+  w.Holds("admin poison-free 16K at=16384", -ENOENT);
+  w.Breaks("counters", "admin poison-free 16K");
+  w.Set(1, 1, 1);
+  w.Holds("admin poison-free 16K node=1");
+  // Of the other node.
+  w.Set(1, 0, 0);
+  w.Breaks("counters", "admin poison-free 16K node=0");
+}
+
+TEST_F(PoisonTest, AFreePageThatIsReservedStays) {
+  w.MakeFile();
+  AddFile();
+  w.Holds("p0 memfd f1 16K");
+  w.files[1].size = 3 * 16384;
+  w.files[1].regions = {{0, 3}};
+  w.resv() = 3;
+  w.Holds("p0 map f1 m1 0 3");
+  w.Holds("admin poison-free 16K", -ENOENT);
+  w.Set(1, 1, 1);
+  w.Breaks("refusal", "admin poison-free 16K");
+}
+
+TEST_F(PoisonTest, AFreePageIsLostAsAWholeWithoutMemory) {
+  w.MakeFile();
+  w.Breaks("refusal", "admin poison-free 16K", -EBUSY);
+  w.o.fault_injected = true;
+  w.Set(1, 1, 1);
+  w.Holds("admin poison-free 16K", -EBUSY);
+}
+
 TEST_F(PoisonTest, APageThatCannotBeLookedAt) {
   w.MakeFile();
   w.files[0].pages[0].frame = kNoFrame;

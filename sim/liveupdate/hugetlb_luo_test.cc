@@ -952,12 +952,12 @@ TEST_F(LooseErrorTest, WrongEntries) {
 TEST_F(LooseErrorTest, TooMuchOfIt) {
   Up();
   const uint64_t pfn = PoisonFree(k16K, 2);
-  const uint64_t half = uint64_t{1}
-                        << (63 - __builtin_clzll(machine_.memory().end_pfn()));
-  NextKernelWith([half] {
-    PutEntry(1, 0, 0);
-    for (int i = 1; i < HUGETLB_LUO_ERRORS; ++i)
-      PutEntry(i, half / 2 << PAGE_SHIFT, static_cast<u32>(half / 2));
+  const uint64_t part =
+      uint64_t{1} << (59 - __builtin_clzll(machine_.memory().end_pfn()));
+  NextKernelWith([part] {
+    for (uint64_t i = 1; i < HUGETLB_LUO_ERRORS; ++i)
+      PutEntry(static_cast<int>(i), i * part << PAGE_SHIFT,
+               static_cast<u32>(part));
   });
   EXPECT_TRUE(LogHas("are not kept away from"));
   ExpectKeptAway(pfn);

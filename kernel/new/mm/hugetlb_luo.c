@@ -95,7 +95,8 @@
  * written down where the next kernel finds them; nothing has to be done for that
  * when a file is preserved or frozen. There is room for a fixed number. When half
  * of it is used, files are neither preserved nor frozen any more, with %EHWPOISON,
- * so that the other half is there for what comes after the freeze.
+ * so that the other half is there for what comes after the freeze. What is on the
+ * list stays on it from each kernel to the next, until a cold reboot.
  *
  * A page with an error cannot be moved. One in a CMA area, or in ZONE_MOVABLE, can
  * therefore not be preserved: %EHWPOISON.
@@ -103,6 +104,12 @@
  * A free page of a pool that gets an error is taken out of the pool at once by
  * memory_failure(). If it was to be handed over by then, it is known as bad in the
  * next kernel, and counts as in use there.
+ *
+ * A base page with an error that is in nothing which is handed over is not given
+ * to anybody in the next kernel: that of a page dissolved from a pool, or of a file
+ * that is gone. It is reserved before memory is allocated for anything but what
+ * lies in scratch, and marked. If it is not known which base pages of a huge page
+ * have errors, that goes for all of them.
  *
  * A next kernel without CONFIG_MEMORY_FAILURE refuses files with such pages, and
  * free pages with such among them, with %EHWPOISON.

@@ -56,8 +56,10 @@
  * those are final, too. Behind the counts of the root is a list of
  * %HUGETLB_LUO_ERRORS &struct hugetlb_luo_error_ser, which is written to until the
  * kernel stops. It has all huge pages with memory errors, whether or not they are
- * in a file that is handed over, without a gap between them. If the list is
- * damaged, no file is accepted: nobody can tell which pages have errors.
+ * in a file that is handed over, and those that previous kernels have passed on,
+ * without a gap between them. Memory on it that is not handed over is not used by
+ * the next kernel. If the list is damaged, no file is accepted: nobody can tell
+ * which pages have errors.
  *
  * The version is in the root and in the files' records, and not part of the LUO
  * compatible string: LUO gives up all of its sessions when it meets a string that
