@@ -17,6 +17,7 @@
 #include "sim/liveupdate/kho.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/geometry.h"
+#include "sim/mm/memory_failure.h"
 
 namespace sim {
 namespace {
@@ -109,6 +110,9 @@ bool Lists(const model::TableView& table, uint64_t pfn) {
                        return pfn >= first && pfn - first < error.pages;
                      });
 }
+
+// How many that list has room for: HUGETLB_LUO_ERRORS.
+constexpr size_t kErrors = 128;
 
 // The pages that a table's records are in, ascending.
 std::vector<uint64_t> PagesOf(const model::TableView& table) {
@@ -481,8 +485,16 @@ void Executor::NextKernel(bool power) {
     }
     if (seen_.cut && !Lists(whole, user_.poisoning())) user_.ForgetPoisoning();
     user_.KeepErrors(snapshooter_.handed_over(), [&](uint64_t pfn) {
-      return config_.has_luo_hugetlb && corruptions_.empty() &&
-             Lists(whole, pfn);
+      if (!Lists(whole, pfn)) {
+        // A list that has room, in a kernel that knew.
+        if (whole.held && !seen_.cut && pfn != user_.poisoning() &&
+            sim::KnowsError(pfn) && whole.errors.size() < kErrors)
+          machine_->Report("metadata",
+                           absl::StrCat("the memory error in frame ", pfn,
+                                        " is not written down"));
+        return false;
+      }
+      return config_.has_luo_hugetlb && corruptions_.empty();
     });
     NoteErrors(user_.errors(), &left);
     CheckHandedOnce();

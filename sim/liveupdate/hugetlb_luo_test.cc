@@ -27,6 +27,7 @@
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/liveupdate/test_kernel.h"
 #include "sim/mm/cgroup.h"
+#include "sim/mm/cma.h"
 #include "sim/mm/folio.h"
 #include "sim/mm/hugetlb.h"
 #include "sim/mm/hugetlb_hooks.h"
@@ -887,6 +888,32 @@ TEST_F(LooseErrorTest, GiganticPagesKeepAway) {
   }
 }
 
+// The same of areas of hugetlb_cma=, one of which would be there.
+TEST_F(LooseErrorTest, AreasKeepAway) {
+  constexpr char kPlain[] = "kho=on liveupdate=on hugepagesz=16K";
+  uint64_t pfn = 0;
+  for (const bool bad : {false, true}) {
+    config_.cmdline = kPlain;
+    Up();
+    TakeAll();
+    if (bad) {
+      ASSERT_TRUE(folio_test_hugetlb(pfn_folio(pfn - 1)));
+      EXPECT_EQ(
+          Call("admin", [pfn] { return memory_failure(pfn, MF_SW_SIMULATED); }),
+          0);
+    }
+    config_.cmdline = absl::StrCat(kPlain, " hugetlb_cma=1M");
+    NextKernel();
+    ASSERT_FALSE(CmaAreas().empty());
+    if (bad) break;
+    for (const CmaRange& range : CmaAreas().front().ranges)
+      pfn = range.base_pfn + 1;
+    EXPECT_TRUE(CmaIntersects(pfn, 1));
+  }
+  ExpectKeptAway(pfn);
+  EXPECT_FALSE(CmaIntersects(pfn, 1));
+}
+
 // There is no memory to look at what comes until somebody asks again.
 TEST_F(LooseErrorTest, LateImport) {
   Up();
@@ -952,8 +979,8 @@ TEST_F(LooseErrorTest, WrongEntries) {
 TEST_F(LooseErrorTest, TooMuchOfIt) {
   Up();
   const uint64_t pfn = PoisonFree(k16K, 2);
-  const uint64_t part =
-      uint64_t{1} << (59 - __builtin_clzll(machine_.memory().end_pfn()));
+  const uint64_t part = uint64_t{1}
+                        << (59 - __builtin_clzll(machine_.memory().end_pfn()));
   NextKernelWith([part] {
     for (uint64_t i = 1; i < HUGETLB_LUO_ERRORS; ++i)
       PutEntry(static_cast<int>(i), i * part << PAGE_SHIFT,
@@ -969,8 +996,9 @@ TEST_F(LooseErrorTest, DamagedEntry) {
   Up();
   const uint64_t first = PoisonFree(k16K, 2);
   const uint64_t second = PoisonFree(k16K, 1);
-  NextKernelWith([] { List()[0].nr ^= 4; });
+  NextKernelWith([] { List()[0].addr += PAGE_SIZE; });
   EXPECT_NE(OwnerOf(first), Owner::kReserved);
+  EXPECT_NE(OwnerOf(first + 1), Owner::kReserved);
   ExpectKeptAway(second);
   EXPECT_EQ(PoisonedPages(), 1u);
   ExpectListed({second});

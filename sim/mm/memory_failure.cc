@@ -88,6 +88,10 @@ uint64_t PoisonedPages() { return static_cast<uint64_t>(num_poisoned_pages); }
 
 bool HasMemoryError(uint64_t pfn) { return raw_hwp.count(pfn) != 0; }
 
+bool KnowsError(uint64_t pfn) {
+  return HasMemoryError(pfn) || PageHWPoison(pfn_to_page(pfn));
+}
+
 uint64_t MemoryErrors(uint64_t pfn, uint64_t nr) {
   return static_cast<uint64_t>(
       std::distance(raw_hwp.lower_bound(pfn), raw_hwp.lower_bound(pfn + nr)));

@@ -19,6 +19,8 @@ uint64_t PoisonedPages();
 // Whether the frame is on the list of its huge page's base pages with errors,
 // and how many of the `nr` frames from `pfn` on are on such a list.
 bool HasMemoryError(uint64_t pfn);
+// Whether it is on it, or the base page itself is marked.
+bool KnowsError(uint64_t pfn);
 uint64_t MemoryErrors(uint64_t pfn, uint64_t nr);
 
 }  // namespace sim
