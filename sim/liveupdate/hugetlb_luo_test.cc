@@ -934,6 +934,9 @@ TEST_F(LooseErrorTest, LateImport) {
   EXPECT_EQ(OwnerOf(pfn), Owner::kReserved);
   EXPECT_EQ(PoisonedPages(), 0u);
   ExpectListed({});
+  // It is met again before that.
+  EXPECT_EQ(Call("admin", [pfn] { return memory_failure(pfn, 0); }), -EBUSY);
+  EXPECT_EQ(PoisonedPages(), 1u);
   file = Retrieved();
   ExpectKeptAway(pfn);
   EXPECT_EQ(PoisonedPages(), 2u);

@@ -2218,7 +2218,9 @@ hugetlb_luo_reserve_error(const struct hugetlb_luo_error_ser *error)
 		return false;
 
 	first = !memblock_is_region_reserved(error->addr, size);
-	return !memblock_reserve(error->addr, size) && first;
+	memblock_reserve(error->addr, size);
+
+	return first;
 }
 
 /*
@@ -2840,9 +2842,10 @@ static void hugetlb_luo_mark_reserved(void)
 			continue;
 
 		for (pfn = first; pfn < first + errors[n].nr; pfn++) {
-			struct page *page = pfn_to_online_page(pfn);
+			/* Reserved memory of boot is online, and stays so. */
+			struct page *page = pfn_to_page(pfn);
 
-			if (!page || !PageReserved(page)) {
+			if (!PageReserved(page)) {
 				held = true;
 				continue;
 			}
