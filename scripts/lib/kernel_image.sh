@@ -39,7 +39,7 @@ image_key() {
 }
 
 # sources_of CONFIG: the files of kernel/ that such an image is made from, each
-# ended by a zero byte. Without the option mm/hugetlb_luo.c is not compiled.
+# ended by a zero byte. Without the option kernel/new/mm is not compiled.
 sources_of() {
   local without=()
   [[ $1 != *-off ]] || without=(! -path 'new/mm/*')

@@ -9,7 +9,7 @@
 
 /*
  * What HugeTLB, hugetlbfs and LUO ask of the live update support in
- * mm/hugetlb_luo.c.
+ * mm/hugetlb_luo*.c.
  */
 
 #ifdef CONFIG_LIVEUPDATE_HUGETLB
