@@ -297,7 +297,7 @@ static int __init hugetlb_luo_init(void)
 	if (IS_ERR(root)) {
 		pr_err("no memory can be handed over: %pe\n", root);
 	} else {
-		hugetlb_luo_start_errors(hugetlb_luo_errors(root));
+		hugetlb_luo_start_errors(hugetlb_luo_error_list(root));
 		hugetlb_luo_out.root = root;
 	}
 

@@ -25,6 +25,7 @@
 #include <linux/overflow.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sort.h>
 #include <linux/xarray.h>
 
 #include "hugetlb_luo_internal.h"
@@ -104,7 +105,7 @@ hugetlb_luo_reserve_error(const struct hugetlb_luo_error_ser *error)
  */
 static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
 {
-	const struct hugetlb_luo_error_ser *error = hugetlb_luo_errors(root);
+	const struct hugetlb_luo_error_ser *error = hugetlb_luo_error_list(root);
 	/* So that a list of wrong entries does not take the memory to boot with. */
 	u64 left = PHYS_PFN(memblock_phys_mem_size()) / 4;
 	unsigned int n;
@@ -394,7 +395,7 @@ static int hugetlb_luo_check_resv(struct hugetlb_luo_in_file *in)
 	if (err)
 		return err;
 
-	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
+	hugetlb_luo_walk_lists(&cursor, ser->resv, 0);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		if (run->frame)
 			return hugetlb_luo_wrong(in, "frame of a reservation", -EINVAL);
@@ -667,7 +668,7 @@ static void hugetlb_luo_mark_run(struct hugetlb_luo_in_file *in,
 static int hugetlb_luo_mark_errors(void)
 {
 	struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
-	const struct hugetlb_luo_error_ser *error = hugetlb_luo_errors(root);
+	const struct hugetlb_luo_error_ser *error = hugetlb_luo_error_list(root);
 	struct hugetlb_luo_cursor cursor;
 	struct hugetlb_luo_run_ser *run;
 	struct hugetlb_luo_in_file *in;
@@ -704,7 +705,7 @@ static int hugetlb_luo_mark_errors(void)
 static void hugetlb_luo_mark_reserved(void)
 {
 	const struct hugetlb_luo_error_ser *errors =
-		hugetlb_luo_errors(hugetlb_luo_in.root);
+		hugetlb_luo_error_list(hugetlb_luo_in.root);
 	unsigned int n;
 
 	for (n = 0; n < HUGETLB_LUO_ERRORS; n++) {

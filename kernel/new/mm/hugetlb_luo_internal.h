@@ -165,12 +165,12 @@ extern u32 hugetlb_luo_nodes;
 
 /*
  * struct hugetlb_luo_cursor - where a walk over lists of runs is
- * @block: The block of the next run, of each list.
+ * @block: The block of the next run, of either list.
  * @i:     The next run in it.
  */
 struct hugetlb_luo_cursor {
-	struct hugetlb_luo_block_ser *block[3];
-	u32 i[3];
+	struct hugetlb_luo_block_ser *block[2];
+	u32 i[2];
 };
 
 /* Records, and lists of runs: hugetlb_luo_records.c */
@@ -179,7 +179,7 @@ u32 hugetlb_luo_file_csum(const struct hugetlb_luo_file_ser *ser);
 u32 hugetlb_luo_block_csum(const struct hugetlb_luo_block_ser *block);
 u32 hugetlb_luo_error_csum(const struct hugetlb_luo_error_ser *error);
 struct hugetlb_luo_error_ser *
-hugetlb_luo_errors(struct hugetlb_luo_root_ser *root);
+hugetlb_luo_error_list(struct hugetlb_luo_root_ser *root);
 u32 hugetlb_luo_owner_csum(const struct hugetlb_luo_owner_ser *owner);
 unsigned long hugetlb_luo_pfn(struct hstate *h, unsigned long frame);
 u64 hugetlb_luo_end_index(struct hstate *h, u64 size);
@@ -192,8 +192,7 @@ struct hugetlb_luo_run_ser *
 hugetlb_luo_peek_run(struct hugetlb_luo_cursor *cursor, unsigned int n);
 struct hugetlb_luo_run_ser *
 hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor);
-void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a,
-			    u64 b, u64 c);
+void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a, u64 b);
 void hugetlb_luo_walk(struct hugetlb_luo_cursor *cursor,
 		      const struct hugetlb_luo_file_ser *ser);
 u64 hugetlb_luo_common(u64 a, u64 b);

@@ -57,7 +57,7 @@ u32 hugetlb_luo_error_csum(const struct hugetlb_luo_error_ser *error)
 
 /* The list of memory errors stands behind the counts. */
 struct hugetlb_luo_error_ser *
-hugetlb_luo_errors(struct hugetlb_luo_root_ser *root)
+hugetlb_luo_error_list(struct hugetlb_luo_root_ser *root)
 {
 	return (void *)&root->counts[root->nr_counts];
 }
@@ -145,7 +145,7 @@ hugetlb_luo_peek_run(struct hugetlb_luo_cursor *cursor, unsigned int n)
 	return block ? &block->runs[cursor->i[n]] : NULL;
 }
 
-/* Return: the next run of all lists by index, or NULL if there is none. */
+/* Return: the next run of both lists by index, or NULL if there is none. */
 struct hugetlb_luo_run_ser *
 hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor)
 {
@@ -166,14 +166,13 @@ hugetlb_luo_next_run(struct hugetlb_luo_cursor *cursor)
 	return next;
 }
 
-void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a,
-			    u64 b, u64 c)
+/* Walk over two lists together. What there is none of is 0. */
+void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a, u64 b)
 {
 	*cursor = (struct hugetlb_luo_cursor) {
 		.block = {
 			a ? phys_to_virt(a) : NULL,
 			b ? phys_to_virt(b) : NULL,
-			c ? phys_to_virt(c) : NULL,
 		},
 	};
 }
@@ -182,7 +181,7 @@ void hugetlb_luo_walk_lists(struct hugetlb_luo_cursor *cursor, u64 a,
 void hugetlb_luo_walk(struct hugetlb_luo_cursor *cursor,
 		      const struct hugetlb_luo_file_ser *ser)
 {
-	hugetlb_luo_walk_lists(cursor, ser->runs, ser->late, 0);
+	hugetlb_luo_walk_lists(cursor, ser->runs, ser->late);
 }
 
 /* Return: how many indices are in both lists of runs. */
@@ -192,7 +191,7 @@ u64 hugetlb_luo_common(u64 a, u64 b)
 	struct hugetlb_luo_run_ser *x, *y;
 	u64 nr = 0;
 
-	hugetlb_luo_walk_lists(&cursor, a, b, 0);
+	hugetlb_luo_walk_lists(&cursor, a, b);
 	while ((x = hugetlb_luo_peek_run(&cursor, 0)) &&
 	       (y = hugetlb_luo_peek_run(&cursor, 1))) {
 		u64 x_end = (u64)x->index + x->nr, y_end = (u64)y->index + y->nr;

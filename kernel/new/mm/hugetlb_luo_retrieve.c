@@ -567,7 +567,7 @@ static int hugetlb_luo_fill_regions(struct hugetlb_luo_in_file *in,
 	u64 from = 0, to = 0;
 	int err;
 
-	hugetlb_luo_walk_lists(&cursor, ser->resv, 0, 0);
+	hugetlb_luo_walk_lists(&cursor, ser->resv, 0);
 	while ((run = hugetlb_luo_next_run(&cursor))) {
 		err = hugetlb_luo_add_region(in, file, run->index,
 					     (u64)run->index + run->nr,
