@@ -333,8 +333,11 @@ class Replay {
       size_t i = static_cast<size_t>(n);
       if (!Allowed(n, e.bind)) continue;
       const int64_t most = sign < 0 ? std::min(left, p_.free[i]) : left;
-      const int64_t pages =
+      int64_t pages =
           std::clamp(sign * (target_.nr[i] - p_.nr[i]), int64_t{0}, most);
+      // Where others come as well, as many more may have left.
+      if (sign < 0 && !only_ && !e.exact && pages < most)
+        pages += chooser_->Pick(static_cast<int>(most - pages) + 1);
       p_.nr[i] += sign * pages;
       p_.free[i] += sign * pages;
       left -= pages;
