@@ -226,7 +226,8 @@ bool Stepper::InCma(uint64_t page_size, Frame frame) const {
   return frame != kNoFrame &&
          std::any_of(snapshot_.cma.begin(), snapshot_.cma.end(),
                      [&](const CmaView& area) {
-                       return area.from < end && frame < area.from + area.pages;
+                       return !area.given_away && area.from < end &&
+                              frame < area.from + area.pages;
                      });
 }
 

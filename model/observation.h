@@ -150,6 +150,8 @@ struct CmaView {
   int node = -1;
   Frame from = kNoFrame;
   int64_t pages = 0;
+  // The kernel had no memory for its map, and gave the part away.
+  bool given_away = false;
 };
 
 struct Snapshot {

@@ -318,7 +318,7 @@ void Snapshooter::FillQuarantine(model::Snapshot* out, bool stopped) {
   for (const CmaArea& area : CmaAreas()) {
     for (const CmaRange& range : area.ranges)
       out->cma.push_back({area.nid, static_cast<int64_t>(range.base_pfn),
-                          static_cast<int64_t>(range.count)});
+                          static_cast<int64_t>(range.count), area.count == 0});
   }
   if (handed_over_.empty()) return;
   const uint64_t unclaimed_pages = KhoUnclaimedPages();
