@@ -470,12 +470,14 @@ void Executor::NextKernel(bool power) {
       snapshooter_.Fill(&seen_.before, /*stopped=*/!during_.empty());
       snapshooter_.CountFit(&seen_.before);
     }
-    for (auto& task : during_) {
-      if (task->done || task->command.verb != Verb::kPoison) continue;
-      task->outcome.value = task->started && user_.PoisonTookEffect();
-    }
     model::TableView left;
     const model::TableView whole = ReadTableView();
+    // An error that was not written down yet might as well not have been.
+    const bool noted = Lists(whole, user_.poisoning());
+    for (auto& task : during_) {
+      if (task->done || task->command.verb != Verb::kPoison) continue;
+      task->outcome.value = task->started && noted && user_.PoisonTookEffect();
+    }
     NoteRecords(whole, &left);
     snapshooter_.NoteHandover(left);
     for (const KhoKey& key : snapshooter_.handed_over()) {
@@ -483,12 +485,12 @@ void Executor::NextKernel(bool power) {
       seen_.handed_pages.push_back(
           {0, static_cast<int64_t>(pfn), machine_->memory().RealNodeOf(pfn)});
     }
-    if (seen_.cut && !Lists(whole, user_.poisoning())) user_.ForgetPoisoning();
+    if (!noted) user_.ForgetPoisoning();
     user_.KeepErrors(snapshooter_.handed_over(), [&](uint64_t pfn) {
       if (!Lists(whole, pfn)) {
         // A list that has room, in a kernel that knew.
-        if (whole.held && !seen_.cut && pfn != user_.poisoning() &&
-            sim::KnowsError(pfn) && whole.errors.size() < kErrors)
+        if (whole.held && !seen_.cut && sim::KnowsError(pfn) &&
+            whole.errors.size() < kErrors)
           machine_->Report("metadata",
                            absl::StrCat("the memory error in frame ", pfn,
                                         " is not written down"));
