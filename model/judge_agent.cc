@@ -88,7 +88,7 @@ void Stepper::Agent(const Command& c, const Outcome& o) {
       if (!state_->device_open) Must(EBADF);
       if (session) Must(EEXIST);
       if (!incoming) Must(ENOENT);
-      if (incoming && incoming->open) Must(EINVAL);
+      if (incoming && (incoming->open || incoming->stuck)) Must(EINVAL);
       if (Went(o) && incoming) incoming->open = true;
       break;
     }
@@ -98,7 +98,8 @@ void Stepper::Agent(const Command& c, const Outcome& o) {
     case Verb::kFinish:
       if (!session) Must(EBADF);
       if (session && !session->incoming) Must(EINVAL);
-      if (Went(o) && session) FinishSession(session);
+      if (Went(o) && session && !FinishSession(session))
+        Fail("refusal", "finished, and nobody knows what came");
       break;
     default:
       Fail("refusal", "no command for the agent");
@@ -106,6 +107,27 @@ void Stepper::Agent(const Command& c, const Outcome& o) {
   }
   must_.clear();
   may_.clear();
+}
+
+// Pages may lie in scratch, and are moved out one by one, each to another place
+// on its node. Of those that were not moved there was no such place for one, it
+// may be: what the attempt itself needed is there again, and more is not.
+bool Stepper::NoRoomToMove(int id) {
+  const File& f = file(id);
+  if (f.shmem) return false;
+  std::array<int64_t, kMaxNodes> stayed{};
+  for (const Page& page : f.pages) {
+    const PageView* seen = SeenPage(id, page.index);
+    if (page.node >= 0 && (!seen || seen->frame == page.frame))
+      ++stayed[static_cast<size_t>(page.node)];
+  }
+  for (int i = 0; i < snapshot_.nr_pools; ++i) {
+    const PoolView& pool = snapshot_.pool[static_cast<size_t>(i)];
+    if (pool.page_size != f.page_size) continue;
+    for (size_t n = 0; n < kMaxNodes; ++n)
+      if (stayed[n] > 0 && pool.node[n].allocatable <= stayed[n]) return true;
+  }
+  return false;
 }
 
 void Stepper::Preserve(const Command& c, const Outcome& o) {
@@ -127,7 +149,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
                   f.regions.CountIn(end, INT64_MAX) > 0;
     const bool looks = must_.empty();  // at its pages
     if (!f.shmem && beyond) Must(EOPNOTSUPP);
-    if (must_.empty() && MemoryIsShort(f.page_size))
+    if (must_.empty() && (MemoryIsShort(f.page_size) || NoRoomToMove(id)))
       for (int error : {ENOMEM, EBUSY, ENOSPC}) May(error);
     // It may lie in scratch, where it cannot stay.
     for (const Page& p : f.pages)
@@ -157,7 +179,13 @@ void Stepper::DropSession(int name) {
   Session* session = state_->FindOpenSession(name);
   if (!session) return;
   if (session->incoming) {
-    FinishSession(session);
+    if (!FinishSession(session)) {
+      // Nobody knows what came. It is held for good, without a descriptor.
+      session = state_->FindOpenSession(name);
+      session->open = false;
+      session->stuck = true;
+      return;
+    }
   } else {
     while (!session->files.empty()) {
       int id = session->files.back().file;
@@ -221,7 +249,25 @@ void Stepper::Release(int id) {
     event->count = promised;
 }
 
-void Stepper::FinishSession(Session* session) {
+// A kernel that had no memory at boot to look at what came counts it as one
+// that had. Whether there was some now shows by what nobody asked for.
+bool Stepper::StillAnnounced(const Session& session) const {
+  if (!fault_ || !state_->boot_fault) return false;
+  bool any = false;
+  for (const SessionFile& each : session.files) {
+    const File& f = state_->files[static_cast<size_t>(each.file)];
+    if (each.status > 0 || f.shmem || f.life != File::Life::kAnnounced)
+      continue;
+    for (const Page& page : f.pages) {
+      any = true;
+      if (!KhoKeeps(page)) return false;
+    }
+  }
+  return any && ExplainsQuarantine();
+}
+
+// False: there was no memory to look at what came.
+bool Stepper::FinishSession(Session* session) {
   const bool asks = std::any_of(
       session->files.begin(), session->files.end(),
       [this](const auto& f) { return f.status <= 0 && !file(f.file).shmem; });
@@ -229,6 +275,7 @@ void Stepper::FinishSession(Session* session) {
     const auto at = session - state_->sessions.data();
     SettleLate(/*went=*/true, static_cast<int>(at));
     session = &state_->sessions[static_cast<size_t>(at)];
+    if (state_->unsettled || StillAnnounced(*session)) return false;
   }
   while (!session->files.empty()) {
     SessionFile last = session->files.back();
@@ -242,6 +289,7 @@ void Stepper::FinishSession(Session* session) {
     // A refused file stays what it is, finished or not.
   }
   session->finished = true;
+  return true;
 }
 
 // What asking for a refused file ends with.

@@ -37,9 +37,10 @@ class Stepper {
   // Several commands ran at a time, so one may have met another halfway.
   void SetRacing(const Command& command, const std::vector<Command>& during) {
     racing_ = true;
-    offlines_ = std::any_of(during.begin(), during.end(), [](const Command& c) {
-      return c.verb == Verb::kOffline;
-    });
+    offlines_ = command.verb == Verb::kOffline ||
+                std::any_of(during.begin(), during.end(), [](const Command& c) {
+                  return c.verb == Verb::kOffline;
+                });
     poisons_ = during;
     poisons_.push_back(command);
     poisons_.erase(std::remove_if(poisons_.begin(), poisons_.end(),
@@ -176,11 +177,13 @@ class Stepper {
 
   // --- judge_agent.cc
   void Agent(const Command& c, const Outcome& o);
+  bool NoRoomToMove(int id);
   void Preserve(const Command& c, const Outcome& o);
   void Retrieve(const Command& c, const Outcome& o);
   void RetrievePromise(File* f, const Outcome& o);
   void Reboot(const Command& c, const Outcome& o);
-  void FinishSession(Session* session);
+  bool StillAnnounced(const Session& session) const;
+  bool FinishSession(Session* session);
   bool KhoKeeps(const Page& page) const;
   void KeepOut(uint64_t page_size, const Page& page, bool free = false);
   void Release(int file);
@@ -277,7 +280,7 @@ class Stepper {
   bool late_import_ = false;     // files left the counters for quarantine
   bool uncertain_resv_ = false;  // Linux gave up on counting it right
   bool racing_ = false;
-  bool offlines_ = false;  // another command, at the same time
+  bool offlines_ = false;  // one of several commands does
   struct Written {
     int file;
     int64_t index;

@@ -991,9 +991,10 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
   if (f.shmem) return page;
   if (racing_) Insert(&f.unsure, index);
   const PageView* seen = SeenPage(id, index);
-  // A late page may have been moved by the time that it is looked at.
-  const bool moved = racing_ && f.preserved && outcome && outcome->ok() &&
-                     outcome->frame != kNoFrame;
+  // It may have been moved by the time that it is looked at: to be pinned, or
+  // since its memory goes offline.
+  const bool moved =
+      racing_ && outcome && outcome->ok() && outcome->frame != kNoFrame;
   if (seen && !moved) {
     page->frame = seen->frame;
     page->node = seen->node;
@@ -1001,11 +1002,13 @@ Page* Stepper::NewPage(int id, int64_t index, int bind,
     page->frame = outcome->frame;
     page->node = outcome->node;
   }
+  // Where it came from is not where it is then.
+  const int node = offlines_ && !moved ? kAnyNode : page->node;
   size_t pool =
       static_cast<size_t>(state_->FindPool(f.page_size) - state_->pools.data());
-  if (!events_[pool].empty()) events_[pool].back().node = page->node;
-  if (bind != kAnyNode && page->node >= 0 && page->node != bind)
-    Fail("placement", absl::StrCat("a page of node ", page->node,
+  if (!events_[pool].empty()) events_[pool].back().node = node;
+  if (bind != kAnyNode && node >= 0 && node != bind)
+    Fail("placement", absl::StrCat("a page of node ", node,
                                    " for a process bound to ", bind));
   return page;
 }

@@ -182,6 +182,9 @@ struct Session {
   bool incoming = false;
   bool open = false;  // the agent holds its descriptor
   bool finished = false;
+  // Its descriptor was closed when it could not be finished: nobody can open it
+  // again (luo_session_release()).
+  bool stuck = false;
   std::vector<SessionFile> files;
 };
 
