@@ -82,7 +82,8 @@ class Sweeper {
     ++result.points;
     result.in_boot += in_boot;
     result.gave_up += run.result.stats.gave_up > 0;
-    result.warned += run.result.stats.linux_warned > 0;
+    result.warned +=
+        run.result.stats.linux_warned > 0 || run.result.stats.linux_hung > 0;
     if (!run.result.ok() && result.failures.size() < kMostFailures)
       result.failures.emplace_back(history, run.result.findings[0]);
   }
@@ -169,7 +170,8 @@ SweepResult FailPairs(const History& history, int64_t window,
       const Counted first = Count(one);
       // That one alone is FailEach()'s.
       const sim::RunStats& stats = first.result.stats;
-      if (!first.result.ok() || stats.gave_up > 0 || stats.linux_warned > 0)
+      if (!first.result.ok() || stats.gave_up > 0 || stats.linux_warned > 0 ||
+          stats.linux_hung > 0)
         continue;
       int64_t after = 0;
       for (size_t then = at + 1; then < one.commands.size(); ++then) {

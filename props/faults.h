@@ -41,7 +41,8 @@ struct SweepResult {
   int64_t points = 0;   // places where something was made to fail, this shard's
   int64_t in_boot = 0;  // of these, in the next kernel before it was up
   int64_t gave_up = 0;  // the kernel panicked, as Linux does there
-  int64_t warned = 0;   // it warned, as Linux does there, and the history ended
+  int64_t warned =
+      0;  // it warned, or hung, as Linux does there: the history ended
   int64_t unwindowed = 0;  // pairs that were left out, being too far apart
   // The first ones that broke a property, and how.
   std::vector<std::pair<model::History, sim::Finding>> failures;

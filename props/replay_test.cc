@@ -56,6 +56,9 @@ TEST_P(Saved, Holds) {
   ASSERT_TRUE(result.ok()) << sim::Print(result.findings[0], *history)
                            << "\nreplay it: "
                            << ReplayCommand(SavedFile(GetParam()));
+  // What is not judged to its end says so by its name.
+  EXPECT_EQ(!result.hang.empty(), GetParam().rfind("linux-hangs-", 0) == 0)
+      << result.hang;
   // Once more, without looking: the digest is the same.
   EXPECT_EQ(sim::RunHistory(*history).digest, result.digest);
 }

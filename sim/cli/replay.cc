@@ -59,7 +59,10 @@ absl::StatusOr<int> Replay(const Arguments& arguments) {
       result.findings[0].step != kTeardownStep)
     std::printf("(stopped there; --keep-going shows the consequences, too)\n");
   std::printf("%s commands=%" PRId64 " digest=%016" PRIx64 "\n",
-              result.ok() ? "held" : "BROKEN", result.commands, result.digest);
+              !result.ok()          ? "BROKEN"
+              : result.hang.empty() ? "held"
+                                    : "hung",
+              result.commands, result.digest);
   return result.ok() ? kHeld : kBroken;
 }
 
@@ -71,8 +74,9 @@ const Subcommand kReplay = {
     "run one history and tell what happens at each step",
     "Prints each command with its number, what it returned, and what changed:\n"
     "pools, files, pages, sessions, quarantine. Stops where a property "
-    "breaks.\n"
-    "Exit status: 0 it held, 1 a property broke, 2 bad usage. FILE may be -.",
+    "breaks, or where Linux's own code goes on without end (\"hung\").\n"
+    "Exit status: 0 it held or hung, 1 a property broke, 2 bad usage.\n"
+    "FILE may be -.",
     {{"keep-going", "",
       "do not stop at what breaks first; what follows may be\n"
       "its consequence"},

@@ -171,6 +171,11 @@ absl::StatusOr<int> Run(const Arguments& arguments) {
     digest = Mix(digest, result.digest);
     commands += result.commands;
     stats.Add(result.stats);
+    if (!result.hang.empty()) {
+      progress.Clear();
+      std::printf("seed %" PRIu64 " hung, as Linux would: %s\n", *seed + done,
+                  result.hang.c_str());
+    }
     if (result.ok()) continue;
     ++failed;
     ++broken[result.findings[0].property];
@@ -207,7 +212,8 @@ const Subcommand kRun = {
     "against the properties of docs/properties.md. A history that breaks one\n"
     "is shrunk to the least that still breaks it; both are saved. What breaks\n"
     "the same property with the same commands, but for their numbers, is told\n"
-    "in one line.\n\n"
+    "in one line. That Linux's own code goes on without end is told, too: it\n"
+    "is no failure, and nothing is judged from there on.\n\n"
     "The last line is: histories=N failed=F commands=C digest=HEX rate=R/s.\n"
     "The same seed gives the same digest on every machine and in every build.\n"
     "With GTEST_TOTAL_SHARDS=N and GTEST_SHARD_INDEX=I it does every Nth of\n"

@@ -44,6 +44,8 @@ class Executor {
   bool panicked_by_plan() const { return panicked_by_plan_; }
   // Machine::NoteLinuxWarning().
   bool linux_warned() const { return machine_->linux_warnings() > 0; }
+  // Machine::NoteLinuxHang().
+  const std::string& linux_hang() const { return machine_->linux_hang(); }
   // Looks at the kernel once more, after something was done behind the back of
   // Run().
   void Look();

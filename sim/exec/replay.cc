@@ -43,6 +43,15 @@ void Count(const Outcome& outcome, model::Verb verb, RunStats* stats) {
   }
 }
 
+// "step 12 (p0 write m0 3 7f)"
+std::string Place(int64_t step, const model::History& history) {
+  if (step == kBootStep) return "boot";
+  if (step == kTeardownStep) return "teardown";
+  return absl::StrCat("step ", step, " (",
+                      model::Print(history.commands[static_cast<size_t>(step)]),
+                      ")");
+}
+
 // One run, from power on to teardown.
 class Runner {
  public:
@@ -74,6 +83,7 @@ class Runner {
     ++result_.stats.histories;
     result_.stats.gave_up += executor_.panicked_by_plan();
     result_.stats.linux_warned += executor_.linux_warned();
+    result_.stats.linux_hung += !executor_.linux_hang().empty();
     for (int i = 0; i < kReaches; ++i) {
       result_.stats.reached[static_cast<size_t>(i)] +=
           reach_.reached(static_cast<Reach>(i));
@@ -99,6 +109,9 @@ class Runner {
     result_.stats.boots += seen.rebooted;
     // A kernel that hit a BUG() has said so.
     if (executor_.dead()) {
+      if (!executor_.linux_hang().empty())
+        result_.hang =
+            absl::StrCat(Place(step, history_), ": ", executor_.linux_hang());
       Finish(step, &command, seen);
       return;
     }
@@ -157,6 +170,9 @@ class Runner {
       result_.log += DescribeChange(last_, seen.after);
       last_ = seen.after;
       LogTraceAndFindings();
+      if (!result_.hang.empty())
+        absl::StrAppend(&result_.log, "    Linux goes on without end: ",
+                        executor_.linux_hang(), "\n");
     }
     if (options_.observer) {
       options_.observer(step, command, seen, executor_);
@@ -248,6 +264,7 @@ void RunStats::Add(const RunStats& other) {
   faults_hit += other.faults_hit;
   gave_up += other.gave_up;
   linux_warned += other.linux_warned;
+  linux_hung += other.linux_hung;
   for (size_t i = 0; i < verbs.size(); ++i) {
     verbs[i] += other.verbs[i];
     failed[i] += other.failed[i];
@@ -266,17 +283,8 @@ HistoryResult RunHistory(const model::History& history,
 }
 
 std::string Print(const Finding& finding, const model::History& history) {
-  std::string where;
-  if (finding.step == kBootStep) {
-    where = "boot";
-  } else if (finding.step == kTeardownStep) {
-    where = "teardown";
-  } else {
-    where = absl::StrCat(
-        "step ", finding.step, " (",
-        model::Print(history.commands[static_cast<size_t>(finding.step)]), ")");
-  }
-  return absl::StrCat(where, ": ", finding.property, ": ", finding.what);
+  return absl::StrCat(Place(finding.step, history), ": ", finding.property,
+                      ": ", finding.what);
 }
 
 }  // namespace sim

@@ -36,6 +36,7 @@ struct RunStats {
   int64_t faults_hit = 0;
   int64_t gave_up = 0;       // a fault by plan made a kernel panic, as in Linux
   int64_t linux_warned = 0;  // ended early: Machine::NoteLinuxWarning()
+  int64_t linux_hung = 0;    // the same: Machine::NoteLinuxHang()
   std::array<int64_t, model::kVerbs> verbs{};
   std::array<int64_t, model::kVerbs> failed{};  // of those
   std::array<int64_t, kErrnos> errnos{};
@@ -70,6 +71,9 @@ struct HistoryResult {
   uint64_t digest = 0;
   int64_t commands = 0;
   std::string log;
+  // Where Linux goes on without end, and the history was not judged any
+  // further: "step 11 (agent reboot): memfd_pin_folios: ...". Mostly empty.
+  std::string hang;
   RunStats stats;
 
   bool ok() const { return findings.empty(); }

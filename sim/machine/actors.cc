@@ -64,7 +64,8 @@ struct Scheduler {
   uint64_t resumed_at = 0;  // the step at which `running` got its turn
   uint64_t turns = 0;       // state of the dice; 0: nobody takes turns
   uint64_t resumed = 0;     // any actor, ever
-  int boot_spinlocks = 0;   // outside of RunBoot() too
+  uint64_t runs = 0;
+  int boot_spinlocks = 0;  // outside of RunBoot() too
   std::function<void(const char*)> watcher;
 };
 
@@ -304,6 +305,7 @@ RunResult RunOnActor(int actor, std::function<void()> fn) {
     std::abort();
   }
   s.steps = 0;
+  ++s.runs;
   Start(a, std::move(fn));
   s.next = actor;
   if (!RunAll(actor)) return Stopped();
@@ -460,5 +462,7 @@ void ResetActors() {
 }
 
 uint64_t StepsOfLastRun() { return S().steps; }
+
+uint64_t Runs() { return S().runs; }
 
 }  // namespace sim

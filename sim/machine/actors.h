@@ -98,6 +98,8 @@ void ResetActors();
 void WatchSteps(std::function<void(const char*)> watcher);
 
 uint64_t StepsOfLastRun();
+// So many RunOnActor() have begun: what runs at the same time has one number.
+uint64_t Runs();
 // Another number after each step and each time an actor goes on. May be called
 // from a signal handler.
 uint64_t Progress();

@@ -144,6 +144,11 @@ void Machine::NoteLinuxWarning(std::string_view what) {
   Printk("<4>WARNING: " + std::string(what));
 }
 
+void Machine::NoteLinuxHang(std::string what) {
+  Trace("goes on without end: " + what);
+  linux_hang_ = std::move(what);
+}
+
 // With the numbers that a fault plan would have to have to hit this call.
 void Machine::NoteCall(FailKind kind, const char* what) {
   static constexpr const char* kNames[] = {"any", "alloc", "kho", "other",

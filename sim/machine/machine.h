@@ -136,6 +136,11 @@ class Machine {
   // nothing but letting go of everything is asked of it.
   void NoteLinuxWarning(std::string_view what);
   int linux_warnings() const { return linux_warnings_; }
+  // Linux's own code goes on without end, where nothing is wrong with what
+  // called it: no violation, but nothing can be asked of this machine any more.
+  // Whoever says so stops the history, with StopHistory().
+  void NoteLinuxHang(std::string what);
+  const std::string& linux_hang() const { return linux_hang_; }  // empty: none
 
   // --- The seam that each fallible call passes. True: fail now.
   bool Fails(FailKind kind, const char* what);
@@ -167,6 +172,7 @@ class Machine {
   std::vector<std::string> log_;
   std::vector<Violation> violations_;
   int linux_warnings_ = 0;
+  std::string linux_hang_;
   std::vector<FaultPlan> plans_;  // nth: how many are left to it
   bool fault_fired_ = false;
   bool shortage_ = false;

@@ -8,6 +8,7 @@
 #include "sim/mm/memory_failure.h"
 
 #include <iterator>
+#include <map>
 #include <set>
 
 #include "sim/machine/actors.h"
@@ -29,6 +30,8 @@ long num_poisoned_pages;
 // not in the kernel's memory, so what is on it when a page is leaked, as is
 // meant, needs no looking after.
 std::set<uint64_t> raw_hwp;
+// The number of the run in which a huge page got its first error, by its frame.
+std::map<uint64_t, uint64_t> first_error;
 
 struct page* BasePage(struct folio* folio, uint64_t i) {
   return folio_page(folio, i);
@@ -48,6 +51,7 @@ bool TestClearPageHWPoison(struct page* page) {
 int UpdateHwpoison(struct folio* folio, struct page* page) {
   const int ret =
       folio_test_hwpoison(folio) ? int{kFolioPrePoisoned} : int{kFirstError};
+  if (ret == kFirstError) first_error[folio_pfn(folio)] = Runs();
   folio_set_hwpoison(folio);
   if (folio_test_hugetlb_raw_hwp_unreliable(folio)) return kFolioPrePoisoned;
   const uint64_t pfn = page_to_pfn(page);
@@ -72,6 +76,13 @@ void MemoryFailureReset() {
   sim_mutex_init(&mf_mutex, "mf_mutex");
   num_poisoned_pages = 0;
   raw_hwp.clear();
+  first_error.clear();
+}
+
+bool HasNewError(struct folio* folio) {
+  const auto at = first_error.find(folio_pfn(folio));
+  return folio_test_hwpoison(folio) && at != first_error.end() &&
+         at->second == Runs();
 }
 
 void ClearHugetlbHwpoison(struct folio* folio) {

@@ -13,6 +13,9 @@ void MemoryFailureReset();
 // folio_clear_hugetlb_hwpoison(): the marks move to the base pages with errors.
 void ClearHugetlbHwpoison(struct folio* folio);
 
+// The huge page got its first error since what runs now began to run.
+bool HasNewError(struct folio* folio);
+
 // HardwareCorrupted, in base pages.
 uint64_t PoisonedPages();
 

@@ -5,6 +5,7 @@
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
 #include "sim/mm/memmap.h"
+#include "sim/mm/memory_failure.h"
 #include "sim/mm/migrate.h"
 
 // Follows mm/gup.c for folios of memfds. Left out: device memory, the zero
@@ -76,12 +77,22 @@ long CheckAndMigrate(struct folio** folios, unsigned long nr) {
   LIST_HEAD(movable);
   if (CollectUnpinnable(&movable, folios, nr) == 0) return 0;
   for (unsigned long i = 0; i < nr; ++i) {
-    if (!folio_test_hwpoison(folios[i]) || !list_empty(&movable)) continue;
-    // Linux would try for good.
-    M().Report("discipline",
-               absl::StrCat("page frame ", folio_pfn(folios[i]),
-                            " has a memory error, cannot be moved, and is "
-                            "pinned where it may not stay"));
+    // Memory that is isolated may be so for a while only.
+    if (!folio_test_hwpoison(folios[i]) || !list_empty(&movable) ||
+        PageblockType(folio_pfn(folios[i])) == MIGRATE_ISOLATE ||
+        folio_is_longterm_pinnable(folios[i]))
+      continue;
+    // Linux would try for good. Who calls it has to look for such pages; an
+    // error may still come after that.
+    const std::string what = absl::StrCat(
+        "page frame ", folio_pfn(folios[i]),
+        " has a memory error, cannot be moved, and is pinned where it may not "
+        "stay");
+    if (HasNewError(folios[i]) && CanStop()) {
+      M().NoteLinuxHang("memfd_pin_folios: " + what);
+      StopHistory();
+    }
+    M().Report("discipline", what);
     unpin_folios(folios, nr);
     return -EBUSY;
   }
