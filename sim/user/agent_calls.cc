@@ -329,9 +329,12 @@ bool UserSpace::StillThere(Device* device) {
     return !pinned_here && device->inode == 0 && !device->shmem &&
            folio_test_hugetlb(folio) && folio->_refcount.counter > 0;
   }
-  if (device->inode == 0) device->inode = mapping->host->i_ino;
-  return mapping->host->i_ino == device->inode &&
-         folio->index == static_cast<pgoff_t>(device->page) << device->order;
+  const auto place = static_cast<int64_t>(folio->index >> device->order);
+  if (device->inode == 0) {
+    device->inode = mapping->host->i_ino;
+    if (!device->shmem) device->place = place;
+  }
+  return mapping->host->i_ino == device->inode && place == device->place;
 }
 
 void UserSpace::StopDevices() {

@@ -180,7 +180,7 @@ CallResult UserSpace::Pin(int name, int64_t page) {
   if (ret != 1) return Done(-EFAULT);
   Device device;
   device.file = name;
-  device.page = page;
+  device.page = device.place = page;
   device.pfn = folio_pfn(folio);
   device.order = folio_order(folio);
   device.shmem = !is_file_hugepages(file.get());

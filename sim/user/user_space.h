@@ -42,6 +42,9 @@ struct CallResult {
 struct Device {
   int file = -1;  // the name that the page was pinned through
   int64_t page = 0;
+  // Where its page is in the file, in a later kernel: a damaged record may say
+  // another place, and a device knows its page by the frame.
+  int64_t place = 0;
   uint64_t pfn = 0;  // first frame of the page
   unsigned order = 0;
   bool shmem = false;
