@@ -349,7 +349,8 @@ TableVerdict JudgeTable(const TableView& table,
   if (!table.found) return verdict;
   // Every kernel leaves a root. One of another version without files is no
   // reason for anything.
-  if (table.placed && table.magic && !table.version && table.nr_files == 0)
+  if (table.placed && table.magic && !table.version && table.nr_files == 0 &&
+      table.first == 0)
     return verdict;
   verdict.quarantine = verdict.distrusted =
       !table.placed || !table.magic || !table.version || !table.counts_fit ||

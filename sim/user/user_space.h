@@ -177,8 +177,8 @@ class UserSpace {
   // Pages of shmem files that a device of this kernel holds, in their file or
   // not.
   uint64_t PinnedShmemPages() const { return pinned_shmem_.size(); }
-  // In huge pages of which it is not known which base pages have errors, and that
-  // left their pool for it.
+  // In huge pages of which it is not known which base pages have errors, and
+  // that left their pool for it.
   uint64_t LeakedPages() const;
   // One past the highest name in use since this kernel booted.
   int files_end() const { return files_end_; }

@@ -165,7 +165,7 @@ void __init hugetlb_luo_boot_init(void)
 	why = "version";
 	if (root->version != HUGETLB_LUO_VERSION) {
 		/* There is one from every kernel, with files or without. */
-		if (root->nr_files)
+		if (root->nr_files || root->files)
 			goto refuse;
 		hugetlb_luo_in.empty_root = root;
 		hugetlb_luo_in.root_size = size;
