@@ -112,7 +112,7 @@ class Log:
 class BootLog:
   """What chains of kernels needed at boot, and to reboot, by what was handed over.
 
-  Keys are (files, pages, runs), of free pages without files. Of what was measured
+  Keys are (files, pages, runs, holes), of free pages without files. Of what was measured
   more than once it is the least.
   """
 
@@ -130,6 +130,8 @@ class BootLog:
       if found := re.search(r'# (boot|calibration) (files=.*)', line):
         fields = dict(word.split('=', 1) for word in found[2].split())
         calls, units = int(fields['calls']), int(fields['ns'])
+        if not calls and found[1] == 'calibration':
+          continue  # one of several names that it may have
         if not calls:
           fail(f"{path}: {fields['function']} was never seen to be called")
         if found[1] == 'boot':
@@ -151,7 +153,8 @@ class BootLog:
 
   @staticmethod
   def key(fields):
-    return tuple(int(fields[name]) for name in ('files', 'pages', 'runs'))
+    return tuple(int(fields.get(name, 0))
+                 for name in ('files', 'pages', 'runs', 'holes'))
 
   @staticmethod
   def least(where, key, value):
@@ -159,16 +162,22 @@ class BootLog:
 
   def check(self):
     """Ends with a message if something was not measured."""
-    boots = [(0, 0, 0)]
+    boots = [(0, 0, 0, 0)]
     for files in (0, 1):
-      boots += [(files, 1, 1)] + (self.keys(files) or [None])
+      boots += [(files, 1, 1, 0)] + (self.keys(files) or [None])
+    boots += self.holes() if len(self.holes()) > 1 else [None]
     for key in boots:
-      if len(self.boots.get(key, ())) < 3 or key[0] == 0 and key not in self.reboots:
+      if (len(self.boots.get(key, ())) < (5 if key and key[3] else 3) or
+          key[0] == 0 and key not in self.reboots):
         fail(f'{self.path} is not complete; run scripts/kernel-cost')
 
   def keys(self, files):
     """Of what had many pages, in ascending order of its runs."""
     return sorted(key for key in self.boots if key[0] == files and key[1] > 1)
+
+  def holes(self):
+    """Of what had reserved holes, in ascending order of these."""
+    return sorted((key for key in self.boots if key[3]), key=lambda key: key[3])
 
   def boot(self, key, *functions):
     """Of these functions, without what the tracer takes."""
@@ -192,29 +201,38 @@ class BootLog:
   def page(self, cost, files, run=0):
     """A page's part, from one page to many in the fewest runs."""
     key = self.keys(files)[0]
-    return ((cost(key) - cost((files, 1, 1)) - run * (key[2] - 1)) /
+    return ((cost(key) - cost((files, 1, 1, 0)) - run * (key[2] - 1)) /
             (key[1] - 1))
+
+  def hole(self, function):
+    """A reserved hole's part."""
+    few, *_, many = self.holes()
+    return ((self.boot(many, function) - self.boot(few, function)) /
+            (many[3] - few[3]))
 
 
 def boot_table(logs):
   for log in logs:
     log.check()
   rows = [
-      ('boot accounting, nothing comes', lambda log: log.accounting((0, 0, 0))),
+      ('boot accounting, nothing comes', lambda log: log.accounting((0, 0, 0, 0))),
       ('boot accounting, a file comes, the messages included',
-       lambda log: log.accounting((1, 1, 1)) - log.accounting((0, 0, 0))),
+       lambda log: log.accounting((1, 1, 1, 0)) - log.accounting((0, 0, 0, 0))),
       ('boot accounting, a page of a file',
        lambda log: log.page(log.accounting, 1)),
       ('boot accounting, a free page', lambda log: log.page(log.accounting, 0)),
-      ('import, nothing comes', lambda log: log.imported((0, 0, 0))),
+      ('import, nothing comes', lambda log: log.imported((0, 0, 0, 0))),
       ('import, a file with a page',
-       lambda log: log.imported((1, 1, 1)) - log.imported((0, 0, 0))),
+       lambda log: log.imported((1, 1, 1, 0)) - log.imported((0, 0, 0, 0))),
       ('import, a run', lambda log: log.run()),
       ('import, a page of a file',
        lambda log: log.page(log.imported, 1, log.run())),
       ('import, a free page', lambda log: log.page(log.imported, 0, log.run())),
+      ('import, a reserved hole', lambda log: log.hole('hugetlb_luo_import')),
+      ('preserve, a reserved hole', lambda log: log.hole('preserve')),
+      ('retrieve, a reserved hole', lambda log: log.hole('retrieve')),
       ('reboot up to the jump, nothing is handed over',
-       lambda log: log.rebooted((0, 0, 0))),
+       lambda log: log.rebooted((0, 0, 0, 0))),
       ('the same, a free page', lambda log: log.page(log.rebooted, 0)),
   ]
   yield 'Early boot, and free pages of 2 MiB:'

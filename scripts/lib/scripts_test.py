@@ -303,14 +303,19 @@ def cost_log():
 
 def boot_log():
     """A log of luo_hugetlb_cost's boots, from what each thing in it costs."""
-    yield '# calibration files=0 pages=0 runs=0 function=x calls=10 ns=20'
-    for files, pages, runs in ((0, 0, 0), (0, 1, 1), (0, 9, 2), (1, 1, 1),
-                               (1, 9, 2), (1, 9, 4)):
-        key = f'files={files} pages={pages} runs={runs}'
+    yield '# calibration files=0 pages=0 runs=0 holes=0 function=x calls=10 ns=20'
+    for files, pages, runs, holes in (
+            (0, 0, 0, 0), (0, 1, 1, 0), (0, 9, 2, 0), (1, 1, 1, 0), (1, 9, 2, 0),
+            (1, 9, 4, 0), (1, 0, 0, 1), (1, 0, 0, 5)):
+        key = f'files={files} pages={pages} runs={runs} holes={holes}'
         for function, ns in (
                 ('hugetlb_luo_boot_begin', 100 + 10 * pages),
                 ('hugetlb_luo_boot_end', 0),
-                ('hugetlb_luo_import', 1000 * files + 5 * pages + 7 * runs)):
+                ('hugetlb_luo_import',
+                 1000 * files + 5 * pages + 7 * runs + 11 * holes),
+                ('preserve', 2000 + 13 * holes), ('retrieve', 17 * holes)):
+            if function in ('preserve', 'retrieve') and not holes:
+                continue
             for more in (50, 0):  # the least counts, less what the tracer takes
                 yield f'# boot {key} function={function} calls=1 ns={ns + more + 2}'
         yield f'[    1.000000] luo_hugetlb_cost: reboot {key}'
@@ -379,16 +384,20 @@ class CostReport(unittest.TestCase):
                             ('import, a run', '7'),
                             ('import, a page of a file', '5'),
                             ('import, a free page', '5'),
+                            ('import, a reserved hole', '11'),
+                            ('preserve, a reserved hole', '13'),
+                            ('retrieve, a reserved hole', '17'),
                             ('the same, a free page', '3,000')):
             self.assertIn(f'| {what} | {costs} | {costs} |', rows)
         status, only = self.report('--boot')
         self.assertEqual(status, 0, only)
         self.assertLess(set(only.splitlines()), set(rows))
-        lines = [line for line in boot_log() if 'files=1 pages=1 ' not in line]
-        self.write_boot('time', lines)
-        status, output = self.report('--boot')
-        self.assertEqual(status, 1, output)
-        self.assertIn('is not complete; run scripts/kernel-cost', output)
+        for missing in ('files=1 pages=1 ', 'holes=1 ', 'function=retrieve'):
+            lines = [line for line in boot_log() if missing not in line]
+            self.write_boot('time', lines)
+            status, output = self.report('--boot')
+            self.assertEqual(status, 1, output)
+            self.assertIn('is not complete; run scripts/kernel-cost', output)
 
     def test_what_is_missing_is_named(self):
         for word in ('cost', 'nothing', 'finish', 'files=4 pages=4 '):

@@ -10,18 +10,20 @@
  *
  *   cost WHAT files=N pages=N runs=N rounds=N min=NS median=NS
  *   share WHAT files=N pages=N runs=N function=NAME calls=N ns=NS
- *   boot files=N pages=N runs=N function=NAME calls=N ns=NS
- *   calibration files=N pages=N runs=N function=NAME calls=N ns=NS
+ *   boot files=N pages=N runs=N holes=N function=NAME calls=N ns=NS
+ *   calibration files=N pages=N runs=N holes=N function=NAME calls=N ns=NS
  *
  * "files" and "pages" are what one round is about, "runs" how many pieces of
- * physical memory these pages are. The clock is the guest's. In a share the time
+ * physical memory these pages are, "holes" how many indices apart from each other
+ * are reserved and have no page. The clock is the guest's. In a share the time
  * is that between entering and leaving a function, all calls together. Some of
  * the profiler's own time is in it: "share calibration" has nothing but that, as
  * "calibration" has nothing but that of the tracer, which "boot" has in it.
  *
  * What a kernel does at boot with what it is given is timed by the function graph
  * tracer, since the profiler is not to be had by then; of free pages, "files" is
- * zero. How long a reboot took is in the kernel's log, from a line "reboot" with
+ * zero. "boot" also has what preserving and retrieving a file with holes takes, by
+ * the clock alone. How long a reboot took is in the kernel's log, from a line "reboot" with
  * the same fields to the one that a new kernel is started.
  */
 
@@ -144,20 +146,23 @@ struct load {
 	unsigned int nr_files;
 	unsigned int nr_pages;
 	unsigned int nr_runs;
+	unsigned int nr_holes;
 };
 
 #define MAX_BOOT_PAGES	1024
+#define MAX_BOOT_HOLES	512
 
 /*
  * What one kernel hands to the next, and nothing else that is huge: pages of a
- * file, or free ones. A pool gives its pages in the opposite order to that in which
- * it got them, so that a file that is filled once more has them the other way
- * round, in many runs or in few.
+ * file, or free ones, or a file with nothing but reserved holes. A pool gives its
+ * pages in the opposite order to that in which it got them, so that a file that is
+ * filled once more has them the other way round, in many runs or in few.
  */
 static const struct boot_load {
 	unsigned int nr_files;
 	unsigned int nr_pages;
 	bool turned;
+	unsigned int nr_holes;
 } boot_loads[] = {
 	{ 0 },
 	{ 0, 1 },
@@ -165,11 +170,19 @@ static const struct boot_load {
 	{ 1, 1 },
 	{ 1, MAX_BOOT_PAGES, true },
 	{ 1, MAX_BOOT_PAGES },
+	{ .nr_files = 1, .nr_holes = 1 },
+	{ .nr_files = 1, .nr_holes = MAX_BOOT_HOLES },
 };
 
-/* Interrupts fall into it, but not each time. */
+/*
+ * Interrupts fall into it, but not each time. A page of a file takes so little
+ * that these are measured more often.
+ */
 #define BOOT_ROUNDS	2
-#define NR_BOOTS	(BOOT_ROUNDS * (int)ARRAY_SIZE(boot_loads))
+#define FIRST_WITH_PAGES	3
+#define NR_WITH_PAGES	3
+#define NR_EACH		(BOOT_ROUNDS * (int)ARRAY_SIZE(boot_loads))
+#define NR_BOOTS	(NR_EACH + BOOT_ROUNDS * NR_WITH_PAGES)
 
 struct samples {
 	unsigned int nr;
@@ -768,6 +781,14 @@ static void second_kernel(void)
  * Early boot, and free pages
  */
 
+static void print_calls(const char *what, const struct load *load,
+			const char *name, unsigned int calls, __u64 ns)
+{
+	ksft_print_msg("%s files=%u pages=%u runs=%u holes=%u function=%s calls=%u ns=%llu\n",
+		       what, load->nr_files, load->nr_pages, load->nr_runs,
+		       load->nr_holes, name, calls, ns);
+}
+
 /* Of the tracer, all calls together. */
 static void print_graph(const char *what, const struct load *load,
 			const char *name)
@@ -806,14 +827,12 @@ static void print_graph(const char *what, const struct load *load,
 		ns += parse_us(time);
 		calls++;
 	}
-	ksft_print_msg("%s files=%u pages=%u runs=%u function=%s calls=%u ns=%llu\n",
-		       what, load->nr_files, load->nr_pages, load->nr_runs,
-		       name, calls, ns);
+	print_calls(what, load, name, calls, ns);
 }
 
 static void print_boot(const struct boot_load *from)
 {
-	struct load load = { from->nr_files, from->nr_pages };
+	struct load load = { from->nr_files, from->nr_pages, 0, from->nr_holes };
 	char runs[16];
 	unsigned int i;
 
@@ -883,13 +902,78 @@ static int fill_boot_file(const struct boot_load *load)
 	return fd;
 }
 
+/* Every other index is reserved, which mapping it does. */
+static int reserve_boot_holes(const struct boot_load *load)
+{
+	int fd = make_empty_file(plan->page_size, 2 * load->nr_holes);
+	unsigned int i;
+
+	for (i = 0; i < load->nr_holes; i++) {
+		/* Unlike map_any_page(), it is to reserve. */
+		void *addr = mmap(NULL, plan->page_size, PROT_READ | PROT_WRITE,
+				  MAP_SHARED, fd, 2 * i * plan->page_size);
+
+		if (addr == MAP_FAILED)
+			fail_exit("mmap of page %u", 2 * i);
+		munmap(addr, plan->page_size);
+	}
+
+	return fd;
+}
+
+static void print_hole_cost(const struct boot_load *from, const char *name,
+			    __u64 ns)
+{
+	const struct load load = { from->nr_files, 0, 0, from->nr_holes };
+
+	print_calls("boot", &load, name, 1, ns);
+}
+
+static void preserve_holes(const struct boot_load *load)
+{
+	int fd = reserve_boot_holes(load), session;
+	struct samples samples = {};
+	__u64 start;
+
+	/* Some have to wait for a grace period. */
+	while (samples.nr < MAX_ROUNDS) {
+		session = new_session("measured");
+		settle();
+		start = now();
+		preserve_fd(session, 1, fd);
+		add_sample(&samples, now() - start);
+		close(session);
+		settle();
+	}
+	print_hole_cost(load, "preserve", samples.ns[0]);
+	preserve_fd(new_session("boot"), 1, fd);
+	close(fd);
+}
+
+/* They need not have pages, but there have to be enough. */
+static void retrieve_holes(const struct boot_load *came)
+{
+	int session = take_session("boot"), fd;
+	__u64 start;
+
+	set_boot_pool(0, "nr_hugepages", came->nr_holes);
+	start = now();
+	fd = retrieve_fd(session, 1);
+	print_hole_cost(came, "retrieve", now() - start);
+	check_eq("reserved pages",
+		 pool_number(plan->page_size, ANY_NODE, "resv_hugepages"),
+		 came->nr_holes);
+	finish(session);
+	close(fd);
+}
+
 static void hand_over_load(const struct boot_load *load)
 {
 	char args[256], line[128];
 	unsigned int nr_runs = 0;
 	int fd, kmsg, session;
 
-	set_boot_pool(0, "nr_hugepages", load->nr_pages);
+	set_boot_pool(0, "nr_hugepages", load->nr_pages + load->nr_holes);
 	set_boot_pool(ANY_NODE, "preserve_free", load->nr_pages && !load->nr_files);
 	if (load->nr_pages) {
 		/* Preserving it moves out what is not to be handed over. */
@@ -905,6 +989,8 @@ static void hand_over_load(const struct boot_load *load)
 		if (load->nr_files)
 			preserve_fd(new_session("boot"), 1, fd);
 		close(fd);
+	} else if (load->nr_holes) {
+		preserve_holes(load);
 	}
 
 	snprintf(args, sizeof(args), ARGS_BOOT "luo_runs=%u", nr_runs);
@@ -916,8 +1002,8 @@ static void hand_over_load(const struct boot_load *load)
 	/* The console is not to be busy with it still. */
 	sleep(1);
 	snprintf(line, sizeof(line),
-		 "<5>luo_hugetlb_cost: reboot files=%u pages=%u runs=%u\n",
-		 load->nr_files, load->nr_pages, nr_runs);
+		 "<5>luo_hugetlb_cost: reboot files=%u pages=%u runs=%u holes=%u\n",
+		 load->nr_files, load->nr_pages, nr_runs, load->nr_holes);
 	kmsg = open("/dev/kmsg", O_WRONLY);
 	if (kmsg < 0 || write(kmsg, line, strlen(line)) < 0)
 		fail_exit("/dev/kmsg");
@@ -926,27 +1012,37 @@ static void hand_over_load(const struct boot_load *load)
 	fail_exit("reboot");
 }
 
+/* What the nth kernel, from zero on, hands over. */
+static const struct boot_load *boot_load(int nr)
+{
+	if (nr < NR_EACH)
+		return &boot_loads[nr % ARRAY_SIZE(boot_loads)];
+
+	return &boot_loads[FIRST_WITH_PAGES + (nr - NR_EACH) % NR_WITH_PAGES];
+}
+
 static void run_boot_kernel(void)
 {
-	const int nr = ARRAY_SIZE(boot_loads);
 	const struct boot_load *came;
 	struct pool pool;
 
 	plan = &plans[0];
 	mount_at(TRACING, "tracefs");
 	if (stage > 1) {
-		came = &boot_loads[(stage - 2) % nr];
+		came = boot_load(stage - 2);
 		print_boot(came);
 		pool = read_pool(plan->page_size, 0);
 		check_eq("pages that came", pool.nr, came->nr_pages);
 		check_eq("free pages", pool.free,
 			 came->nr_files ? 0 : came->nr_pages);
-		if (came->nr_files)
+		if (came->nr_holes)
+			retrieve_holes(came);
+		else if (came->nr_files)
 			finish(take_session("boot"));
 		set_boot_pool(ANY_NODE, "nr_hugepages", 0);
 	}
 	if (stage < test->nr_stages)
-		hand_over_load(&boot_loads[(stage - 1) % nr]);
+		hand_over_load(boot_load(stage - 1));
 }
 
 static void run_kernel(void)
