@@ -22,6 +22,7 @@
 #include "sim/liveupdate/kho.h"
 #include "sim/machine/actors.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/memblock.h"
 
 extern "C" {
 #include <linux/kho/abi/hugetlb.h>
@@ -107,6 +108,7 @@ class World {
       executor_->Run(command);
     g_waiting = false;
     if (executor_->dead() || root_ == 0) std::abort();
+    reserved_ = sim::TheMemblock().reserved;
     const TableView view = sim::ReadIncomingTableView(root_, bytes_);
     AddPage(root_);
     for (const TableView::File& file : view.files) {
@@ -136,6 +138,8 @@ class World {
     for (const Page& page : pages_)
       std::memcpy(sim::M().memory().base() + page.phys, page.bytes.data(),
                   PAGE_SIZE);
+    // What the list of memory errors has reserved.
+    sim::TheMemblock().reserved = reserved_;
     g_root = root_;
     g_bytes = bytes_;
   }
@@ -238,6 +242,7 @@ class World {
   std::unique_ptr<sim::Executor> executor_;
   uint64_t root_ = 0;
   uint64_t bytes_ = 0;
+  sim::MemblockType reserved_;
   std::vector<Page> pages_;
   std::vector<uint64_t> places_;
   std::vector<uint64_t> page_sizes_;

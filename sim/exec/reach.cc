@@ -40,6 +40,7 @@ constexpr std::string_view kNames[kReaches] = {
     "preserved with F_SEAL_EXEC",
     "finished, never asked for",
     "page with a memory error handed over",
+    "memory with an error kept out of use by the next kernel",
     "memory error between preserve and the update",
     "memory error while the update was under way",
     "free pages handed over",
@@ -265,7 +266,7 @@ void ReachCounter::Handed(const model::Observation& seen,
            IsGigantic(file.order) && block.held && block.nr_runs > 0);
   }
   for (const BadFrame& bad : executor.user().errors())
-    Mark(Reach::kGiganticError, IsGigantic(bad.order));
+    Mark(Reach::kGiganticError, IsGigantic(bad.order) && !bad.loose);
 }
 
 // While an update that went well was under way; that its kernel came back, or
@@ -357,7 +358,8 @@ void ReachCounter::Booted(const model::Observation& seen,
   const bool handed =
       !executor.handed_over().empty() || !executor.claimed().empty();
   for (const BadFrame& bad : executor.user().errors()) {
-    Mark(Reach::kErrorHandedOver);
+    Mark(Reach::kErrorHandedOver, !bad.loose);
+    Mark(Reach::kErrorLoose, bad.loose);
     Mark(Reach::kErrorLate, bad.late && bad.generation == M().generation - 1);
   }
   updates_ = handed ? updates_ + 1 : 0;

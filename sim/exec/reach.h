@@ -38,6 +38,7 @@ enum class Reach : uint8_t {
   kNoexec,
   kNeverAsked,
   kErrorHandedOver,
+  kErrorLoose,
   kErrorAfterPreserve,
   kErrorLate,
   kFreeHanded,

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
 //
-// What histories cannot reach of kernel/new/mm/hugetlb_luo.c: files that no
+// What histories cannot reach of kernel/new/mm: files that no
 // memfd_create() makes, charges, memory errors, sizes in bytes, far offsets,
 // orders of calls that are not LUO's, each call that may fail, signals, and
 // tables of many blocks.
@@ -992,6 +992,20 @@ TEST_F(LooseErrorTest, TooMuchOfIt) {
   EXPECT_TRUE(LogHas("are not kept away from"));
   ExpectKeptAway(pfn);
   EXPECT_EQ(Pool().nr, 24u);
+}
+
+// The next kernel boots with it, and may have nothing else at first.
+TEST_F(LooseErrorTest, ScratchIsNeeded) {
+  Up();
+  const uint64_t pfn = PoisonFree(k16K, 2);
+  uint64_t scratch = 0;
+  NextKernelWith([&scratch] {
+    while (!kho_scratch_overlap(PFN_PHYS(scratch), PAGE_SIZE)) scratch += 2;
+    PutEntry(1, PFN_PHYS(scratch), 2);
+  });
+  ASSERT_NE(scratch, 0u);
+  EXPECT_TRUE(LogHas("are not kept away from"));
+  ExpectKeptAway(pfn);
 }
 
 // Of a list that is damaged, what is whole counts.

@@ -106,7 +106,10 @@ hugetlb_luo_reserve_error(const struct hugetlb_luo_error_ser *error)
 static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
 {
 	const struct hugetlb_luo_error_ser *error = hugetlb_luo_error_list(root);
-	/* So that a list of wrong entries does not take the memory to boot with. */
+	/*
+	 * A list of wrong entries must not take the memory to boot with: there may
+	 * be no other by now than scratch.
+	 */
 	u64 left = PHYS_PFN(memblock_phys_mem_size()) / 4;
 	unsigned int n;
 
@@ -114,7 +117,8 @@ static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
 	for (n = 0; n < HUGETLB_LUO_ERRORS; n++) {
 		if (error[n].nr == 1 || !hugetlb_luo_error_intact(&error[n]))
 			continue;
-		if (error[n].nr > left) {
+		if (error[n].nr > left ||
+		    kho_scratch_overlap(error[n].addr, (u64)error[n].nr << PAGE_SHIFT)) {
 			pr_err("memory errors in %u pages at %#llx are not kept away from\n",
 			       error[n].nr, error[n].addr);
 			continue;
