@@ -126,6 +126,8 @@ TEST_F(TableTest, NoneIsNoReason) {
   t_.version = false;
   EXPECT_TRUE(Judge().quarantine);
   t_.nr_files = 0;
+  EXPECT_TRUE(Judge().quarantine);  // says where one is all the same
+  t_.first = 0;
   EXPECT_FALSE(Judge().quarantine);
 }
 
