@@ -992,6 +992,12 @@ TEST_F(LooseErrorTest, TooMuchOfIt) {
   EXPECT_TRUE(LogHas("are not kept away from"));
   ExpectKeptAway(pfn);
   EXPECT_EQ(Pool().nr, 24u);
+  const uint64_t end = machine_.memory().end_pfn();
+  uint64_t kept = 0;
+  for (uint64_t i = 1; (i + 1) * part <= end; ++i)
+    if (OwnerOf(i * part + part / 2) == Owner::kReserved) kept += part;
+  EXPECT_GT(kept, 0u);
+  EXPECT_LE(kept, end / 4);
 }
 
 // The next kernel boots with it, and may have nothing else at first.
