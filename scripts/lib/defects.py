@@ -9,6 +9,7 @@ no such defect; 1: its text is not there once.
 """
 import os
 import re
+import shutil
 import sys
 
 LIST = os.path.join(os.path.dirname(os.path.realpath(__file__)), 'mutants.txt')
@@ -33,6 +34,12 @@ def read_sources(folder):
             with open(os.path.join(folder, file), encoding='utf-8') as opened:
                 sources[file] = opened.read()
     return sources
+
+
+def copy_sources(source, folder):
+    """What was compiled from a copy before is not taken for this one's."""
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source, folder, copy_function=shutil.copyfile)
 
 
 def write_sources(folder, sources):
