@@ -302,6 +302,7 @@ TEST_F(HugetlbLuoTest, RecordsInMemoryThatWasAddedAreRefused) {
       Unpreserve(&args);
     }
     EXPECT_TRUE(err == 0 || err == -EOPNOTSUPP) << err;
+    EXPECT_EQ(KhoOutgoingKeys(), before);
     ++(err == 0 ? taken : refused);
     fput(file);
     ExpectNothingLeft();
