@@ -57,6 +57,7 @@ void Observation::Clear() {
   handed_pages.clear();
   handing.clear();
   fault_injected = false;
+  missed = 0;
   shortage_reported = false;
   warned = false;
   message.clear();

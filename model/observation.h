@@ -237,6 +237,9 @@ struct Observation {
   // A `sim fail` for this command hit: that call was made and failed. Or the
   // kernel had no page left for its own needs, which is no different.
   bool fault_injected = false;
+  // Of `sim fail`, `during` and `cut` for this command: those whose call was
+  // not made, or whose step was not passed.
+  int64_t missed = 0;
   // The kernel logged that boot could not get all huge pages asked for.
   bool shortage_reported = false;
   // The kernel logged a warning with a trace (WARN_ON), hit a BUG or died.

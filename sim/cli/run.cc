@@ -77,8 +77,12 @@ void PrintStats(const RunStats& stats,
               "\nkilled          %5" PRId64 "\n",
               stats.sigbus, stats.sigsegv, stats.killed);
   std::printf("\nnext kernels    %5" PRId64 "\ncalls failed    %5" PRId64
-              "\nsteps checked   %5" PRId64 "\n",
-              stats.boots, stats.faults_hit, stats.checks);
+              "\nmoments missed  %5" PRId64 "\nsteps checked   %5" PRId64 "\n",
+              stats.boots, stats.faults_hit, stats.missed, stats.checks);
+  // As Linux does, for want of memory or without end; not judged any further.
+  std::printf("panicked        %5" PRId64 "\nwarned          %5" PRId64
+              "\nhung            %5" PRId64 "\n",
+              stats.gave_up, stats.linux_warned, stats.linux_hung);
   std::printf("\nhistories       with\n");
   for (int i = 0; i < kReaches; ++i) {
     std::printf("%9" PRId64 "       %s\n",

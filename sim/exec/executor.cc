@@ -198,6 +198,7 @@ const model::Observation& Executor::Run(const Command& command) {
       ReportDuring();
       ReportFinished();
       seen_.fault_injected = machine_->fault_fired() || machine_->shortage();
+      seen_.missed += machine_->faults_left();
       machine_->set_fault_plans({});
       AfterStep();
       break;
@@ -324,6 +325,10 @@ Outcome Executor::Perform(const Command& c) {
 
 void Executor::Start(Task* task) {
   task->started = true;
+  // What is planned for the first step is for as soon as there is one.
+  const int64_t step = task->command.step;
+  task->missed = task != &main_ && step > 1 &&
+                 StepsOfLastRun() < static_cast<uint64_t>(step);
   task->outcome = Perform(task->command);
   task->done = true;
   task->waited = HasWaited(task->actor);
@@ -356,6 +361,7 @@ void Executor::RunOnItsActor(const Command& command) {
   TakeTurns(std::exchange(interleave_, 0));
   const RunResult result = RunOnActor(actor, [this] { Start(&main_); });
   TakeTurns(0);
+  seen_.missed += cut > StepsOfLastRun();
   switch (result) {
     case RunResult::kDone:
       seen_.outcome = main_.outcome;
@@ -391,6 +397,7 @@ void Executor::ReportDuring() {
   for (auto& task : during_) {
     model::Observation::During during;
     during.started = task->started;
+    seen_.missed += !task->started || task->missed;
     during.outcome = task->outcome;
     during.waited =
         task->done ? task->waited : task->started && HasWaited(task->actor);

@@ -86,6 +86,7 @@ class Executor {
     int64_t place = 0;  // in the history
     int actor = -1;
     bool started = false;
+    bool missed = false;  // its step was not passed
     bool done = false;
     bool waited = false;  // set when it is done
   };

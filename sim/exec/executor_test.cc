@@ -243,6 +243,27 @@ TEST_F(ExecutorTest, PowerCutForgetsEverything) {
   EXPECT_EQ(ResultOf("p0 close f0"), -EBADF);
 }
 
+TEST_F(ExecutorTest, MomentsThatDoNotComeAreCounted) {
+  PowerOn("hugepagesz=16K hugepages=4");
+  MustDo("p0 memfd f0 16K");
+  MustDo("sim fail 1");
+  MustDo("sim fail 100");
+  EXPECT_EQ(Do("p0 fallocate f0 0 1").missed, 1);
+  EXPECT_EQ(Do("p0 fallocate f0 0 1").missed, 0);
+  MustDo("sim during 1 p1 fallocate f0 1 1");
+  MustDo("sim during 2 p2 fallocate f0 2 1");
+  MustDo("sim during 1000 admin nr 16K 5");
+  EXPECT_EQ(Do("p0 fallocate f0 3 1").missed, 1);
+  // There is nothing in it, and so no second step until others run.
+  MustDo("sim during 1 p1 punch f0 0 1");
+  MustDo("sim during 2 p2 punch f0 1 1");
+  EXPECT_EQ(Do("agent preserve s0 1 f0").missed, 0);
+  MustDo("sim during 2 p2 punch f0 2 1");
+  EXPECT_EQ(Do("agent preserve s0 1 f0").missed, 1);
+  MustDo("sim cut 100000");
+  EXPECT_EQ(Do("p0 fallocate f0 3 1").missed, 1);
+}
+
 TEST_F(ExecutorTest, ShortageIsReported) {
   PowerOn("hugepagesz=256K hugepages=1000");
   EXPECT_TRUE(

@@ -106,6 +106,7 @@ class Runner {
     ++result_.commands;
     Count(seen.outcome, command.verb, &result_.stats);
     result_.stats.faults_hit += seen.fault_injected;
+    result_.stats.missed += seen.missed;
     result_.stats.boots += seen.rebooted;
     // A kernel that hit a BUG() has said so.
     if (executor_.dead()) {
@@ -162,6 +163,10 @@ class Runner {
       if (seen.fault_injected) {
         absl::StrAppend(&result_.log, "    a call failed by plan\n");
       }
+      if (seen.missed != 0)
+        absl::StrAppend(
+            &result_.log,
+            "    planned for moments that did not come: ", seen.missed, "\n");
       LogDuring(step, command, seen);
       for (const Observation::Finished& finished : seen.finished) {
         absl::StrAppend(&result_.log, "    what waited since ",
@@ -262,6 +267,7 @@ void RunStats::Add(const RunStats& other) {
   histories += other.histories;
   boots += other.boots;
   faults_hit += other.faults_hit;
+  missed += other.missed;
   gave_up += other.gave_up;
   linux_warned += other.linux_warned;
   linux_hung += other.linux_hung;

@@ -34,6 +34,7 @@ struct RunStats {
   int64_t histories = 0;
   int64_t boots = 0;  // of next kernels
   int64_t faults_hit = 0;
+  int64_t missed = 0;        // Observation::missed
   int64_t gave_up = 0;       // a fault by plan made a kernel panic, as in Linux
   int64_t linux_warned = 0;  // ended early: Machine::NoteLinuxWarning()
   int64_t linux_hung = 0;    // the same: Machine::NoteLinuxHang()

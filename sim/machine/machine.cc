@@ -139,6 +139,12 @@ void Machine::set_fault_plans(const std::vector<FaultPlan>& plans) {
   calls_.fill(0);
 }
 
+int Machine::faults_left() const {
+  int left = 0;
+  for (const FaultPlan& plan : plans_) left += plan.nth != 0;
+  return left;
+}
+
 void Machine::NoteLinuxWarning(std::string_view what) {
   ++linux_warnings_;
   Printk("<4>WARNING: " + std::string(what));

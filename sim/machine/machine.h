@@ -148,6 +148,8 @@ class Machine {
   // Each of them fails its call, counted from here on.
   void set_fault_plans(const std::vector<FaultPlan>& plans);
   bool fault_fired() const { return fault_fired_; }  // since set_fault_plan
+  // Plans whose call has not been made.
+  int faults_left() const;
   // A single page could not be had, of any node: not by plan.
   void NoteShortage() { shortage_ = true; }
   bool shortage() const { return shortage_; }  // since set_fault_plan
