@@ -308,12 +308,13 @@ bool LocateChain(const TableView::Chain& chain, uint64_t most,
 
 bool LocateOrder(const TableView& table, uint32_t order,
                  std::vector<int>* nodes) {
-  if (table.nr_files > table.end_frame) return false;
   uint64_t announced = 0;
   for (const Count& c : table.counts)
     if (c.order == order) announced += c.pages;
   uint64_t at = table.first;
-  for (uint64_t nr = 0; at != 0 && nr < table.nr_files; ++nr) {
+  // One that comes again is there once.
+  const uint64_t most = std::min<uint64_t>(table.nr_files, table.files.size());
+  for (uint64_t nr = 0; at != 0 && nr < most; ++nr) {
     const auto file =
         std::find_if(table.files.begin(), table.files.end(),
                      [at](const TableView::File& f) { return f.at == at; });
@@ -327,7 +328,7 @@ bool LocateOrder(const TableView& table, uint32_t order,
         !LocateChain(file->late, announced, nodes))
       return false;
   }
-  return nodes->size() == announced;
+  return at == 0 && nodes->size() == announced;
 }
 
 }  // namespace

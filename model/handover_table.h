@@ -193,7 +193,8 @@ struct TableVerdict {
   // Where the nodes are others than those it is announced by: by order, on
   // which node of the machine each page lies that the files' lists have, as the
   // next kernel sees it before it can check more. Not of an order of which
-  // something is wrong, or does not add up to what is announced.
+  // something is wrong, or does not add up to what is announced; of none if the
+  // list of files does not end.
   std::map<uint32_t, std::vector<int>> located;
 };
 

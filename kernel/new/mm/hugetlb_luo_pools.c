@@ -12,6 +12,7 @@
 #include <linux/kexec_handover.h>
 #include <linux/kho/abi/hugetlb.h>
 #include <linux/list.h>
+#include <linux/log2.h>
 #include <linux/memblock.h>
 #include <linux/minmax.h>
 #include <linux/mm.h>
@@ -174,7 +175,9 @@ static bool __init hugetlb_luo_locate_runs(struct hstate *h, u64 phys, u64 *left
 
 /*
  * Find out on which nodes of this kernel the pages of @h lie. What is wrong with
- * the records is for the import to say.
+ * the records is for the import to say. There is no memory to note down which ones
+ * were seen. But who goes round in circles comes by @seen again, no later than after
+ * three times as many records as there are.
  *
  * Return: true if all pages that were announced were found, and nothing else.
  */
@@ -182,12 +185,9 @@ static bool __init hugetlb_luo_locate(struct hstate *h)
 {
 	const struct hugetlb_luo_root_ser *root = hugetlb_luo_in.root;
 	unsigned int order = huge_page_order(h);
-	u64 phys = root->files, left = 0, nr;
+	u64 phys = root->files, seen = 0, left = 0, nr;
 	u32 i;
 
-	/* Each has a page of its own: no going round in circles for ever. */
-	if (root->nr_files > PHYS_PFN(memblock_end_of_DRAM()))
-		return false;
 	for (i = 0; i < root->nr_counts; i++)
 		if (root->counts[i].order == order)
 			left += root->counts[i].nr;
@@ -196,8 +196,10 @@ static bool __init hugetlb_luo_locate(struct hstate *h)
 		const struct hugetlb_luo_file_ser *ser = hugetlb_luo_early_page(phys);
 
 		if (!ser || ser->magic != HUGETLB_LUO_FILE_MAGIC ||
-		    ser->version != HUGETLB_LUO_VERSION)
+		    ser->version != HUGETLB_LUO_VERSION || phys == seen)
 			return false;
+		if (is_power_of_2(nr))
+			seen = phys;
 		phys = ser->next;
 		if (ser->order != order)
 			continue;
@@ -208,7 +210,8 @@ static bool __init hugetlb_luo_locate(struct hstate *h)
 			return false;
 	}
 
-	return !left;
+	/* A list that goes on has more than what was announced. */
+	return !left && !phys;
 }
 
 /* Count @nr pages more on @nid, @surplus of which are surplus. */
