@@ -43,22 +43,6 @@ bool ChecksumRight(uint64_t phys, size_t offset, size_t bytes, uint32_t is) {
   return is == RecordChecksum(phys, offset, bytes);
 }
 
-// What the root says of where nodes lie, with NUMA or without.
-uint32_t NodesChecksum(bool numa) {
-  uint32_t checksum = HUGETLB_LUO_VERSION;
-  int last = -1;
-  for (const NodeSpan& span : M().geometry().spans) {
-    const uint64_t pfn = span.start_pfn;
-    const int node = numa ? M().memory().RealNodeOf(pfn) : 0;
-    const uint32_t words[] = {static_cast<uint32_t>(node),
-                              static_cast<uint32_t>(pfn),
-                              static_cast<uint32_t>(pfn >> 32)};
-    if (node != last) checksum = jhash2(words, std::size(words), checksum);
-    last = node;
-  }
-  return checksum;
-}
-
 class Reader {
  public:
   // The keys ascend.
@@ -276,6 +260,21 @@ class Reader {
 };
 
 }  // namespace
+
+uint32_t NodesChecksum(bool numa) {
+  uint32_t checksum = HUGETLB_LUO_VERSION;
+  int last = -1;
+  for (const NodeSpan& span : M().geometry().spans) {
+    const uint64_t pfn = span.start_pfn;
+    const int node = numa ? M().memory().RealNodeOf(pfn) : 0;
+    const uint32_t words[] = {static_cast<uint32_t>(node),
+                              static_cast<uint32_t>(pfn),
+                              static_cast<uint32_t>(pfn >> 32)};
+    if (node != last) checksum = jhash2(words, std::size(words), checksum);
+    last = node;
+  }
+  return checksum;
+}
 
 TableView ReadTableView() {
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return TableView();

@@ -18,6 +18,9 @@ namespace sim {
 ::handover::model::TableView ReadIncomingTableView(uint64_t phys,
                                                    uint64_t bytes);
 
+// What the root says of where this machine's nodes lie, with NUMA or without.
+uint32_t NodesChecksum(bool numa);
+
 // The addresses of the files' records in the order of their list.
 std::vector<uint64_t> ReadFileRecords();
 
