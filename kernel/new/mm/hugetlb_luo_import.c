@@ -832,10 +832,12 @@ static bool hugetlb_luo_counts_hold(void)
 						  in->ser->counts[i].nid))
 				return false;
 
-	for (i = 0; i < root->nr_counts; i++)
+	for (i = 0; i < root->nr_counts; i++) {
 		if (hugetlb_luo_recorded(root->counts[i].order, root->counts[i].nid) >
 		    hugetlb_luo_announced(root->counts[i].order, root->counts[i].nid))
 			return false;
+		cond_resched();
+	}
 
 	return true;
 }
@@ -871,6 +873,7 @@ static void hugetlb_luo_check_counts(void)
 			hugetlb_luo_recorded(order, nid);
 		if (lost)
 			hugetlb_luo_report_lost(order, nid, lost);
+		cond_resched();
 	}
 }
 
