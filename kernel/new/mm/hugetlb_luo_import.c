@@ -76,6 +76,14 @@ static bool hugetlb_luo_error_intact(const struct hugetlb_luo_error_ser *error)
 	       IS_ALIGNED(error->addr, (u64)error->nr << PAGE_SHIFT);
 }
 
+/* Is there memory that an entry could be about? */
+static bool __init
+hugetlb_luo_error_in_memory(const struct hugetlb_luo_error_ser *error)
+{
+	return hugetlb_luo_error_intact(error) &&
+	       memblock_is_region_memory(error->addr, (u64)error->nr << PAGE_SHIFT);
+}
+
 /*
  * Keep everybody away from the memory of one entry.
  *
@@ -86,12 +94,8 @@ static bool __init
 hugetlb_luo_reserve_error(const struct hugetlb_luo_error_ser *error)
 {
 	u64 size = (u64)error->nr << PAGE_SHIFT;
-	bool first;
+	bool first = !memblock_is_region_reserved(error->addr, size);
 
-	if (!memblock_is_region_memory(error->addr, size))
-		return false;
-
-	first = !memblock_is_region_reserved(error->addr, size);
 	memblock_reserve(error->addr, size);
 
 	return first;
@@ -115,7 +119,7 @@ static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
 
 	/* Whole huge pages first: their base pages may be on the list as well. */
 	for (n = 0; n < HUGETLB_LUO_ERRORS; n++) {
-		if (error[n].nr == 1 || !hugetlb_luo_error_intact(&error[n]))
+		if (error[n].nr == 1 || !hugetlb_luo_error_in_memory(&error[n]))
 			continue;
 		if (error[n].nr > left ||
 		    kho_scratch_overlap(error[n].addr, (u64)error[n].nr << PAGE_SHIFT)) {
@@ -127,7 +131,7 @@ static void __init hugetlb_luo_reserve_errors(struct hugetlb_luo_root_ser *root)
 		hugetlb_luo_in.kept_away[n] = hugetlb_luo_reserve_error(&error[n]);
 	}
 	for (n = 0; n < HUGETLB_LUO_ERRORS; n++)
-		if (error[n].nr == 1 && hugetlb_luo_error_intact(&error[n]))
+		if (error[n].nr == 1 && hugetlb_luo_error_in_memory(&error[n]))
 			hugetlb_luo_in.kept_away[n] = hugetlb_luo_reserve_error(&error[n]);
 }
 
@@ -655,6 +659,7 @@ static void hugetlb_luo_mark_run(struct hugetlb_luo_in_file *in,
 			in->err = hugetlb_luo_wrong(in, "memory errors", -EHWPOISON);
 			return;
 		}
+		cond_resched();
 		if (PageHWPoison(pfn_to_page(pfn)))
 			continue;
 		SetPageHWPoison(pfn_to_page(pfn));
@@ -723,6 +728,7 @@ static void hugetlb_luo_mark_reserved(void)
 			/* Reserved memory of boot is online, and stays so. */
 			struct page *page = pfn_to_page(pfn);
 
+			cond_resched();
 			if (!PageReserved(page)) {
 				held = true;
 				continue;
@@ -731,7 +737,6 @@ static void hugetlb_luo_mark_reserved(void)
 				continue;
 			SetPageHWPoison(page);
 			num_poisoned_pages_inc(pfn);
-			cond_resched();
 		}
 		if (!held)
 			hugetlb_luo_error(pfn_to_page(first), errors[n].nr);
