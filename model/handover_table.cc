@@ -17,6 +17,7 @@ using Count = TableView::Count;
 constexpr unsigned kPageShift = 12;
 constexpr unsigned kOrders = 64 - kPageShift;
 constexpr uint64_t kMaxCounts = 4096;
+constexpr size_t kErrors = 128;  // that the list has room for
 constexpr uint32_t kModes = 07777;
 constexpr uint32_t kSeals = kSealSeal | kSealShrink | kSealGrow | kSealWrite |
                             kSealFutureWrite | kSealExec;
@@ -331,6 +332,35 @@ bool LocateOrder(const TableView& table, uint32_t order,
   return at == 0 && nodes->size() == announced;
 }
 
+bool Overlap(const BadMemory& a, const BadMemory& b) {
+  return a.from < b.to && b.from < a.to;
+}
+
+// Whoever wrote an entry cannot be asked whether it is true. What it names is
+// out of use, but never so much that a kernel cannot boot: of more than base
+// pages no more than a quarter of memory, and nothing in scratch.
+void KeepAway(const TableView& table, TableVerdict* verdict) {
+  uint64_t left = table.frames / 4;
+  auto keep = [verdict](const TableView::Error& error) {
+    const uint64_t first = error.address >> kPageShift;
+    BadMemory bad{first, first + error.pages, !error.owned};
+    for (const BadMemory& before : verdict->kept_away)
+      bad.nobodys &= !Overlap(before, bad);
+    verdict->kept_away.push_back(bad);
+  };
+  for (const TableView::Error& error : table.errors) {
+    if (!error.right || error.pages == 1 || !error.memory) continue;
+    if (error.pages > left || error.scratch) {
+      ++verdict->not_kept_away;
+      continue;
+    }
+    left -= error.pages;
+    keep(error);
+  }
+  for (const TableView::Error& error : table.errors)
+    if (error.right && error.pages == 1 && error.memory) keep(error);
+}
+
 }  // namespace
 
 std::map<uint32_t, std::vector<int>> LocatePages(const TableView& table) {
@@ -342,6 +372,15 @@ std::map<uint32_t, std::vector<int>> LocatePages(const TableView& table) {
   }
   return located;
 }
+
+bool TableView::Lists(uint64_t frame) const {
+  return std::any_of(errors.begin(), errors.end(), [frame](const Error& error) {
+    const uint64_t first = error.address >> kPageShift;
+    return frame >= first && frame - first < error.pages;
+  });
+}
+
+bool TableView::ErrorsFull() const { return errors.size() >= kErrors; }
 
 TableVerdict JudgeTable(const TableView& table,
                         const std::vector<uint64_t>& page_sizes,
@@ -355,8 +394,11 @@ TableVerdict JudgeTable(const TableView& table,
     return verdict;
   verdict.quarantine = verdict.distrusted =
       !table.placed || !table.magic || !table.version || !table.counts_fit ||
-      table.counts.size() > kMaxCounts || !table.checksum ||
-      !Plausible(table) || (table.nr_files != 0 && !live_update);
+      table.counts.size() > kMaxCounts || !table.checksum || !Plausible(table);
+  if (verdict.distrusted) return verdict;
+  // Also by a kernel that cannot take any file over.
+  KeepAway(table, &verdict);
+  verdict.quarantine = verdict.distrusted = table.nr_files != 0 && !live_update;
   if (verdict.distrusted) return verdict;
   verdict.announced = table.counts;
   if (!table.held) {
@@ -394,6 +436,11 @@ TableVerdict JudgeTable(const TableView& table,
     verdict.quarantine |= !files.empty();
     files.clear();
   }
+
+  if (table.errors_right)
+    for (const TableView::Error& error : table.errors)
+      verdict.bad.push_back({error.address >> kPageShift,
+                             (error.address >> kPageShift) + error.pages});
 
   const std::vector<Count> claims = Claims(files);
   for (const Count& c : claims) {

@@ -93,14 +93,24 @@ struct TableView {
   bool version = false;
   bool checksum = false;
   bool counts_fit = false;
-  // The list of memory errors, and whether it is undamaged.
+  // The list of memory errors, and whether it is undamaged: all entries are
+  // right, and there is no gap between them.
   struct Error {
     uint64_t address = 0;
     uint32_t pages = 0;
     uint32_t checksum = 0;  // as it stands there
+    bool right = true;      // one page or a power of two of them, and meant
+    // As the next kernel finds it when it starts: all of it is memory, in one
+    // piece; some of it is scratch; some of it was reserved before.
+    bool memory = false;
+    bool scratch = false;
+    bool owned = false;
   };
   std::vector<Error> errors;
   bool errors_right = true;
+  // Whether that list has the frame, and whether it has room for no more.
+  bool Lists(uint64_t frame) const;
+  bool ErrorsFull() const;
   uint64_t first = 0;  // the first file's record
   uint64_t nr_files = 0;
   // Where nodes lie that `counts` are by, and whether that is where they lie in
@@ -118,6 +128,7 @@ struct TableView {
 
   // Of the machine.
   uint64_t end_frame = 0;  // no memory from here on
+  uint64_t frames = 0;     // of memory
 
   // The records, in the order of the list, before any `sim corrupt`.
   std::vector<uint64_t> original;
@@ -177,6 +188,19 @@ struct RefusedFile {
   std::vector<int> errors;
 };
 
+// Memory that the list of errors names, by frames.
+struct BadMemory {
+  uint64_t from = 0;
+  uint64_t to = 0;  // without it
+  // Kept away from: it was nobody's before, and is marked once the files are
+  // known.
+  bool nobodys = false;
+
+  bool operator==(const BadMemory& other) const {
+    return from == other.from && to == other.to;
+  }
+};
+
 struct TableVerdict {
   std::vector<HandedFile> accepted;
   // Of those that could be found. Others are not known (ENOENT).
@@ -188,6 +212,13 @@ struct TableVerdict {
   bool distrusted = false;
   // Memory stays reserved for good, so there is no further live update.
   bool quarantine = false;
+  // What is bad in pages that are accepted.
+  std::vector<BadMemory> bad;
+  // What nobody gets, whether or not any file is accepted; what was reserved
+  // before is among it.
+  std::vector<BadMemory> kept_away;
+  // How many entries the kernel says it does not keep away from.
+  int not_kept_away = 0;
   // What the root announces, before anything else is looked at.
   std::vector<TableView::Count> announced;
   // Where the nodes are others than those it is announced by: by order, on

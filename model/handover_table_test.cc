@@ -409,6 +409,111 @@ TEST_F(TableTest, DamagedListOfErrorsRefusesAll) {
     EXPECT_EQ(file.errors, std::vector<int>{EINVAL});
 }
 
+// What is in files is bad whatever else is to be said of it.
+TEST_F(TableTest, ErrorsAreBelieved) {
+  TableView::Error error;
+  error.address = 104 << 12;
+  error.pages = 1;
+  t_.errors = {error};
+  error.address = 96 << 12;
+  error.pages = 32;
+  t_.errors.push_back(error);
+  TableVerdict v = Judge();
+  EXPECT_EQ(v.accepted.size(), 2u);
+  EXPECT_EQ(v.bad, (std::vector<BadMemory>{{104, 105}, {96, 128}}));
+  EXPECT_TRUE(v.kept_away.empty());
+  t_.errors_right = false;
+  v = Judge();
+  EXPECT_TRUE(v.accepted.empty());
+  EXPECT_TRUE(v.bad.empty());
+}
+
+class KeptAwayTest : public TableTest {
+ protected:
+  KeptAwayTest() { t_.frames = 4096; }
+
+  TableView::Error* Add(uint64_t frame, uint32_t pages) {
+    TableView::Error error;
+    error.address = frame << 12;
+    error.pages = pages;
+    error.memory = true;
+    t_.errors.push_back(error);
+    return &t_.errors.back();
+  }
+
+  // By frame, in which order they are kept away from.
+  std::vector<uint64_t> Kept(bool live_update = true) const {
+    std::vector<uint64_t> frames;
+    for (const BadMemory& m : Judge(live_update).kept_away)
+      frames.push_back(m.from);
+    return frames;
+  }
+  using Frames = std::vector<uint64_t>;
+};
+
+TEST_F(KeptAwayTest, WholePagesFirst) {
+  Add(7, 1);
+  Add(64, 16);
+  EXPECT_EQ(Kept(), (Frames{64, 7}));
+  EXPECT_EQ(Kept(/*live_update=*/false), (Frames{64, 7}));
+  t_.errors_right = false;  // for a gap
+  EXPECT_EQ(Kept(), (Frames{64, 7}));
+  t_.errors[1].right = false;
+  EXPECT_EQ(Kept(), Frames{7});
+  t_.checksum = false;
+  EXPECT_EQ(Kept(), Frames{});
+}
+
+TEST_F(KeptAwayTest, NoMoreThanAQuarter) {
+  Add(512, 512);
+  Add(1024, 1024);
+  Add(2048, 512);
+  Add(4, 4);
+  Add(3, 1);
+  EXPECT_EQ(Kept(), (Frames{512, 2048, 3}));
+  EXPECT_EQ(Judge().not_kept_away, 2);
+  // What is no memory takes nothing.
+  t_.errors[0].memory = false;
+  t_.errors[4].memory = false;
+  EXPECT_EQ(Kept(), Frames{1024});
+  EXPECT_EQ(Judge().not_kept_away, 2);
+}
+
+TEST_F(KeptAwayTest, NothingInScratch) {
+  Add(512, 2)->scratch = true;
+  Add(514, 1)->scratch = true;
+  EXPECT_EQ(Kept(), Frames{514});
+  EXPECT_EQ(Judge().not_kept_away, 1);
+}
+
+TEST_F(KeptAwayTest, WhatIsSomebodysIsNotMarked) {
+  Add(64, 16);
+  Add(65, 1);
+  Add(80, 1);
+  Add(81, 1)->owned = true;
+  const std::vector<BadMemory> kept = Judge().kept_away;
+  ASSERT_EQ(kept.size(), 4u);
+  EXPECT_TRUE(kept[0].nobodys);
+  EXPECT_FALSE(kept[1].nobodys);
+  EXPECT_TRUE(kept[2].nobodys);
+  EXPECT_FALSE(kept[3].nobodys);
+}
+
+TEST_F(TableTest, ListsErrors) {
+  TableView::Error error;
+  error.address = 96 << 12;
+  error.pages = 4;
+  t_.errors = {error};
+  EXPECT_FALSE(t_.Lists(95));
+  EXPECT_TRUE(t_.Lists(96));
+  EXPECT_TRUE(t_.Lists(99));
+  EXPECT_FALSE(t_.Lists(100));
+  t_.errors.resize(127);
+  EXPECT_FALSE(t_.ErrorsFull());
+  t_.errors.resize(128);
+  EXPECT_TRUE(t_.ErrorsFull());
+}
+
 TEST_F(TableTest, TheListEndsWhereItIsBroken) {
   t_.files[1].magic = false;
   EXPECT_TRUE(Judge().quarantine);

@@ -54,6 +54,10 @@ void Observation::Clear() {
   cut = false;
   handed_known = false;
   handed = TableView();
+  errors_watched = false;
+  reserved_before.clear();
+  reserved.clear();
+  not_kept_away = 0;
   handed_pages.clear();
   handing.clear();
   fault_injected = false;

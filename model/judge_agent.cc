@@ -154,6 +154,7 @@ void Stepper::Preserve(const Command& c, const Outcome& o) {
     // It may lie in scratch, where it cannot stay.
     for (const Page& p : f.pages)
       if (p.poisoned && !f.shmem) May(EHWPOISON);
+    if (state_->many_errors && !f.shmem && must_.empty()) May(EHWPOISON);
     // No other gigantic page is allocated for one that has to leave its area.
     if (looks && !f.shmem && IsGigantic(state_->geometry, f.page_size)) {
       for (const Page& p : f.pages) {
@@ -416,6 +417,7 @@ void Stepper::Reboot(const Command&, const Outcome& o) {
       const bool some =
           !file(f.file).late.empty() || !file(f.file).unsure.empty();
       late |= some;
+      if (state_->many_errors && must_.empty()) May(EHWPOISON);
       if (some) late_may_migrate_.push_back(f.file);
       for (int64_t index : file(f.file).late)
         if (const Page* page = FindPage(file(f.file).pages, index))

@@ -15,6 +15,9 @@ namespace {
 constexpr uint64_t kSmallPage = 4096;
 // Files that are tried in every order.
 constexpr size_t kMostOrdered = 6;
+// With more memory errors than that nothing is preserved: the list has to have
+// room for those to come.
+constexpr uint64_t kFewErrors = 64;
 
 using NodeSums = std::array<int64_t, kMaxNodes>;
 
@@ -60,6 +63,28 @@ bool IsTight(const TableView::Chain& chain, uint32_t order) {
 
 Frame FrameEnd(const Page& page, uint64_t page_size) {
   return page.frame + static_cast<Frame>(page_size / kSmallPage);
+}
+
+// Spans that touch are one.
+std::vector<BadMemory> Joined(std::vector<BadMemory> spans) {
+  std::sort(
+      spans.begin(), spans.end(),
+      [](const BadMemory& a, const BadMemory& b) { return a.from < b.from; });
+  std::vector<BadMemory> joined;
+  for (const BadMemory& span : spans) {
+    if (joined.empty() || span.from > joined.back().to)
+      joined.push_back({span.from, span.to});
+    else
+      joined.back().to = std::max(joined.back().to, span.to);
+  }
+  return joined;
+}
+
+int64_t FramesIn(const std::vector<BadMemory>& spans) {
+  int64_t frames = 0;
+  for (const BadMemory& span : spans)
+    frames += static_cast<int64_t>(span.to - span.from);
+  return frames;
 }
 
 // The region map that a record tells of.
@@ -240,8 +265,8 @@ void Stepper::CheckHandedFree(const Observation& o,
         wrong(", nobody asked for it");
       if (handed[at] > left.node[at].free)
         wrong(absl::StrCat(", there were ", left.node[at].free));
-      if (!fault_ && state_->preserve_free[i] && left.node[at].fit >= 0 &&
-          handed[at] != left.node[at].fit)
+      if (!fault_ && !state_->many_errors && state_->preserve_free[i] &&
+          left.node[at].fit >= 0 && handed[at] != left.node[at].fit)
         wrong(absl::StrCat(", it should be ", left.node[at].fit));
     }
   }
@@ -364,6 +389,7 @@ void Stepper::Boot(bool cold, bool shortage_reported) {
   state_->records.clear();
   state_->report_due = false;
   state_->quarantine = false;
+  state_->many_errors = false;
   // A boot that is out of memory is no better than one with an injected fault.
   bool starved = shortage_reported && snapshot_.nr_pools > 0;
   for (int n = 0; starved && n < state_->nodes; ++n)
@@ -419,6 +445,8 @@ void Stepper::Import(const Observation& o, const std::vector<int>& published,
   for (const Pool& pool : state_->pools) page_sizes.push_back(pool.page_size);
   state_->corrupted = corrupted;
   state_->table = JudgeTable(handed, page_sizes, state_->luo());
+  CheckKeptAway(o);
+  CountErrors();
   if (!state_->table.announced.empty() &&
       !(state_->request.numa ? handed.by_nodes : handed.by_one))
     state_->table.located = LocatePages(handed);
@@ -650,12 +678,11 @@ void Stepper::SettleTable() {
       file(id).life = File::Life::kAnnounced;
       // Else it is what it was, and the table has to say so.
       if (state_->corrupted) TakeOver(&file(id), handed, before);
-      // Errors are of the memory, whichever record it is in.
-      for (Page& page : file(id).pages)
-        page.poisoned |=
-            std::any_of(lost.begin(), lost.end(), [&page](const auto& had) {
-              return had.first.frame == page.frame && had.first.poisoned;
-            });
+      // Errors are of the memory, whichever record it is in: the kernel knows
+      // what the list says of it and nothing else.
+      if (state_->corrupted)
+        for (Page& page : file(id).pages)
+          page.poisoned = IsBad(page, handed.page_size);
       for (const Page& page : file(id).pages)
         claimed.emplace_back(page.frame, FrameEnd(page, handed.page_size));
     }
@@ -691,6 +718,53 @@ void Stepper::SettleTable() {
     if (is_claimed(page, page_size)) continue;
     KeepOut(page_size, page);
   }
+}
+
+bool Stepper::IsBad(const Page& page, uint64_t page_size) const {
+  const std::vector<BadMemory>& bad = state_->table.bad;
+  return page.frame != kNoFrame &&
+         std::any_of(bad.begin(), bad.end(), [&](const BadMemory& m) {
+           return m.from < static_cast<uint64_t>(FrameEnd(page, page_size)) &&
+                  static_cast<uint64_t>(page.frame) < m.to;
+         });
+}
+
+// Memory that the list of errors names is reserved, and no other.
+void Stepper::CheckKeptAway(const Observation& o) {
+  if (!o.errors_watched) return;
+  std::vector<BadMemory> expected = state_->table.kept_away;
+  expected.insert(expected.end(), o.reserved_before.begin(),
+                  o.reserved_before.end());
+  const std::vector<BadMemory> should = Joined(std::move(expected));
+  // It may not have seen the root.
+  if (fault_ && o.reserved == o.reserved_before) return;
+  if (o.reserved != should) {
+    const int64_t more = FramesIn(o.reserved) - FramesIn(should);
+    Fail(more > 0 ? "boot-budget" : "one-owner",
+         absl::StrCat("of memory with errors, ", FramesIn(should),
+                      " frames should be reserved by now, ",
+                      FramesIn(o.reserved), " are"));
+  }
+  if (o.not_kept_away != state_->table.not_kept_away)
+    Fail("refusal",
+         absl::StrCat(o.not_kept_away,
+                      " memory errors are said not to be kept away from, ",
+                      state_->table.not_kept_away, " should be"));
+}
+
+// How many errors the kernel may have on its own list in the end: of what it
+// keeps away from, and what it found in pages that came.
+void Stepper::CountErrors() {
+  uint64_t most = state_->table.kept_away.size();
+  for (const HandedFile& handed : state_->table.accepted)
+    for (const HandedPage& page : handed.pages)
+      for (const BadMemory& m : state_->table.bad) {
+        const auto from = static_cast<uint64_t>(page.frame);
+        const uint64_t to = from + handed.page_size / kSmallPage;
+        if (m.from < to && from < m.to)
+          most += std::min(m.to, to) - std::max(m.from, from);
+      }
+  state_->many_errors = most > kFewErrors;
 }
 
 // `f` becomes what its record says. What is in its pages is what was in these

@@ -209,6 +209,9 @@ class Stepper {
   TableView TableOf(const std::vector<int>& published) const;
   void FollowHandles(const std::vector<uint64_t>& handles);
   void SettleTable();
+  bool IsBad(const Page& page, uint64_t page_size) const;
+  void CheckKeptAway(const Observation& o);
+  void CountErrors();
   void TakeOver(File* f, const HandedFile& handed,
                 const std::vector<Page>& before);
   void SettleLate(bool went, int finishing = -1);

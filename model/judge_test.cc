@@ -632,6 +632,105 @@ TEST_F(JudgeTest, AFailedRetrieveThatGaveAPageAway) {
   w.Breaks("atomic-import", "agent retrieve s0 5 f0", -EAGAIN);
 }
 
+// --- memory errors that somebody made up
+
+class InventedErrorTest : public JudgeTest {
+ protected:
+  void SetUp() override {
+    w.MakeFile();
+    w.Preserve();
+    w.Holds("sim corrupt error.address 8192000 nth=127 resum");
+    const SeenFile saved = w.files[0];
+    w.Reboot();
+    w.handed_over = saved;
+    w.HandOver();
+    w.o.handed.frames = 1 << 16;
+    Put(2000, 1);
+    w.o.errors_watched = true;
+    w.o.reserved_before = {{0, 16}};
+    w.o.reserved = {{0, 16}, {2000, 2001}};
+  }
+
+  void Put(uint64_t frame, uint32_t pages) {
+    TableView::Error error;
+    error.address = frame << 12;
+    error.pages = pages;
+    error.memory = true;
+    w.o.handed.errors.push_back(error);
+  }
+
+  // As many more, and f0 is this kernel's own again.
+  void Finished(uint64_t more) {
+    for (uint64_t n = 0; n < more; ++n) {
+      Put(4000 + 2 * n, 1);
+      w.o.reserved.push_back({4000 + 2 * n, 4001 + 2 * n});
+    }
+    w.Holds("agent reboot");
+    w.Holds("agent open");
+    w.sessions = {{0, true}};
+    w.Holds("agent take s0");
+    w.ShowRetrieved();
+    w.Holds("agent retrieve s0 5 f0");
+    w.Holds("agent finish s0");
+    w.sessions = {{0, true}, {1, false}};
+    w.Holds("agent session s1");
+  }
+};
+
+TEST_F(InventedErrorTest, AreKeptAwayFrom) { w.Holds("agent reboot"); }
+
+TEST_F(InventedErrorTest, AreForgotten) {
+  w.o.reserved = w.o.reserved_before;
+  w.Breaks("one-owner", "agent reboot");
+}
+
+TEST_F(InventedErrorTest, TakeTooMuch) {
+  w.o.reserved[1].to = 2002;
+  w.Breaks("boot-budget", "agent reboot");
+}
+
+TEST_F(InventedErrorTest, BesideWhatIsReserved) {
+  Put(15, 1);
+  Put(16, 1);
+  w.o.reserved[0].to = 17;
+  w.Holds("agent reboot");
+}
+
+TEST_F(InventedErrorTest, WithoutAWord) {
+  Put(1 << 15, 1 << 15);
+  w.Breaks("refusal", "agent reboot");
+}
+
+TEST_F(InventedErrorTest, AreNamed) {
+  Put(1 << 15, 1 << 15);
+  w.o.not_kept_away = 1;
+  w.Holds("agent reboot");
+}
+
+// The page of f0 is frame 100.
+TEST_F(InventedErrorTest, InAFile) {
+  Put(103, 1);
+  w.o.reserved = {{0, 16}, {103, 104}, {2000, 2001}};
+  w.Holds("agent reboot");
+  w.Holds("agent open");
+  w.sessions = {{0, true}};
+  w.Holds("agent take s0");
+  w.ShowRetrieved();
+  w.Holds("agent retrieve s0 5 f0");
+  w.Holds("admin poison f0 0", -EHWPOISON);
+}
+
+// With so many on its list the kernel preserves nothing.
+TEST_F(InventedErrorTest, SoMany) {
+  Finished(64);
+  w.Holds("agent preserve s1 5 f0", -EHWPOISON);
+}
+
+TEST_F(InventedErrorTest, NotSoMany) {
+  Finished(63);
+  w.Breaks("exact-rollback", "agent preserve s1 5 f0", -EHWPOISON);
+}
+
 // --- quarantine
 
 class QuarantineTest : public JudgeTest {

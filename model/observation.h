@@ -228,6 +228,13 @@ struct Observation {
   // corrupt`. Not `known`: nobody looked, then it is as it should be.
   bool handed_known = false;
   TableView handed;
+  // What was reserved before the new kernel looked at the list of memory
+  // errors, and when it had, ascending; how many entries it said it does not
+  // keep away from. Unless `watched` nobody looked.
+  bool errors_watched = false;
+  std::vector<BadMemory> reserved_before;
+  std::vector<BadMemory> reserved;
+  int not_kept_away = 0;
   // What the old kernel said of free pages that it hands over.
   std::vector<Reserved> handing;
   // Of all huge pages that were handed over, the nodes of the machine that they

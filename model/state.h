@@ -258,6 +258,8 @@ struct State {
   bool addresses_known = true;
   bool report_due = false;  // what cannot be claimed has to be in the log
   bool quarantine = false;  // memory stays reserved for good
+  // The list of memory errors may be too long for anything to be preserved.
+  bool many_errors = false;
   bool boot_fault = false;  // a call failed by plan during this boot
 
   State() {

@@ -4,7 +4,6 @@
 #include <libfdt.h>
 #include <sim/kernel_api.h>
 
-#include <bit>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -297,36 +296,43 @@ void CorruptRoot(uint64_t phys, const Command& c) {
   if (c.resum) ResumRoot(phys);
 }
 
-// An entry of the list behind the counts. One without an address is none, so
-// the last one does not vanish. Checksums are made right only of what makes no
-// sense: otherwise nobody would know which pages have errors.
+// An entry of the list behind the counts. Beyond the last one an address makes
+// another one, of a single base page, and everything else is the last one's. If
+// there is none, whatever it is makes one.
 void CorruptError(uint64_t phys, uint64_t bytes, const Command& c) {
   using Entry = hugetlb_luo_error_ser;
   const u64 nr = Load<hugetlb_luo_root_ser>(phys).nr_counts;
   const uint64_t list =
       phys + sizeof(hugetlb_luo_root_ser) + nr * sizeof(hugetlb_luo_count_ser);
-  const uint64_t at = list + static_cast<uint64_t>(c.nth) * sizeof(Entry);
-  if (nr > PAGE_SIZE || at + sizeof(Entry) > phys + bytes ||
-      !Readable(phys, bytes))
-    return;
-  const bool empty = Load<Entry>(list).addr == 0;
+  if (nr > PAGE_SIZE || !Readable(phys, bytes)) return;
+  auto there = [&](int64_t n) {
+    const uint64_t at = list + static_cast<uint64_t>(n) * sizeof(Entry);
+    return n < HUGETLB_LUO_ERRORS && at + sizeof(Entry) <= phys + bytes;
+  };
+  int64_t nth = 0;
+  while (nth < c.nth && there(nth) &&
+         Load<Entry>(list + static_cast<uint64_t>(nth) * sizeof(Entry)).addr)
+    ++nth;
+  if (c.target != Target::kErrorAddress && nth > 0 &&
+      (!there(nth) ||
+       Load<Entry>(list + static_cast<uint64_t>(nth) * sizeof(Entry)).addr ==
+           0))
+    --nth;
+  if (!there(nth)) return;
+  const uint64_t at = list + static_cast<uint64_t>(nth) * sizeof(Entry);
   const auto entry = Load<Entry>(at);
-  if (entry.addr == 0 && (!empty || c.nth != 0)) return;
-  if (!empty && c.target == Target::kErrorNr) {
+  if (entry.addr == 0) {
+    Store<u32>(at + offsetof(Entry, nr), 1);
+    Store<u64>(at + offsetof(Entry, addr), static_cast<uint64_t>(c.delta));
+  } else if (c.target == Target::kErrorNr) {
     Add(at, {offsetof(Entry, nr), false}, c.delta);
-    // A number that makes sense would be believed.
-    const uint32_t pages = Load<Entry>(at).nr;
-    if (c.resum && (!std::has_single_bit(pages) ||
-                    entry.addr % (uint64_t{pages} * PAGE_SIZE) != 0))
-      Resum(at, offsetof(Entry, csum), sizeof(Entry));
-  } else if (!empty && c.target == Target::kErrorCsum) {
+  } else if (c.target == Target::kErrorCsum) {
     Add(at, {offsetof(Entry, csum), false}, c.delta);
-  } else if (entry.addr + static_cast<uint64_t>(c.delta) != 0 ||
-             (at + 2 * sizeof(Entry) <= phys + bytes &&
-              c.nth + 1 < HUGETLB_LUO_ERRORS &&
-              Load<Entry>(at + sizeof(Entry)).addr != 0)) {
+  } else {
     Add(at, {offsetof(Entry, addr), true}, c.delta);
   }
+  if (c.resum && c.target != Target::kErrorCsum)
+    Resum(at, offsetof(Entry, csum), sizeof(Entry));
 }
 
 void CorruptFile(uint64_t phys, const Command& c) {

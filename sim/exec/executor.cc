@@ -12,6 +12,7 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "sim/exec/corrupt.h"
+#include "sim/exec/memory_errors.h"
 #include "sim/exec/table_view.h"
 #include "sim/liveupdate/kexec.h"
 #include "sim/liveupdate/kho.h"
@@ -101,18 +102,6 @@ void NoteErrors(const std::vector<BadFrame>& errors, model::TableView* out) {
       for (const BadFrame& bad : errors)
         page.poisoned |= bad.first == page.frame;
 }
-
-// Whether the list of memory errors has the frame.
-bool Lists(const model::TableView& table, uint64_t pfn) {
-  return std::any_of(table.errors.begin(), table.errors.end(),
-                     [pfn](const model::TableView::Error& error) {
-                       const uint64_t first = error.address >> kPageShift;
-                       return pfn >= first && pfn - first < error.pages;
-                     });
-}
-
-// How many that list has room for: HUGETLB_LUO_ERRORS.
-constexpr size_t kErrors = 128;
 
 // The pages that a table's records are in, ascending.
 std::vector<uint64_t> PagesOf(const model::TableView& table) {
@@ -480,7 +469,7 @@ void Executor::NextKernel(bool power) {
     model::TableView left;
     const model::TableView whole = ReadTableView();
     // An error that was not written down yet might as well not have been.
-    const bool noted = Lists(whole, user_.poisoning());
+    const bool noted = whole.Lists(user_.poisoning());
     for (auto& task : during_) {
       if (task->done || task->command.verb != Verb::kPoison) continue;
       task->outcome.value = task->started && noted && user_.PoisonTookEffect();
@@ -494,16 +483,16 @@ void Executor::NextKernel(bool power) {
     }
     if (!noted) user_.ForgetPoisoning();
     user_.KeepErrors(snapshooter_.handed_over(), [&](uint64_t pfn) {
-      if (!Lists(whole, pfn)) {
+      if (!whole.Lists(pfn)) {
         // A list that has room, in a kernel that knew.
         if (whole.held && !seen_.cut && sim::KnowsError(pfn) &&
-            whole.errors.size() < kErrors)
+            !whole.ErrorsFull())
           machine_->Report("metadata",
                            absl::StrCat("the memory error in frame ", pfn,
                                         " is not written down"));
         return false;
       }
-      return config_.has_luo_hugetlb && corruptions_.empty();
+      return config_.has_luo_hugetlb;
     });
     NoteErrors(user_.errors(), &left);
     CheckHandedOnce();
@@ -519,8 +508,13 @@ void Executor::NextKernel(bool power) {
     seen_.handed.free = std::move(left.free);
     seen_.handed_known = true;
     if (at_handover_) at_handover_();
+    ErrorWatch watch;
+    watch.Start(snapshooter_.handed_over(), &seen_);
     user_.KernelDied();
     dead_ = !Kexec(config_);
+    const model::TableVerdict verdict = JudgedTable();
+    if (!dead_) watch.CheckMarks(verdict);
+    if (!corruptions_.empty()) user_.set_errors(watch.Believed(verdict));
   }
   panicked_by_plan_ = dead_ && machine_->fault_fired() && GaveUp();
   renumbered_ = machine_->geometry().nodes != nodes;
@@ -536,6 +530,17 @@ void Executor::NextKernel(bool power) {
   snapshooter_.Booted(/*cold=*/power);
 }
 
+// What the running kernel has to make of a table with memory errors.
+model::TableVerdict Executor::JudgedTable() const {
+  if (seen_.handed.errors.empty() || !config_.has_luo_hugetlb || dead_)
+    return {};
+  std::vector<uint64_t> page_sizes;
+  struct hstate* h;
+  for_each_hstate(h) page_sizes.push_back(huge_page_size(h));
+  return JudgeTable(seen_.handed, page_sizes,
+                    kho_is_enabled() && liveupdate_enabled());
+}
+
 void Executor::Look() {
   ReadLog();
   snapshooter_.Fill(&seen_.after);
@@ -545,6 +550,8 @@ void Executor::ReadLog() {
   const std::vector<std::string>& log = machine_->log();
   for (; log_lines_ < log.size(); ++log_lines_) {
     snapshooter_.ReadLogLine(log[log_lines_], &seen_.shortage_reported);
+    seen_.not_kept_away +=
+        absl::StrContains(log[log_lines_], "are not kept away from");
   }
 }
 

@@ -104,6 +104,7 @@ class Executor {
   void FillCells();
   void ReadLog();
   void CheckHandedOnce();
+  model::TableVerdict JudgedTable() const;
 
   std::unique_ptr<Machine> machine_;
   UserSpace user_;

@@ -307,6 +307,74 @@ TEST_P(CorruptTest, IsQuarantinedAndReported) {
 INSTANTIATE_TEST_SUITE_P(Targets, CorruptTest,
                          ::testing::Range(0, model::kTargets));
 
+// The list of memory errors that the next kernel gets.
+class CorruptErrorTest : public ExecutorTest {
+ protected:
+  std::vector<model::TableView::Error> After(
+      const std::vector<std::string>& commands, bool bad = true) {
+    PowerOn("hugepagesz=16K hugepages=4");
+    MustDo("p0 memfd f0 16K");
+    frame_ = Do("p0 fallocate f0 0 1").after.pages[0].frame;
+    if (bad) MustDo("admin poison f0 0 at=4096");
+    MustDo("loader load hugepagesz=16K hugepages=4");
+    for (const std::string& command : commands) Do("sim corrupt " + command);
+    const model::Observation& seen = Do("agent reboot");
+    EXPECT_TRUE(seen.rebooted);
+    return seen.handed.errors;
+  }
+
+  static void Expect(const model::TableView::Error& error, int64_t frame,
+                     uint32_t pages, bool right) {
+    EXPECT_EQ(error.address, static_cast<uint64_t>(frame) << 12);
+    EXPECT_EQ(error.pages, pages);
+    EXPECT_EQ(error.right, right);
+  }
+
+  int64_t frame_ = 0;
+};
+
+TEST_F(CorruptErrorTest, WithAChecksumOrWithout) {
+  auto first = [this](const std::vector<std::string>& commands, int64_t further,
+                      uint32_t pages, bool right) {
+    const auto errors = After(commands);
+    ASSERT_EQ(errors.size(), 1u);
+    Expect(errors[0], frame_ + further, pages, right);
+  };
+  first({}, 1, 1, true);
+  first({"error.address 4096 resum"}, 2, 1, true);
+  first({"error.address 4096"}, 2, 1, false);
+  first({"error.nr 2 resum"}, 1, 3, false);
+  first({"error.address -4096", "error.nr 3 resum"}, 0, 4, true);
+  first({"error.csum 1 resum"}, 1, 1, false);
+}
+
+TEST_F(CorruptErrorTest, OneMore) {
+  const auto errors = After(
+      {"error.address 4096000 nth=127 resum",
+       "error.address 4100096 nth=2 resum", "error.address 4104192 nth=3",
+       "error.address 4108288 nth=127 resum", "error.nr -1 nth=127 resum"});
+  ASSERT_EQ(errors.size(), 5u);
+  Expect(errors[0], frame_ + 1, 1, true);
+  Expect(errors[1], 1000, 1, true);
+  Expect(errors[2], 1001, 1, true);
+  Expect(errors[3], 1002, 1, false);
+  Expect(errors[4], 1003, 0, false);
+}
+
+TEST_F(CorruptErrorTest, WhereThereIsNone) {
+  const auto errors =
+      After({"error.address 4096000 resum", "error.nr 7 resum"}, false);
+  ASSERT_EQ(errors.size(), 1u);
+  Expect(errors[0], 1000, 8, true);
+  EXPECT_EQ(After({"error.nr 4096"}, false).size(), 1u);
+}
+
+TEST_F(CorruptErrorTest, AsManyAsThereIsRoomFor) {
+  const std::vector<std::string> many(200,
+                                      "error.address 4096000 nth=127 resum");
+  EXPECT_EQ(After(many).size(), 128u);
+}
+
 TEST(ReplayTest, SameSeedSameDigest) {
   const model::History history = Parse(
       "hugepages=2\np0 memfd f0 64K\np0 map f0 m0 0 1\np0 write m0 0 1\n"

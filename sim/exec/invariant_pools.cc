@@ -6,9 +6,12 @@
 
 #include <algorithm>
 #include <cstring>
+#include <set>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "sim/exec/invariants.h"
+#include "sim/exec/table_view.h"
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/mm/buddy.h"
 #include "sim/mm/cma.h"
@@ -232,9 +235,21 @@ void Invariants::CheckPools() {
   }
 }
 
+// Each is written down once.
+void Invariants::CheckErrorList() {
+  const model::TableView table = ReadTableView();
+  std::set<std::pair<uint64_t, uint32_t>> seen;
+  for (const model::TableView::Error& error : table.errors) {
+    if (seen.insert({error.address, error.pages}).second) continue;
+    Fail("metadata", absl::StrCat("the memory error at ", error.address,
+                                  " is on the list twice"));
+  }
+}
+
 // A memory error is known for as long as somebody could come by it, and no
 // other base page is taken for one.
 void Invariants::CheckErrors() {
+  if (!executor_.user().errors().empty()) CheckErrorList();
   for (const BadFrame& bad : executor_.user().errors()) {
     if (bad.loose) {
       CheckLooseError(bad);
@@ -285,12 +300,19 @@ void Invariants::CheckLooseError(const BadFrame& bad) {
   const unsigned char want = here ? 0xee : PhysicalMemory::kPoison;
   if (bytes[0] != want || memcmp(bytes, bytes + 1, PAGE_SIZE - 1) != 0)
     Fail("one-owner", absl::StrCat(name, "was written to"));
-  if (PageHWPoison(pfn_to_page(bad.pfn)) || leaked) return;
+  if (PageHWPoison(pfn_to_page(bad.pfn)) || leaked) {
+    const model::TableView table = ReadTableView();
+    if (!here && bad.passed_on && table.found && !table.Lists(bad.pfn) &&
+        !table.ErrorsFull())
+      Fail("chain", absl::StrCat(name, "is not on this kernel's list"));
+    return;
+  }
   // There was no memory to look at what came, or nobody did.
   const auto& log = M().log();
   if (!here && std::any_of(log.begin(), log.end(), [](const std::string& line) {
         return line.find("no memory to check") != std::string::npos ||
-               line.find("live update is disabled") != std::string::npos;
+               line.find("live update is disabled") != std::string::npos ||
+               line.find("is not preserved itself") != std::string::npos;
       }))
     return;
   Fail("metadata", absl::StrCat(name, "is not known to have one"));

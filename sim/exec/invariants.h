@@ -72,6 +72,7 @@ class Invariants {
   void CheckCma(bool end);
   void CheckQuarantine();
   void CheckErrors();
+  void CheckErrorList();
   void CheckLooseError(const BadFrame& bad);
 
   // invariant_charges.cc

@@ -48,6 +48,8 @@ class Reader {
   // The keys ascend.
   explicit Reader(std::vector<KhoKey> keys) : keys_(std::move(keys)) {
     view_.end_frame = M().memory().end_pfn();
+    for (const NodeSpan& span : M().geometry().spans)
+      view_.frames += span.nr_pages;
   }
 
   TableView Read(uint64_t phys, uint64_t bytes) {
@@ -122,11 +124,16 @@ class Reader {
         over = true;
         continue;
       }
-      view_.errors.push_back({entry.addr, entry.nr, entry.csum});
-      view_.errors_right &=
-          !over && std::has_single_bit(uint32_t{entry.nr}) &&
+      TableView::Error error;
+      error.address = entry.addr;
+      error.pages = entry.nr;
+      error.checksum = entry.csum;
+      error.right =
+          std::has_single_bit(uint32_t{entry.nr}) &&
           entry.addr % (uint64_t{entry.nr} * PAGE_SIZE) == 0 &&
           ChecksumRight(at, offsetof(Entry, csum), sizeof(Entry), entry.csum);
+      view_.errors_right &= !over && error.right;
+      view_.errors.push_back(error);
     }
   }
 

@@ -68,8 +68,10 @@ void RunBootSteps(const Handover& handover,
   // mm_core_init_early()
   kho_memory_init_early();
   if (LuoHugetlb()) {
+    NotifyBootObserver("kho");
     // HOOK(mm/mm_init.c, mm_core_init_early): hugetlb_luo_boot_init
     hugetlb_luo_boot_init();
+    NotifyBootObserver("errors");
   }
   FreeAreaInit();
   HugetlbCmaReserve();

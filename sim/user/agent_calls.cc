@@ -202,7 +202,8 @@ void UserSpace::KeepErrors(const std::vector<KhoKey>& handed_over,
       bad.loose = false;
       break;
     }
-    if (bad.loose && (InScratch(bad.pfn) || !told(bad.pfn))) continue;
+    if (bad.loose && (!bad.passed_on || InScratch(bad.pfn) || !told(bad.pfn)))
+      continue;
     // Or whoever clears it later is not seen to.
     if (bad.loose) M().memory().MarkDirty(bad.pfn);
     kept.push_back(bad);

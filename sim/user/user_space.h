@@ -65,6 +65,8 @@ struct BadFrame {
   // Its huge page was dissolved, or is gone with the kernel before: it has to
   // be nobody's.
   bool loose = false;
+  // The kernel that it is known in tells the next one, too.
+  bool passed_on = true;
 };
 
 class UserSpace {
@@ -174,6 +176,7 @@ class UserSpace {
   bool device_open() const { return device_open_; }
   const std::vector<Device>& devices() const { return devices_; }
   const std::vector<BadFrame>& errors() const { return errors_; }
+  void set_errors(std::vector<BadFrame> errors) { errors_ = std::move(errors); }
   // Pages of shmem files that a device of this kernel holds, in their file or
   // not.
   uint64_t PinnedShmemPages() const { return pinned_shmem_.size(); }
