@@ -199,7 +199,7 @@ std::vector<std::string_view> WordsFor(Target target) {
     case Target::kErrorAddress:
     case Target::kErrorNr:
     case Target::kErrorCsum:
-      return {"list of memory errors"};
+      return {"list of memory errors", "not kept away from"};
     case Target::kRootNrCounts:
       return {"nr_counts", "counts", "csum", "announced",
               "list of memory errors"};
@@ -353,9 +353,12 @@ class Watcher {
     std::vector<uint64_t> page_sizes;
     struct hstate* h;
     for_each_hstate(h) page_sizes.push_back(huge_page_size(h));
-    const model::TableVerdict verdict = JudgeTable(
-        seen.handed, page_sizes, kho_is_enabled() && liveupdate_enabled());
-    return verdict.quarantine && sim::Config().has_luo_hugetlb;
+    // What errors take may be what LUO lacks later: the table was read by then.
+    const bool live_update = kho_is_enabled() && liveupdate_enabled();
+    const model::TableVerdict verdict =
+        JudgeTable(seen.handed, page_sizes, live_update);
+    return verdict.quarantine && sim::Config().has_luo_hugetlb &&
+           (live_update || !seen.fault_injected);
   }
 
   // What is refused is refused for a field that has been damaged.
@@ -399,6 +402,19 @@ Between LookBetween(const History& history, size_t at) {
     for (const sim::KhoKey& key : sim::KhoOutgoingKeys())
       for (uint64_t n = 0; n < uint64_t{1} << key.order; ++n)
         held.insert((key.phys >> 12) + n);
+    struct hstate* h;
+    for_each_hstate(h) {
+      for (int nid = 0; nid < MAX_NUMNODES; ++nid) {
+        const struct list_head* head = &h->hugepage_freelists[nid];
+        for (const struct list_head* at = head->next;
+             at != head && between.pool_page == 0; at = at->next) {
+          const uint64_t pfn = folio_pfn(list_entry(at, struct folio, lru));
+          if (held.count(pfn) == 0 &&
+              !kho_scratch_overlap(pfn << 12, huge_page_size(h)))
+            between.pool_page = pfn << 12;
+        }
+      }
+    }
     for (uint64_t pfn = 1; pfn < sim::M().memory().end_pfn(); ++pfn) {
       if (!sim::M().memory().Exists(pfn) || held.count(pfn) != 0 ||
           kho_scratch_overlap(pfn << 12, 4096))
@@ -417,12 +433,9 @@ std::vector<Damage> BitDamage(const Between& between) {
   for (const Field& field : fields.all()) {
     for (int bit = 0; bit < (field.wide ? 64 : 32); ++bit) {
       for (const bool resum : {false, true}) {
-        // Only the records have checksums, and those of the list of memory
-        // errors stay.
+        // Only the records have checksums, and an entry of memory errors.
         if (resum && (field.target == Target::kLuoData ||
-                      field.target <= Target::kRootBytes ||
-                      (field.target >= Target::kErrorAddress &&
-                       field.target <= Target::kErrorCsum)))
+                      field.target <= Target::kRootBytes))
           continue;
         const uint64_t value = field.value ^ uint64_t { 1 } << bit;
         list.push_back({absl::StrCat(NameOf(field), " bit ", bit),
@@ -501,6 +514,73 @@ std::vector<Damage> StructuredDamage(const Between& between) {
           for (const uint64_t place : places)
             add(absl::StrCat("at ", place), frames[static_cast<size_t>(run)],
                 place >> 12 >> f.order);
+  }
+  // Entries of memory errors that have a right checksum, wherever and however
+  // large. Of those that may be right, too, the next kernel has to do what they
+  // say: one that is changed, a new one, several.
+  const auto entries = static_cast<int64_t>(between.table.errors.size());
+  places.push_back(between.pool_page);
+  places.push_back(between.kernel_memory + 4096);
+  for (int64_t nth = 0; nth <= entries; ++nth) {
+    TableView::Error error;
+    if (nth < entries)
+      error = between.table.errors[static_cast<size_t>(nth)];
+    else
+      error.pages = 1;
+    const Field address{Target::kErrorAddress, nth, error.address, true};
+    const Field number{Target::kErrorNr, nth, error.pages, false};
+    auto put = [&](const std::string& name, uint64_t at, uint64_t pages) {
+      Damage damage{absl::StrCat(name, " as nth=", nth, " at ", at, ", ", pages,
+                                 " pages"),
+                    {}};
+      if (at == 0) return;
+      if (at != address.value)
+        damage.commands.push_back(Corrupt(address, at, true));
+      if (pages != number.value)
+        damage.commands.push_back(Corrupt(number, pages, true));
+      if (!damage.commands.empty()) list.push_back(std::move(damage));
+    };
+    for (const uint64_t place : places) {
+      put("an error", place, 1);
+      put("no error", place, 0);
+      for (unsigned order = 1; order < 32; order += order < 4 ? 1 : 3) {
+        const uint64_t pages = uint64_t{1} << order;
+        put("errors", place & ~((pages << 12) - 1), pages);
+        if (order == 2) put("misaligned errors", place + 4096, pages);
+      }
+    }
+    put("an error", ~uint64_t{4095}, 1);
+    put("errors", uint64_t{1} << 63, uint64_t{1} << 31);
+    put("an error within a page", between.kernel_memory + 8, 1);
+  }
+  // Whole lists: everywhere, and the same one again and again.
+  for (const uint64_t place : places) {
+    for (const unsigned pages : {0, 1, 3, 8}) {
+      Damage damage{absl::StrCat("a full list from ", place, ", each ", pages,
+                                 " pages further"),
+                    {}};
+      for (int64_t nth = entries; nth < 128; ++nth) {
+        const uint64_t further = static_cast<uint64_t>(nth - entries) * pages;
+        damage.commands.push_back(Corrupt({Target::kErrorAddress, nth, 0, true},
+                                          place + (further << 12), true));
+      }
+      if (place != 0) list.push_back(std::move(damage));
+    }
+  }
+  // More than a kernel can do without.
+  for (unsigned parts = 1; parts <= 8; ++parts) {
+    uint64_t pages = 1;
+    while (2 * pages <= between.table.frames / 8) pages *= 2;
+    Damage damage{absl::StrCat("errors in ", parts, " parts of memory"), {}};
+    for (unsigned n = 0; n < parts; ++n) {
+      const int64_t nth = entries + n;
+      const uint64_t at = (n + 1) * pages << 12;
+      damage.commands.push_back(
+          Corrupt({Target::kErrorAddress, nth, 0, true}, at, true));
+      damage.commands.push_back(
+          Corrupt({Target::kErrorNr, nth, 1, false}, pages, true));
+    }
+    list.push_back(std::move(damage));
   }
   // Two that go together, each right by itself.
   auto pair = [&list](const std::string& name, const Field& a, uint64_t va,

@@ -27,6 +27,7 @@ struct Between {
   model::TableView table;
   uint64_t root = 0;           // addresses
   uint64_t kernel_memory = 0;  // that nobody preserved
+  uint64_t pool_page = 0;      // free, and not handed over; 0: there is none
   uint64_t scratch = 0;
 };
 

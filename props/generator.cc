@@ -414,6 +414,28 @@ class Scenario {
       if (random_.Percent(15)) IntoHole(&c);
       sketch_.Add(std::move(c));
     }
+    if (random_.Percent(25)) InventErrors();
+  }
+
+  // Entries of memory errors that look like others: whoever reads them cannot
+  // know better.
+  void InventErrors() {
+    constexpr int64_t kBeyond = 127;  // every list
+    for (int64_t i = random_.Between(1, 3); i > 0 && Room(4); --i) {
+      const int64_t order = random_.Percent(50) ? 0 : random_.Between(1, 8);
+      const int64_t frames =
+          history_.geometry == model::Geometry::kSmall ? 2048 : 1 << 20;
+      Command c = Bare(Actor::kSim, Verb::kCorrupt);
+      c.target = model::Target::kErrorAddress;
+      c.nth = kBeyond;
+      c.delta = (random_.Between(1, frames >> order) << order) * 4096;
+      c.resum = true;
+      sketch_.Add(c);
+      if (order == 0) continue;
+      c.target = model::Target::kErrorNr;
+      c.delta = (int64_t{1} << order) - 1;
+      sketch_.Add(std::move(c));
+    }
   }
 
   // A run that points a bit below where it is: into what lies between nodes,

@@ -92,6 +92,12 @@ History Hostile(uint64_t seed) {
                                    : static_cast<int64_t>(random.Next());
       c.nth = random.Below(3);
       c.resum = random.Percent(70);
+      // Nobody knows that it is wrong.
+      if (c.target == model::Target::kErrorAddress && random.Percent(70)) {
+        c.delta = random.Between(1, 2048) * 4096;
+        c.nth = random.Percent(50) ? 127 : c.nth;
+        c.resum = true;
+      }
       history.commands.insert(
           history.commands.begin() + static_cast<std::ptrdiff_t>(i), c);
       ++i;
