@@ -219,7 +219,29 @@ class World {
     if (flags & kOtherSize) g_bytes = size > 2 ? data[2] * uint64_t{64} : 0;
   }
 
-  TableView View() const { return sim::ReadIncomingTableView(g_root, g_bytes); }
+  TableView View() const {
+    TableView view = sim::ReadIncomingTableView(g_root, g_bytes);
+    for (TableView::Error& error : view.errors) {
+      const uint64_t bytes = uint64_t{error.pages} << PAGE_SHIFT;
+      error.memory = __real_memblock_is_region_memory(error.address, bytes);
+      error.scratch = kho_scratch_overlap(error.address, bytes);
+      error.owned = memblock_is_region_reserved(error.address, bytes);
+    }
+    return view;
+  }
+  // Whether just that is reserved now beside what was before.
+  bool KeepsAway(const std::vector<model::BadMemory>& bad) const {
+    const sim::MemblockType is = sim::TheMemblock().reserved;
+    sim::TheMemblock().reserved = reserved_;
+    for (const model::BadMemory& each : bad)
+      memblock_reserve(PFN_PHYS(each.from), PFN_PHYS(each.to - each.from));
+    const sim::MemblockType should = sim::TheMemblock().reserved;
+    return std::equal(is.regions.begin(), is.regions.end(),
+                      should.regions.begin(), should.regions.end(),
+                      [](const auto& a, const auto& b) {
+                        return a.base == b.base && a.size == b.size;
+                      });
+  }
   const std::vector<uint64_t>& page_sizes() const { return page_sizes_; }
   // Of the records: more than these are no records.
   uint64_t pages() const { return pages_.size(); }
@@ -316,6 +338,19 @@ class World {
     Store<uint32_t>(phys + field, sim::RecordChecksum(phys, field, bytes));
   }
 
+  // Each entry of the list of memory errors behind the counts.
+  static void ResumErrors(uint64_t root) {
+    using Entry = hugetlb_luo_error_ser;
+    const uint64_t end = root + PAGE_SIZE;
+    uint64_t at = root + sizeof(hugetlb_luo_root_ser) +
+                  uint64_t{Load<hugetlb_luo_root_ser>(root).nr_counts} *
+                      sizeof(hugetlb_luo_count_ser);
+    for (int n = 0; n < HUGETLB_LUO_ERRORS && at + sizeof(Entry) <= end;
+         ++n, at += sizeof(Entry))
+      if (Load<Entry>(at).addr != 0)
+        ResumOne(at, offsetof(Entry, csum), sizeof(Entry));
+  }
+
   // Of each page as the record that it was.
   void Resum() {
     for (const Page& page : pages_) {
@@ -327,6 +362,7 @@ class World {
                  sizeof(hugetlb_luo_root_ser) +
                      uint64_t{Load<hugetlb_luo_root_ser>(page.phys).nr_counts} *
                          sizeof(hugetlb_luo_count_ser));
+        ResumErrors(page.phys);
       } else if (magic == HUGETLB_LUO_FILE_MAGIC) {
         ResumOne(page.phys, offsetof(hugetlb_luo_file_ser, csum),
                  sizeof(hugetlb_luo_file_ser) +
@@ -522,6 +558,12 @@ std::string Compare(const TableVerdict& verdict) {
   if (!verdict.distrusted && lost != static_cast<int64_t>(verdict.lost.size()))
     return absl::StrCat(verdict.lost.size(),
                         " counts are lost, the kernel says otherwise:", log);
+  if (Lines("are not kept away from") != verdict.not_kept_away)
+    return absl::StrCat("memory errors in ", verdict.not_kept_away,
+                        " places should not be kept away from:", log);
+  if (!g_world->KeepsAway(verdict.kept_away))
+    return absl::StrCat("other memory is kept away from than what has errors:",
+                        log);
   if (verdict.quarantine && sim::M().log().empty())
     return "memory is quarantined without a word";
   if (!EachNamesAField()) return absl::StrCat("a message names no field:", log);
