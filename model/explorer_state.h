@@ -51,7 +51,8 @@ struct XPage {
   uint32_t node : 1 = 0;
   uint32_t holder : 1 = 0;   // process
   uint32_t pending : 1 = 0;  // was free, and may come on the list
-  uint32_t unused : 5 = 0;
+  uint32_t passed : 1 = 0;   // but will not: for refinement.cc alone
+  uint32_t unused : 4 = 0;
 };
 static_assert(sizeof(XPage) == 4);
 

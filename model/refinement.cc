@@ -2,6 +2,7 @@
 #include "model/refinement.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 #include <utility>
 
@@ -22,6 +23,18 @@ enum SeenBit : uint32_t {
   kKey = 16,          // + place
   kHeld = 18,         // + place
   kHeldRefused = 20,  // + place
+};
+// The same of a page.
+enum PageBit : uint32_t {
+  kPageFree = 0,
+  kPageUsed,
+  kPageKey,
+  kPageListed,
+  kPageMeta,
+  kPageList,
+  // kGeneration
+  kPageHeld = kHeld,
+  kPageRefused = kHeldRefused,
 };
 constexpr uint32_t kDuring = 0xffff;
 
@@ -72,16 +85,65 @@ uint32_t BitsOf(const XState& s, const Bounds& b) {
   return bits;
 }
 
+uint32_t BitsOf(const PageSight& sight) {
+  return Bit(kPageFree, sight.kind == PageSight::kFree) |
+         Bit(kPageUsed, sight.kind == PageSight::kUsed) |
+         Bit(kPageKey, sight.key) | Bit(kPageListed, sight.listed) |
+         Bit(kPageMeta, sight.meta) | Bit(kPageList, sight.list) |
+         Bit(kGeneration, sight.generation & 1) | Bit(kPageHeld, sight.held) |
+         Bit(kPageRefused, sight.refused == Sight::kRefused);
+}
+
+// The page that is looked at is the only one of its node.
+XPage& Watched(XState* s) {
+  for (XPage& page : s->page)
+    if (page.node == 1) return page;
+  std::abort();
+}
+
+const XPage& Watched(const XState& s) {
+  return Watched(const_cast<XState*>(&s));
+}
+
+bool Used(const XPage& page) {
+  return page.kind == XPage::kFile || page.kind == XPage::kHeld ||
+         page.kind == XPage::kPinned;
+}
+
+// It waits to be claimed, or never will be.
+bool Held(const XPage& page) {
+  return page.kind == XPage::kClaimed || page.kind == XPage::kQuarantined ||
+         page.kind == XPage::kLost;
+}
+
+uint32_t PageBitsOf(const XState& s, const Bounds& b) {
+  const XPage& page = Watched(s);
+  // Of a page that came it says that it was listed by the kernel before.
+  auto listed = [&s](const XPage& p) {
+    return s.pc == XState::kCpus && p.listed && p.kind != XPage::kClaimed;
+  };
+  bool list = false;
+  for (int p = 0; p < b.pages; ++p) list |= listed(s.page[p]);
+  const bool free = page.kind == XPage::kPool;
+  return Bit(kPageFree, free) | Bit(kPageUsed, Used(page)) |
+         Bit(kPageKey, page.key && (free || Used(page) || listed(page))) |
+         Bit(kPageListed, listed(page)) |
+         Bit(kPageMeta, listed(page) && page.kind == XPage::kMeta) |
+         Bit(kPageList, list) | Bit(kGeneration, s.generation & 1) |
+         Bit(kPageHeld, Held(page)) |
+         Bit(kPageRefused, page.kind == XPage::kQuarantined);
+}
+
 // Nobody is in the kernel.
 bool Quiet(const XState& s) {
   return s.pc == XState::kRun && s.process[0].pc == XProcess::kIdle &&
          s.process[1].pc == XProcess::kIdle;
 }
 
-Bounds WindowBounds(bool one_file) {
+Bounds WindowBounds(Shadow::Window window) {
   Bounds b;
-  b.files = one_file ? 1 : 2;
-  b.indices = one_file ? 2 : 1;
+  b.files = window == Shadow::Window::kOneFile ? 1 : 2;
+  b.indices = window == Shadow::Window::kOneFile ? 2 : 1;
   b.processes = 2;
   b.pages = kMaxExploredPages;
   b.nodes = 1;
@@ -89,29 +151,57 @@ Bounds WindowBounds(bool one_file) {
   b.aborts = b.failures = b.damages = 3;
   b.resizes = b.cuts = b.creates = b.truncations =
       0;  // a window ends with these
+  if (window != Shadow::Window::kPage) return b;
+  // Of all programs one has to do with the page. Of all files two may: one
+  // that is handed over, and one that is not. Of all other pages one stands
+  // for those that are listed when this one is not.
+  b.processes = 1;
+  b.pages = b.nodes = 2;
+  b.damages = 0;
+  b.resizes = b.creates = 3;
   return b;
 }
 
+// So many pages are counted that one more is missing, or one is too many.
+constexpr uint8_t kOneMissing = 1, kOneTooMany = 3;
+
+void Count(XState* s, uint8_t pages) {
+  s->counted = {};
+  s->counted[0].total = pages & 15;
+}
+
+}  // namespace
+
 // Without what a window does not show: how many pages there are, on which
 // nodes, what was written to them, and how much may yet go wrong.
-XState Reduced(const XState& from, const Bounds& b) {
+XState Shadow::Reduced(const XState& from) const {
+  const Bounds& b = bounds_;
+  const bool one_page = window_ == Window::kPage;
   XState s = from;
   s.counted = {};
   s.unplaced = 0;
   s.came = {};
   s.short_of_memory = 0;
-  s.aborts = s.failures = s.damages = 3;
+  s.aborts = s.failures = 3;
+  s.damages = static_cast<uint8_t>(b.damages) & 3;
+  s.resizes = static_cast<uint8_t>(b.resizes) & 3;
+  s.creates = static_cast<uint8_t>(b.creates) & 3;
+  if (one_page) Count(&s, kOneMissing);
   s.generation = s.generation & 1 ? 1 : 2;
   for (int p = 0; p < b.pages; ++p) {
     XPage& page = s.page[p];
     page.dev = page.truth = 0;
     page.written = page.filled = 0;
+    page.passed &= page.pending;
+    if (one_page && page.node == 1) continue;
     page.node = 0;
     if (page.kind == XPage::kFree && page.rec == 0) page.kind = XPage::kPool;
   }
   for (XFile& file : s.file) file.wrote = 0;
   return s;
 }
+
+namespace {
 
 void Say(std::string* text, const std::string& what) {
   absl::StrAppend(text, text->empty() ? "" : ", ", what);
@@ -141,6 +231,23 @@ std::string Print(const Sight& sight, bool one_file) {
           absl::StrCat(name, " waits for its page",
                        place.refused == Sight::kRefused ? ", refused" : ""));
   }
+  return text;
+}
+
+std::string Print(const PageSight& sight) {
+  std::string text = absl::StrCat("kernel ", sight.generation);
+  Say(&text, sight.kind == PageSight::kFree   ? "free in the pool"
+             : sight.kind == PageSight::kUsed ? "in use"
+                                              : "elsewhere");
+  if (sight.key) Say(&text, "KHO has it");
+  if (sight.listed) Say(&text, "listed as free");
+  if (sight.meta) Say(&text, "with what else KHO has in it");
+  if (sight.list) Say(&text, "free pages are listed");
+  if (sight.unfit) Say(&text, "cannot go where it lies");
+  if (sight.held)
+    Say(&text,
+        absl::StrCat("waits",
+                     sight.refused == Sight::kRefused ? ", refused" : ""));
   return text;
 }
 
@@ -188,39 +295,229 @@ size_t Shadow::HashState::operator()(const XState& s) const {
   return hash;
 }
 
-Shadow::Shadow(const Design& design, bool one_file)
-    : bounds_(WindowBounds(one_file)), machine_(design, bounds_) {
+Shadow::Shadow(const Design& design, Window window)
+    : window_(window),
+      bounds_(WindowBounds(window)),
+      machine_(design, bounds_) {
   initial_ = Number(machine_.Initial());
 }
 
+Shadow::By Shadow::MadeBy(XAction::Kind kind) {
+  switch (kind) {
+    case XAction::kFault:
+    case XAction::kCreate:
+    case XAction::kAdd:
+    case XAction::kAddFails:
+    case XAction::kKilled:
+    case XAction::kWake:
+    case XAction::kWrite:
+    case XAction::kTakeOut:
+    case XAction::kTakeOutEntry:
+    case XAction::kTruncate:
+    case XAction::kTruncateEntry:
+    case XAction::kShrink:
+    case XAction::kSetNr:
+    case XAction::kUseFree:
+    case XAction::kJoin:
+      return kAnybody;
+    case XAction::kReboot:
+    case XAction::kFreeze:
+    case XAction::kFreezeFails:
+    case XAction::kThaw:
+    case XAction::kList:
+    case XAction::kListFails:
+    case XAction::kKeys:
+    case XAction::kKey:
+    case XAction::kLookAgain:
+    case XAction::kKeyFails:
+      return kReboot;
+    case XAction::kStop:
+    case XAction::kCut:
+    case XAction::kPowerCut:
+      return kJump;
+    case XAction::kStopDamaged:
+      return kDamage;
+    case XAction::kFill:
+    case XAction::kImport:
+    case XAction::kImported:
+    case XAction::kImportFails:
+      return kBoot;
+    case XAction::kPreserve:
+    case XAction::kPreserveFails:
+    case XAction::kPreserveTwice:
+    case XAction::kLook:
+    case XAction::kLookFails:
+    case XAction::kAbort:
+    case XAction::kUnpreserve:
+    case XAction::kLetGo:
+    case XAction::kRetrieve:
+    case XAction::kRestore:
+    case XAction::kRestoreFails:
+    case XAction::kFinish:
+    case XAction::kFinishFile:
+    case XAction::kFinishFails:
+      return kAgent;
+    case XAction::kImportLate:
+      break;
+  }
+  // By whoever asks for a file, and by the reboot call.
+  return By(kAgent | kReboot);
+}
+
+uint32_t Shadow::SeenOf(const XState& s) const {
+  return window_ == Window::kPage ? PageBitsOf(s, bounds_) : BitsOf(s, bounds_);
+}
+
 uint32_t Shadow::Number(const XState& state) {
-  // Programs have no names here; files do.
-  const XState reduced = Reduced(state, bounds_);
+  // Programs have no names here; files do, but not to a page.
+  const XState reduced = Reduced(state);
   XState s = machine_.Renamed(reduced, false, false);
-  const XState other = machine_.Renamed(reduced, false, true);
+  const bool page = window_ == Window::kPage;
+  const XState other = machine_.Renamed(reduced, page, !page);
   if (std::memcmp(&other, &s, sizeof(s)) < 0) s = other;
   const auto [at, fresh] =
       numbers_.try_emplace(s, static_cast<uint32_t>(states_.size()));
   if (fresh) {
     Node node;
     node.state = s;
-    node.seen = BitsOf(s, bounds_);
+    node.seen = SeenOf(s);
     node.quiet = Quiet(s);
+    node.stops = s.pc == XState::kCpus;
+    node.looks = node.stops || s.pc == XState::kLooking;
     states_.push_back(std::move(node));
   }
   return at->second;
+}
+
+// Making the lists, as far as it shows in more steps than the machine has: keys
+// are given one after the other, and lists are made of pages of all sizes
+// before the first page is looked at again, so that one may fail before another
+// one. The key of a page that is found to have left its pool goes a moment
+// later, and the page may be back by then.
+void Shadow::AddListSteps(const XState& from, std::vector<XNext>* all) const {
+  const XPage& page = Watched(from);
+  if (from.pc == XState::kLooking && page.passed)
+    std::erase_if(*all, [](const XNext& n) {
+      return n.action.kind == XAction::kLookAgain && !Watched(n.state).pending;
+    });
+  for (size_t i = 0, end = all->size(); i < end; ++i) {
+    XNext next = (*all)[i];
+    if (next.action.kind == XAction::kKeys && page.pending) {
+      next.state = from;
+      Watched(&next.state).key = 1;
+    } else if (next.action.kind == XAction::kKeyFails) {
+      next.state.pc = from.pc;
+    } else {
+      continue;
+    }
+    if (from.pc == XState::kKeying) all->push_back(next);
+  }
+  if (from.pc != XState::kLooking || !page.pending) return;
+  XNext next;
+  next.action.kind = XAction::kLookAgain;
+  next.state = from;
+  XPage& after = Watched(&next.state);
+  if (!page.passed) {
+    if (page.kind == XPage::kPool) return;
+    after.passed = 1;
+  } else {
+    after.passed = after.pending = 0;
+    after.key = page.kind == XPage::kMeta || page.rec != 0;
+    bool more = false;
+    for (const XPage& each : next.state.page) more |= each.pending;
+    if (!more) next.state.pc = XState::kCpus;
+  }
+  all->push_back(next);
+}
+
+// A list of free pages comes without files, and there was no memory to look at
+// it: to the machine that is no matter of files, and cannot fail.
+void Shadow::AddLateList(const XState& from, std::vector<XNext>* all) const {
+  for (const XFile& file : from.file)
+    if (file.in == XFile::kAnnounced) return;
+  const XPage& page = Watched(from);
+  if (page.kind != XPage::kClaimed || !page.listed) return;
+  XNext next;
+  next.state = from;
+  if (from.pc == XState::kImporting) {
+    next.state.pc = XState::kRun;
+    next.action.kind = XAction::kImportFails;
+  } else if (from.pc == XState::kRun) {
+    for (XPage& each : next.state.page) {
+      if (each.kind != XPage::kClaimed || !each.listed) continue;
+      each.kind = XPage::kPool;
+      each.listed = 0;
+    }
+    next.action.kind = XAction::kImportLate;
+  } else {
+    return;
+  }
+  all->push_back(next);
+}
+
+// What the machine, which has one pool of few pages, would do in two steps, or
+// in a pool that is filled otherwise.
+void Shadow::AddPageSteps(const XState& from, std::vector<XNext>* all) const {
+  // Boot has enough pages without this one; there are more than were asked for.
+  if (from.pc == XState::kFilling || from.pc == XState::kFinishing) {
+    XState full = from;
+    Count(&full, kOneTooMany);
+    full.came = {1, 1};
+    machine_.Successors(full, all);
+  }
+  AddListSteps(from, all);
+  AddLateList(from, all);
+  // A surplus page is made for who needs it, and is no more when it is given
+  // back, or when it came and the pool was filled without it: it does not come
+  // by the pool.
+  const XPage& before = Watched(from);
+  const size_t end = all->size();
+  std::vector<XNext> second;
+  for (size_t i = 0; i < end; ++i) {
+    const XNext first = (*all)[i];
+    if (Watched(first.state).kind != XPage::kPool) continue;
+    const bool late = before.kind == XPage::kClaimed &&
+                      first.action.kind == XAction::kImportLate;
+    const bool goes = Used(before) || late;
+    // KHO may not let go of a page that is on the list.
+    if (before.kind == XPage::kClaimed && before.listed) {
+      XNext kept = first;
+      Watched(&kept.state).kind = XPage::kQuarantined;
+      all->push_back(kept);
+    }
+    const bool comes = before.kind == XPage::kFree;
+    if (!goes && !comes) continue;
+    second.clear();
+    machine_.Successors(first.state, &second);
+    for (XNext& n : second) {
+      const XPage& after = Watched(n.state);
+      if (!(goes && n.action.kind == XAction::kShrink &&
+            after.kind == XPage::kFree) &&
+          !(comes && n.action.kind == XAction::kFault &&
+            after.kind == XPage::kHeld))
+        continue;
+      n.action = first.action;
+      all->push_back(n);
+    }
+  }
+  // Nobody needs the other page.
+  std::erase_if(*all, [](const XNext& n) {
+    for (const XPage& page : n.state.page)
+      if (page.node == 0 && Used(page)) return true;
+    return false;
+  });
 }
 
 const std::vector<Shadow::Next>& Shadow::After(uint32_t number) {
   if (!states_[number].expanded) {
     std::vector<XNext> all;
     machine_.Successors(states_[number].state, &all);
+    if (window_ == Window::kPage) AddPageSteps(states_[number].state, &all);
     std::vector<Next> next;
     for (const XNext& n : all) {
       if (n.action.kind == XAction::kWrite) continue;
       const uint32_t to = Number(n.state);
-      if (to != number)
-        next.push_back({to, n.action.kind == XAction::kStopDamaged});
+      if (to != number) next.push_back({to, MadeBy(n.action.kind)});
     }
     states_[number].next = std::move(next);
     states_[number].expanded = true;
@@ -234,23 +531,31 @@ Tracker::Tracker(Shadow* shadow)
       seen_(shadow->states_[shadow->initial_].seen & kDuring) {}
 
 // On the way from what was seen to what is seen now, what is the same in both
-// was the same all the time.
-bool Tracker::Advance(uint32_t seen, uint32_t compared, bool quiet,
-                      bool damage) {
-  const uint32_t fixed = kDuring & ~(seen ^ seen_);
-  if ((seen & kDuring) != seen_) ++changes_;
+// was the same all the time; in a boot nobody has looked.
+bool Tracker::Advance(const Look& look) {
+  const uint32_t changed = seen_ ^ look.seen;
+  const uint32_t fixed = look.boots ? 0 : kDuring & look.compared & ~changed;
+  if ((changed & kDuring & look.compared) != 0) ++changes_;
+  // One kernel comes after the other, and no third one after that.
+  const uint32_t generation = look.seen & Bit(kGeneration, true);
+  auto here = [generation](const Shadow::Node& node) {
+    return (node.seen & Bit(kGeneration, true)) == generation;
+  };
   std::vector<uint32_t> way = now_;
   std::vector<uint32_t> found;
   std::vector<bool> been(shadow_->states_.size());
   for (const uint32_t s : now_) been[s] = true;
   for (size_t i = 0; i < way.size(); ++i) {
-    const uint32_t bits = shadow_->states_[way[i]].seen;
-    if (((bits ^ seen) & compared) == 0 &&
-        (!quiet || shadow_->states_[way[i]].quiet))
+    const Shadow::Node& at = shadow_->states_[way[i]];
+    if (((at.seen ^ look.seen) & look.compared) == 0 &&
+        (!look.quiet || at.quiet) && (!look.stops || at.stops))
       found.push_back(way[i]);
+    const bool arrived = here(at);
     for (const Shadow::Next& next : shadow_->After(way[i])) {
-      if (next.damages && !damage) continue;
-      if ((shadow_->states_[next.state].seen ^ seen) & fixed) continue;
+      if ((next.by & look.by) == 0) continue;
+      const Shadow::Node& to = shadow_->states_[next.state];
+      if ((to.seen ^ look.seen) & fixed) continue;
+      if (arrived && !here(to)) continue;
       if (been.size() < shadow_->states_.size())
         been.resize(shadow_->states_.size());
       if (been[next.state]) continue;
@@ -259,23 +564,83 @@ bool Tracker::Advance(uint32_t seen, uint32_t compared, bool quiet,
     }
   }
   now_ = std::move(found);
-  seen_ = seen & kDuring;
+  seen_ = look.seen & kDuring;
   return !now_.empty();
 }
 
-bool Tracker::Step(const Sight& sight) {
-  const uint32_t seen = BitsOf(sight) & kDuring;
+bool Tracker::Step(const Sight& sight, bool reboots) {
+  Look look;
+  look.seen = BitsOf(sight) & kDuring;
   // They have been all states that are reached without a change since.
-  if (seen == seen_) return !now_.empty();
-  return Advance(seen, kDuring, /*quiet=*/false, /*damage=*/false);
+  if (look.seen == seen_) return !now_.empty();
+  look.compared = kDuring;
+  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  return Advance(look);
 }
 
-bool Tracker::Rest(const Sight& sight, bool damage) {
-  uint32_t compared = ~uint32_t{0};
+bool Tracker::Rest(const Sight& sight, bool reboots, bool jumped, bool damage) {
+  Look look;
+  look.seen = BitsOf(sight);
+  look.compared = ~uint32_t{0};
   for (int i = 0; i < 2; ++i)
     if (sight.place[static_cast<size_t>(i)].refused == Sight::kUnknown)
-      compared &= ~Bit(kHeldRefused, true, i);
-  return Advance(BitsOf(sight), compared, /*quiet=*/true, damage);
+      look.compared &= ~Bit(kHeldRefused, true, i);
+  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  if (jumped) look.by |= Shadow::kJump | Shadow::kBoot;
+  if (damage) look.by |= Shadow::kDamage;
+  look.quiet = true;
+  return Advance(look);
+}
+
+namespace {
+
+uint32_t Compared(const PageSight& sight, uint32_t of) {
+  if (sight.unfit) of &= ~Bit(kPageList, true);
+  if (sight.refused == Sight::kUnknown) of &= ~Bit(kPageRefused, true);
+  return of;
+}
+
+}  // namespace
+
+bool Tracker::Step(const PageSight& sight, bool reboots) {
+  Look look;
+  look.seen = BitsOf(sight) & kDuring;
+  look.compared = Compared(sight, kDuring);
+  // No memory is allocated any more.
+  if (sight.more_keys)
+    std::erase_if(now_,
+                  [this](uint32_t s) { return shadow_->states_[s].looks; });
+  if (((look.seen ^ seen_) & look.compared) == 0) return !now_.empty();
+  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  return Advance(look);
+}
+
+bool Tracker::Rest(const PageSight& sight, bool reboots) {
+  Look look;
+  look.seen = BitsOf(sight);
+  look.compared = Compared(sight, ~uint32_t{0});
+  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  look.quiet = true;
+  return Advance(look);
+}
+
+bool Tracker::Stop(const PageSight& sight) {
+  Look look;
+  look.seen = BitsOf(sight) & kDuring;
+  look.compared = Compared(sight, kDuring);
+  look.by = Shadow::kAnybody | Shadow::kReboot;
+  look.stops = true;
+  return Advance(look);
+}
+
+bool Tracker::Boot(const PageSight& sight) {
+  Look look;
+  look.seen = BitsOf(sight);
+  look.compared = Compared(sight, ~uint32_t{0});
+  look.by = Shadow::kJump | Shadow::kBoot;
+  look.quiet = true;
+  look.boots = true;
+  return Advance(look);
 }
 
 }  // namespace handover::model

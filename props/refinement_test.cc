@@ -130,9 +130,104 @@ class Dense {
   std::string text_;
 };
 
+// Small pools, whose free pages are handed over: what an administrator and two
+// programs do to them during the reboot call, and what fails in it.
+class DensePools {
+ public:
+  explicit DensePools(uint64_t seed) : random_(seed) {}
+
+  History Make() {
+    sizes_ = random_.Percent(40) ? 2 : 1;
+    pages_ = random_.Between(2, 6);
+    boot_ = absl::StrCat("hugepagesz=16K hugepages=", pages_);
+    if (sizes_ == 2)
+      absl::StrAppend(&boot_,
+                      " hugepagesz=64K hugepages=", random_.Between(1, 2));
+    Line("history 1");
+    Line("geometry small nodes=", random_.Between(1, 2));
+    Line("boot ", boot_);
+    for (int kernel = 0; kernel < 3; ++kernel) Kernel();
+    return model::ParseHistory(text_).value();
+  }
+
+ private:
+  template <typename... Words>
+  void Line(const Words&... words) {
+    absl::StrAppend(&text_, words..., "\n");
+  }
+  std::string Touch(int process) {
+    const int64_t file = random_.Below(2), at = random_.Below(4);
+    switch (random_.Weighted({6, 3, 1, 1})) {
+      case 0:
+        return absl::StrCat("p", process, " write m", file, " ", at, " 1");
+      case 1:
+        return absl::StrCat("p", process, " punch f", file, " ", at, " ",
+                            random_.Between(1, 3));
+      case 2:
+        return absl::StrCat("p", process, " truncate f", file, " ", at);
+      default:
+        return absl::StrCat("p", process, " fallocate f", file, " ", at, " 1");
+    }
+  }
+  std::string Resize() {
+    if (sizes_ == 2 && random_.Percent(30))
+      return absl::StrCat("admin demote 64K ", random_.Between(1, 2));
+    if (random_.Percent(10))
+      return absl::StrCat("admin overcommit 16K ", random_.Below(3));
+    if (random_.Percent(5)) return "admin poison-free 16K at=4096";
+    return absl::StrCat("admin nr 16K ", random_.Between(0, pages_ + 1));
+  }
+  void Agent(const std::string& command, int64_t first, int64_t last,
+             int64_t calls) {
+    for (int p = 0; p < 2; ++p)
+      if (random_.Percent(60))
+        Line("sim during ", random_.Between(first, last), " ", Touch(p));
+    if (random_.Percent(60))
+      Line("sim during ", random_.Between(first, last), " ", Resize());
+    if (random_.Percent(30)) Line("sim interleave ", random_.Between(1, 1000));
+    if (random_.Percent(10)) Line("sim fail ", random_.Between(1, calls));
+    Line("agent ", command);
+  }
+  void Kernel() {
+    for (int f = 0; f < 2; ++f) {
+      Line("p0 memfd f", f, " 16K");
+      for (int p = 0; p < 2; ++p)
+        Line("p", p, " map f", f, " m", f, " 0 4 noreserve");
+    }
+    Line("admin preserve-free 16K on");
+    if (sizes_ == 2 && random_.Percent(70)) Line("admin preserve-free 64K on");
+    for (int64_t n = random_.Between(0, 3); n > 0; --n) Line(Touch(0));
+    if (random_.Percent(30)) Line(Resize());
+    Line("agent open");
+    Line("agent session s0");
+    if (random_.Percent(50)) Agent("preserve s0 0 f0", 1, 40, 20);
+    if (random_.Percent(20)) {
+      Agent("drop s0", 1, 20, 5);
+      Line("agent session s0");
+    }
+    Line("loader load ", boot_);
+    for (int64_t n = random_.Between(1, 2); n > 0; --n)
+      Agent("reboot", random_.Percent(70) ? 25 : 1, 75, 40);
+    if (random_.Percent(40)) Line("agent reboot");
+    if (random_.Percent(30)) Line(Resize());
+    Line("agent open");
+    Line("agent take s0");
+    if (random_.Percent(60)) Agent("retrieve s0 0 f0", 1, 20, 20);
+    Line("agent finish s0");
+    Line("agent drop s0");
+  }
+
+  Random random_;
+  int sizes_ = 1;
+  int64_t pages_ = 0;
+  std::string boot_;
+  std::string text_;
+};
+
 struct Sum {
   int64_t histories = 0, windows = 0, steps = 0, changes = 0, handovers = 0;
   size_t states = 0;
+  sim::RefinementResult::Pages pages;
 };
 
 // Empty, or what the kernel did that the design does not, with the history.
@@ -146,11 +241,18 @@ std::string Check(const History& history, sim::Shadows* shadows, uint64_t seed,
   sum->changes += result.changes;
   sum->handovers += result.handovers;
   sum->states = std::max(sum->states, result.states);
+  sum->pages.windows += result.pages.windows;
+  sum->pages.changes += result.pages.changes;
+  sum->pages.listed += result.pages.listed;
+  sum->pages.left += result.pages.left;
+  sum->pages.other += result.pages.other;
+  sum->pages.held += result.pages.held;
   if (result.wrong.empty()) return "";
   return absl::StrCat("seed ", seed, ": ", result.wrong, model::Print(history));
 }
 
 const model::Design& Ours() { return model::Designs()[0]; }
+const model::Design& FreePools() { return *model::FindDesign("free-pools"); }
 
 int Histories(int usual) {
   const char* more = std::getenv("HANDOVER_REFINEMENT");
@@ -163,11 +265,17 @@ void Say(const char* which, const Sum& sum, const sim::Shadows& shadows) {
             << " changes, " << sum.handovers << " handovers; "
             << shadows.one.states() + shadows.two.states()
             << " states of the design's machine, up to " << sum.states
-            << " at a time\n";
+            << " at a time\n"
+            << which << ", pages: " << sum.pages.windows << " windows, "
+            << sum.pages.changes << " changes, " << sum.pages.listed
+            << " listed, " << sum.pages.other
+            << " of them not free any more by then, " << sum.pages.left
+            << " left out, " << sum.pages.held << " waited; "
+            << shadows.page.states() << " states\n";
 }
 
 TEST(Refinement, OfTheDesignWhereItIsDense) {
-  sim::Shadows shadows(Ours());
+  sim::Shadows shadows(Ours(), FreePools());
   Sum sum;
   const int n = Histories(500);
   for (int seed = 1; seed <= n; ++seed) {
@@ -181,12 +289,29 @@ TEST(Refinement, OfTheDesignWhereItIsDense) {
   EXPECT_GT(sum.handovers, n);
 }
 
+TEST(Refinement, OfFreePoolsWhereItIsDense) {
+  sim::Shadows shadows(Ours(), FreePools());
+  Sum sum;
+  const int n = Histories(500);
+  for (int seed = 1; seed <= n; ++seed) {
+    const std::string wrong =
+        Check(DensePools(static_cast<uint64_t>(seed)).Make(), &shadows,
+              static_cast<uint64_t>(seed), &sum);
+    ASSERT_EQ(wrong, "");
+  }
+  Say("dense pools", sum, shadows);
+  EXPECT_GT(sum.pages.changes, 5 * n);
+  EXPECT_GT(sum.pages.listed, n);
+  EXPECT_GT(sum.pages.left, n / 20);
+  EXPECT_GT(sum.pages.other, n / 20);
+}
+
 // Held against designs that it does not follow the code is seen to do what they
 // do not. (What a fault into a frozen file gets is not looked at.)
 TEST(Refinement, OfOtherDesignsFails) {
   for (const char* name :
        {"frozen-early", "walk-at-freeze", "unnoticed", "rfc-2025"}) {
-    sim::Shadows shadows(*model::FindDesign(name));
+    sim::Shadows shadows(*model::FindDesign(name), FreePools());
     Sum sum;
     std::string wrong;
     for (uint64_t seed = 1; seed <= 100 && wrong.empty(); ++seed)
@@ -196,7 +321,7 @@ TEST(Refinement, OfOtherDesignsFails) {
 }
 
 TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
-  sim::Shadows shadows(Ours());
+  sim::Shadows shadows(Ours(), FreePools());
   Sum sum;
   const int n = Histories(500);
   for (int seed = 1; seed <= n; ++seed) {
@@ -217,7 +342,7 @@ TEST(Refinement, OfTheDesignInSavedHistories) {
            HANDOVER_SOURCE_DIR "/props/histories"))
     if (entry.path().extension() == ".history") files.push_back(entry.path());
   std::sort(files.begin(), files.end());
-  sim::Shadows shadows(Ours());
+  sim::Shadows shadows(Ours(), FreePools());
   Sum sum;
   for (const auto& path : files) {
     std::ifstream file(path);

@@ -5,7 +5,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstring>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -13,8 +12,9 @@
 #include "absl/strings/match.h"
 #include "absl/strings/str_cat.h"
 #include "model/observation.h"
-#include "sim/exec/corrupt.h"
 #include "sim/exec/executor.h"
+#include "sim/exec/published.h"
+#include "sim/exec/watched_page.h"
 #include "sim/liveupdate/kho.h"
 #include "sim/liveupdate/luo_internal.h"
 #include "sim/machine/actors.h"
@@ -29,21 +29,11 @@ namespace {
 
 using model::Command;
 using model::Observation;
+using model::PageSight;
 using model::Sight;
 using model::Verb;
 
-constexpr int64_t kNoFrame = -1;
 constexpr size_t kMostWindows = 6;
-// A list that is longer than this has no end.
-constexpr int kMostRecords = 4096;
-
-// Records lie in packed structures: all access is by copy.
-template <typename T>
-bool Load(uint64_t phys, T* value) {
-  if (phys == 0 || !M().memory().Exists(phys >> PAGE_SHIFT)) return false;
-  std::memcpy(value, M().memory().base() + phys, sizeof(*value));
-  return true;
-}
 
 // A file that a window looks at.
 struct Watched {
@@ -74,6 +64,21 @@ struct Window {
   size_t files() const { return one_file ? 1 : 2; }
 };
 
+// One on a page.
+struct PageWindow {
+  explicit PageWindow(const WatchedPage& its)
+      : page(its),
+        name(absl::StrCat("the page at frame ", its.frame(), " of order ",
+                          its.order())) {}
+
+  WatchedPage page;
+  std::unique_ptr<model::Tracker> tracker;
+  PageSight seen;
+  bool listed_key = false;  // KHO got it in this reboot call, as a free page's
+  bool over = false;
+  std::string name;
+};
+
 LuoFile* FindLuoFile(LuoSessionList* sessions, const std::string* name,
                      uint64_t token, const struct inode* inode,
                      std::string* in) {
@@ -93,41 +98,6 @@ LuoFile* FindLuoFile(LuoSessionList* sessions, const std::string* name,
     }
   }
   return nullptr;
-}
-
-bool Published(uint64_t record) {
-  hugetlb_luo_root_ser root;
-  if (!Load(OutgoingTableRoot(), &root)) return false;
-  uint64_t at = root.files;
-  for (int n = 0; at != 0 && n < kMostRecords; ++n) {
-    if (at == record) return true;
-    hugetlb_luo_file_ser file;
-    if (!Load(at, &file)) return false;
-    at = file.next;
-  }
-  return false;
-}
-
-// The frame that a list of runs has for `index`.
-int64_t FrameInList(uint64_t block, int64_t index, unsigned order) {
-  hugetlb_luo_block_ser head;
-  for (int n = 0; n < kMostRecords && Load(block, &head); ++n) {
-    for (u32 i = 0; i < head.nr_runs && i < HUGETLB_LUO_BLOCK_RUNS; ++i) {
-      hugetlb_luo_run_ser run;
-      if (!Load(block + sizeof(head) + i * sizeof(run), &run)) break;
-      if (index < run.index || index >= int64_t{run.index} + run.nr) continue;
-      return (run.frame + (index - run.index)) << order;
-    }
-    block = head.next;
-  }
-  return kNoFrame;
-}
-
-int64_t FrameInRecord(uint64_t record, int64_t index) {
-  hugetlb_luo_file_ser file;
-  if (!Load(record, &file)) return kNoFrame;
-  const int64_t frame = FrameInList(file.runs, index, file.order);
-  return frame != kNoFrame ? frame : FrameInList(file.late, index, file.order);
 }
 
 int64_t FrameInFile(struct inode* inode, int64_t index) {
@@ -150,16 +120,6 @@ bool HasFrame(int64_t frame, const std::vector<KhoKey>& keys) {
   return frame != kNoFrame && IsKey(frame, keys);
 }
 
-// A retrieval that failed holds on to what it got from KHO. A page with a
-// memory error has another reference, for good.
-bool HeldAside(int64_t frame) {
-  const auto* folio = reinterpret_cast<const struct folio*>(
-      pfn_to_page(static_cast<uint64_t>(frame)));
-  return folio_test_hugetlb(folio) &&
-         folio->_refcount.counter > int{folio_test_hwpoison(folio)} &&
-         folio->mapping == nullptr && folio->_pincount.counter == 0;
-}
-
 class Run {
  public:
   Run(const model::History& history, Shadows* shadows, uint64_t seed)
@@ -170,7 +130,9 @@ class Run {
   ~Run() { WatchSteps(nullptr); }
 
   RefinementResult Go() {
-    executor_.Boot();
+    const Observation& booted = executor_.Boot();
+    if (!executor_.dead()) WatchPages(booted);
+    executor_.set_at_handover([this] { Stopped(); });
     WatchSteps([this](const char* what) { AtStep(what); });
     for (const Command& command : history_.commands) {
       if (executor_.dead() || !result_.wrong.empty()) break;
@@ -182,6 +144,8 @@ class Run {
     }
     for (const Window& window : windows_)
       result_.changes += window.tracker->changes();
+    for (const PageWindow& window : pages_)
+      result_.pages.changes += window.tracker->changes();
     return result_;
   }
 
@@ -221,14 +185,7 @@ class Run {
 
   void LookAtRest(Window* w, const Observation& seen, Sight* sight) {
     LookDuring(w, sight);
-    int64_t refused = 0;
-    for (const model::Reserved& each : seen.after.quarantined)
-      refused += each.count;
-    const Sight::Refused unclaimed =
-        refused == 0 ? Sight::kNotRefused
-        : refused == static_cast<int64_t>(seen.after.unclaimed.size())
-            ? Sight::kRefused
-            : Sight::kUnknown;
+    const Sight::Refused unclaimed = RefusedOf(seen);
     keys_ = KhoOutgoingKeys();
     for (size_t i = 0; i < w->place.size(); ++i) {
       const Place& place = w->place[i];
@@ -254,28 +211,75 @@ class Run {
       Sight sight;
       LookDuring(&w, &sight);
       ++result_.steps;
-      if (!w.tracker->Step(sight))
-        Wrong(w, sight,
-              absl::StrCat("before ", what, " of ",
-                           std::string(ActorName(CurrentActor()))));
+      if (!w.tracker->Step(sight, reboots_)) Wrong(w, sight, Now(what));
+      w.seen = sight;
+    }
+    for (PageWindow& w : pages_) {
+      if (w.over) continue;
+      const PageSight sight = LookAt(&w);
+      ++result_.steps;
+      if (!w.tracker->Step(sight, reboots_)) Wrong(w, sight, Now(what));
       w.seen = sight;
     }
   }
 
+  static std::string Now(const char* what) {
+    return absl::StrCat("before ", what, " of ",
+                        std::string(ActorName(CurrentActor())));
+  }
+
+  PageSight LookAt(PageWindow* w) {
+    PageSight sight = w->page.During(reboots_);
+    sight.generation = M().generation;
+    w->listed_key |=
+        reboots_ && sight.key && !w->seen.key && sight.kind == PageSight::kFree;
+    return sight;
+  }
+
+  // The kernel, after its last step.
+  void Stopped() {
+    if (cut_ || damaged_ || !result_.wrong.empty()) return;
+    for (PageWindow& w : pages_) {
+      if (w.over) continue;
+      const PageSight sight = LookAt(&w);
+      if (!w.tracker->Stop(sight))
+        Wrong(w, sight, "when the kernel had stopped");
+      w.seen = sight;
+      result_.pages.listed += sight.listed;
+      result_.pages.left += w.listed_key && !sight.listed;
+      result_.pages.other += sight.listed && sight.kind != PageSight::kFree;
+    }
+  }
+
   void Wrong(const Window& w, const Sight& sight, const std::string& when) {
+    Wrong(w.name, model::Print(w.seen, w.one_file),
+          model::Print(sight, w.one_file), when);
+  }
+  void Wrong(const PageWindow& w, const PageSight& sight,
+             const std::string& when) {
+    Wrong(w.name, model::Print(w.seen), model::Print(sight), when);
+  }
+  void Wrong(const std::string& window, const std::string& was,
+             const std::string& is, const std::string& when) {
     if (!result_.wrong.empty()) return;
     result_.wrong = absl::StrCat(
         "command ", result_.command, " (",
         model::Print(history_.commands[static_cast<size_t>(result_.command)]),
-        "), ", when, ", ", w.name,
-        ":\n  was: ", model::Print(w.seen, w.one_file),
-        "\n  is:  ", model::Print(sight, w.one_file),
+        "), ", when, ", ", window, ":\n  was: ", was, "\n  is:  ", is,
         "\n  which no step of the design does\n");
   }
 
   // --- What begins, and what ends
   void Before(const Command& command) {
+    reboots_ = command.verb == Verb::kReboot;
+    const Verb verb =
+        command.verb == Verb::kDuring ? command.inner.at(0).verb : command.verb;
+    if (verb == Verb::kOffline)
+      for (PageWindow& w : pages_) w.page.MaybeNew();
     switch (command.verb) {
+      case Verb::kCut:
+        cut_ = true;
+        break;
       case Verb::kCorrupt:
         damaged_ = true;
         // Damage whose checksum is right may be taken for something else, and
@@ -327,9 +331,9 @@ class Run {
            !absl::StrContains(loaded_->command_line, "default_hugepagesz");
   }
 
-  void Rebooted(const Command& command) {
+  void Rebooted(const Command& command, const Observation& seen) {
     const bool on =
-        command.verb == Verb::kReboot && TakesPart() && !misleading_;
+        command.verb == Verb::kReboot && TakesPart() && !misleading_ && !cut_;
     loaded_ = nullptr;
     for (Window& w : windows_) {
       w.over |= !on || (damaged_ && !w.one_file);
@@ -343,6 +347,21 @@ class Run {
       for (Place& place : w.place)
         place.came = std::exchange(place.entry, kNoFrame);
     }
+    for (PageWindow& w : pages_)
+      if (!w.over) RebootedPage(&w, on, seen);
+  }
+
+  void RebootedPage(PageWindow* w, bool on, const Observation& seen) {
+    w->over |= !on || damaged_ || w->page.HasError(executor_);
+    w->page.Booted(true);
+    w->listed_key = false;
+    if (w->over) return;
+    PageSight sight = w->page.AtRest(executor_, seen);
+    w->page.Booted(sight.held);
+    sight.generation = M().generation;
+    result_.pages.held += sight.held;
+    if (!w->tracker->Boot(sight)) Wrong(*w, sight, "in the next kernel");
+    w->seen = sight;
   }
 
   void Retrieved(Window* w) {
@@ -367,20 +386,43 @@ class Run {
   }
 
   void After(const Command& command, const Observation& seen) {
-    if (seen.rebooted) Rebooted(command);
+    if (seen.rebooted) Rebooted(command, seen);
     for (Window& w : windows_) {
       if (w.over) continue;
       Retrieved(&w);
       if (w.over || !result_.wrong.empty()) continue;
       Sight sight;
       LookAtRest(&w, seen, &sight);
-      if (!w.tracker->Rest(sight, seen.rebooted && damaged_))
+      if (!w.tracker->Rest(sight, reboots_, seen.rebooted,
+                           seen.rebooted && damaged_))
         Wrong(w, sight, "afterwards");
       result_.states = std::max(result_.states, w.tracker->states());
       w.seen = sight;
     }
-    if (seen.rebooted) damaged_ = misleading_ = false;
+    for (PageWindow& w : pages_) {
+      if (w.over || seen.rebooted || !result_.wrong.empty()) continue;
+      PageSight sight = w.page.AtRest(executor_, seen);
+      sight.generation = M().generation;
+      if (!w.tracker->Rest(sight, reboots_)) Wrong(w, sight, "afterwards");
+      result_.states = std::max(result_.states, w.tracker->states());
+      w.listed_key = false;
+      w.seen = sight;
+    }
+    if (seen.rebooted) damaged_ = misleading_ = cut_ = false;
     if (command.verb == Verb::kMemfd && seen.outcome.ok()) Watch(command.file);
+  }
+
+  void WatchPages(const Observation& booted) {
+    for (const WatchedPage& page : ChoosePages(random_)) {
+      pages_.emplace_back(page);
+      PageWindow& w = pages_.back();
+      w.tracker = std::make_unique<model::Tracker>(&shadows_->page);
+      w.seen = w.page.AtRest(executor_, booted);
+      // Where it is free is the initial state, and where not the administrator
+      // has taken it.
+      w.tracker->Rest(w.seen, /*reboots=*/false);
+      ++result_.pages.windows;
+    }
   }
 
   void Watch(int name) {
@@ -429,9 +471,12 @@ class Run {
   uint64_t random_;
   Executor executor_;
   std::vector<Window> windows_;
+  std::vector<PageWindow> pages_;
   std::vector<KhoKey> keys_;
   RefinementResult result_;
   const Command* loaded_ = nullptr;
+  bool reboots_ = false;  // the command is a reboot call
+  bool cut_ = false;      // and may be cut short
   bool damaged_ = false;
   bool misleading_ = false;
   int last_ = -1;
