@@ -35,6 +35,8 @@ enum PageBit : uint32_t {
   // kGeneration
   kPageHeld = kHeld,
   kPageRefused = kHeldRefused,
+  kPageRecorded = 22,
+  kPageStray,
 };
 constexpr uint32_t kDuring = 0xffff;
 
@@ -91,7 +93,8 @@ uint32_t BitsOf(const PageSight& sight) {
          Bit(kPageKey, sight.key) | Bit(kPageListed, sight.listed) |
          Bit(kPageMeta, sight.meta) | Bit(kPageList, sight.list) |
          Bit(kGeneration, sight.generation & 1) | Bit(kPageHeld, sight.held) |
-         Bit(kPageRefused, sight.refused == Sight::kRefused);
+         Bit(kPageRefused, sight.refused == Sight::kRefused) |
+         Bit(kPageRecorded, sight.recorded) | Bit(kPageStray, sight.stray);
 }
 
 // The page that is looked at is the only one of its node.
@@ -122,8 +125,10 @@ uint32_t PageBitsOf(const XState& s, const Bounds& b) {
   auto listed = [&s](const XPage& p) {
     return s.pc == XState::kCpus && p.listed && p.kind != XPage::kClaimed;
   };
-  bool list = false;
+  bool list = false, recorded = false;
   for (int p = 0; p < b.pages; ++p) list |= listed(s.page[p]);
+  for (int f = 0; f < b.files; ++f)
+    recorded |= s.file[f].done && (page.rec >> (2 * f) & 3) != 0;
   const bool free = page.kind == XPage::kPool;
   return Bit(kPageFree, free) | Bit(kPageUsed, Used(page)) |
          Bit(kPageKey, page.key && (free || Used(page) || listed(page))) |
@@ -131,7 +136,10 @@ uint32_t PageBitsOf(const XState& s, const Bounds& b) {
          Bit(kPageMeta, listed(page) && page.kind == XPage::kMeta) |
          Bit(kPageList, list) | Bit(kGeneration, s.generation & 1) |
          Bit(kPageHeld, Held(page)) |
-         Bit(kPageRefused, page.kind == XPage::kQuarantined);
+         Bit(kPageRefused, page.kind == XPage::kQuarantined) |
+         Bit(kPageRecorded, recorded) |
+         Bit(kPageStray,
+             page.key && page.kind == XPage::kFree && !listed(page));
 }
 
 // Nobody is in the kernel.
@@ -193,7 +201,7 @@ XState Shadow::Reduced(const XState& from) const {
     page.dev = page.truth = 0;
     page.written = page.filled = 0;
     page.passed &= page.pending;
-    if (one_page && page.node == 1) continue;
+    if (one_page) continue;
     page.node = 0;
     if (page.kind == XPage::kFree && page.rec == 0) page.kind = XPage::kPool;
   }
@@ -243,6 +251,7 @@ std::string Print(const PageSight& sight) {
   if (sight.listed) Say(&text, "listed as free");
   if (sight.meta) Say(&text, "with what else KHO has in it");
   if (sight.list) Say(&text, "free pages are listed");
+  if (sight.more_keys) Say(&text, "KHO got more keys");
   if (sight.unfit) Say(&text, "cannot go where it lies");
   if (sight.held)
     Say(&text,
@@ -297,6 +306,7 @@ size_t Shadow::HashState::operator()(const XState& s) const {
 
 Shadow::Shadow(const Design& design, Window window)
     : window_(window),
+      looks_(design.looks),
       bounds_(WindowBounds(window)),
       machine_(design, bounds_) {
   initial_ = Number(machine_.Initial());
@@ -329,8 +339,10 @@ Shadow::By Shadow::MadeBy(XAction::Kind kind) {
     case XAction::kKeys:
     case XAction::kKey:
     case XAction::kLookAgain:
-    case XAction::kKeyFails:
       return kReboot;
+    case XAction::kKeyFails:
+    case XAction::kImportFails:
+      return kFailure;
     case XAction::kStop:
     case XAction::kCut:
     case XAction::kPowerCut:
@@ -340,7 +352,6 @@ Shadow::By Shadow::MadeBy(XAction::Kind kind) {
     case XAction::kFill:
     case XAction::kImport:
     case XAction::kImported:
-    case XAction::kImportFails:
       return kBoot;
     case XAction::kPreserve:
     case XAction::kPreserveFails:
@@ -368,6 +379,15 @@ uint32_t Shadow::SeenOf(const XState& s) const {
   return window_ == Window::kPage ? PageBitsOf(s, bounds_) : BitsOf(s, bounds_);
 }
 
+// Each page, or all of them, are looked at again before there is another key.
+bool Shadow::NoMoreKeys(const XState& s) const {
+  if (window_ != Window::kPage) return false;
+  const XPage& page = Watched(s);
+  const bool after_each = looks_ == Design::Looks::kAfterEach &&
+                          s.pc == XState::kKeying && page.pending && page.key;
+  return s.pc == XState::kLooking || s.pc == XState::kCpus || after_each;
+}
+
 uint32_t Shadow::Number(const XState& state) {
   // Programs have no names here; files do, but not to a page.
   const XState reduced = Reduced(state);
@@ -383,7 +403,7 @@ uint32_t Shadow::Number(const XState& state) {
     node.seen = SeenOf(s);
     node.quiet = Quiet(s);
     node.stops = s.pc == XState::kCpus;
-    node.looks = node.stops || s.pc == XState::kLooking;
+    node.no_more_keys = NoMoreKeys(s);
     states_.push_back(std::move(node));
   }
   return at->second;
@@ -395,39 +415,47 @@ uint32_t Shadow::Number(const XState& state) {
 // one. The key of a page that is found to have left its pool goes a moment
 // later, and the page may be back by then.
 void Shadow::AddListSteps(const XState& from, std::vector<XNext>* all) const {
+  const bool keying = from.pc == XState::kKeying;
+  if (!keying && from.pc != XState::kLooking) return;
   const XPage& page = Watched(from);
-  if (from.pc == XState::kLooking && page.passed)
-    std::erase_if(*all, [](const XNext& n) {
-      return n.action.kind == XAction::kLookAgain && !Watched(n.state).pending;
-    });
-  for (size_t i = 0, end = all->size(); i < end; ++i) {
-    XNext next = (*all)[i];
-    if (next.action.kind == XAction::kKeys && page.pending) {
+  auto looks = [&page](const XNext& n) {
+    return (n.action.kind == XAction::kKey ||
+            n.action.kind == XAction::kLookAgain) &&
+           page.pending && !Watched(n.state).pending;
+  };
+  const auto look = std::find_if(all->begin(), all->end(), looks);
+  std::vector<XNext> more;
+  if (look != all->end()) {
+    XNext next = *look;
+    next.state = from;
+    XPage& after = Watched(&next.state);
+    if (page.passed) {
+      after.passed = after.pending = 0;
+      after.key = page.kind == XPage::kMeta || page.rec != 0;
+      bool pending = false;
+      for (const XPage& each : next.state.page) pending |= each.pending;
+      if (!pending) next.state.pc = XState::kCpus;
+      std::erase_if(*all, looks);
+      more.push_back(next);
+    } else if (page.kind != XPage::kPool) {
+      after.passed = 1;
+      more.push_back(next);
+    }
+  }
+  for (const XNext& n : *all) {
+    if (!keying) break;
+    XNext next = n;
+    if (n.action.kind == XAction::kKeyFails) {
+      next.state.pc = XState::kKeying;
+    } else if (page.pending && (n.action.kind == XAction::kKeys || looks(n))) {
       next.state = from;
       Watched(&next.state).key = 1;
-    } else if (next.action.kind == XAction::kKeyFails) {
-      next.state.pc = from.pc;
     } else {
       continue;
     }
-    if (from.pc == XState::kKeying) all->push_back(next);
+    more.push_back(next);
   }
-  if (from.pc != XState::kLooking || !page.pending) return;
-  XNext next;
-  next.action.kind = XAction::kLookAgain;
-  next.state = from;
-  XPage& after = Watched(&next.state);
-  if (!page.passed) {
-    if (page.kind == XPage::kPool) return;
-    after.passed = 1;
-  } else {
-    after.passed = after.pending = 0;
-    after.key = page.kind == XPage::kMeta || page.rec != 0;
-    bool more = false;
-    for (const XPage& each : next.state.page) more |= each.pending;
-    if (!more) next.state.pc = XState::kCpus;
-  }
-  all->push_back(next);
+  all->insert(all->end(), more.begin(), more.end());
 }
 
 // A list of free pages comes without files, and there was no memory to look at
@@ -483,6 +511,7 @@ void Shadow::AddPageSteps(const XState& from, std::vector<XNext>* all) const {
     if (before.kind == XPage::kClaimed && before.listed) {
       XNext kept = first;
       Watched(&kept.state).kind = XPage::kQuarantined;
+      kept.action.kind = XAction::kImportFails;
       all->push_back(kept);
     }
     const bool comes = before.kind == XPage::kFree;
@@ -574,7 +603,8 @@ bool Tracker::Step(const Sight& sight, bool reboots) {
   // They have been all states that are reached without a change since.
   if (look.seen == seen_) return !now_.empty();
   look.compared = kDuring;
-  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  look.by = Shadow::kAnybody |
+            (reboots ? Shadow::kReboot | Shadow::kFailure : Shadow::kAgent);
   return Advance(look);
 }
 
@@ -585,14 +615,19 @@ bool Tracker::Rest(const Sight& sight, bool reboots, bool jumped, bool damage) {
   for (int i = 0; i < 2; ++i)
     if (sight.place[static_cast<size_t>(i)].refused == Sight::kUnknown)
       look.compared &= ~Bit(kHeldRefused, true, i);
-  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
-  if (jumped) look.by |= Shadow::kJump | Shadow::kBoot;
+  look.by = Shadow::kAnybody |
+            (reboots ? Shadow::kReboot | Shadow::kFailure : Shadow::kAgent);
+  if (jumped) look.by |= Shadow::kJump | Shadow::kBoot | Shadow::kFailure;
   if (damage) look.by |= Shadow::kDamage;
   look.quiet = true;
   return Advance(look);
 }
 
 namespace {
+
+uint32_t May(const PageSight& sight, uint32_t steps, uint32_t failure) {
+  return sight.may_fail ? steps | failure : steps;
+}
 
 uint32_t Compared(const PageSight& sight, uint32_t of) {
   if (sight.unfit) of &= ~Bit(kPageList, true);
@@ -606,12 +641,13 @@ bool Tracker::Step(const PageSight& sight, bool reboots) {
   Look look;
   look.seen = BitsOf(sight) & kDuring;
   look.compared = Compared(sight, kDuring);
-  // No memory is allocated any more.
   if (sight.more_keys)
-    std::erase_if(now_,
-                  [this](uint32_t s) { return shadow_->states_[s].looks; });
+    std::erase_if(
+        now_, [this](uint32_t s) { return shadow_->states_[s].no_more_keys; });
   if (((look.seen ^ seen_) & look.compared) == 0) return !now_.empty();
-  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  look.by = May(sight,
+                Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent),
+                Shadow::kFailure);
   return Advance(look);
 }
 
@@ -619,16 +655,20 @@ bool Tracker::Rest(const PageSight& sight, bool reboots) {
   Look look;
   look.seen = BitsOf(sight);
   look.compared = Compared(sight, ~uint32_t{0});
-  look.by = Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent);
+  look.by = May(sight,
+                Shadow::kAnybody | (reboots ? Shadow::kReboot : Shadow::kAgent),
+                Shadow::kFailure);
   look.quiet = true;
   return Advance(look);
 }
 
 bool Tracker::Stop(const PageSight& sight) {
+  constexpr uint32_t kStopped =
+      kDuring | Bit(kPageRecorded, true) | Bit(kPageStray, true);
   Look look;
-  look.seen = BitsOf(sight) & kDuring;
-  look.compared = Compared(sight, kDuring);
-  look.by = Shadow::kAnybody | Shadow::kReboot;
+  look.seen = BitsOf(sight) & kStopped;
+  look.compared = Compared(sight, kStopped);
+  look.by = May(sight, Shadow::kAnybody | Shadow::kReboot, Shadow::kFailure);
   look.stops = true;
   return Advance(look);
 }
@@ -637,7 +677,7 @@ bool Tracker::Boot(const PageSight& sight) {
   Look look;
   look.seen = BitsOf(sight);
   look.compared = Compared(sight, ~uint32_t{0});
-  look.by = Shadow::kJump | Shadow::kBoot;
+  look.by = May(sight, Shadow::kJump | Shadow::kBoot, Shadow::kFailure);
   look.quiet = true;
   look.boots = true;
   return Advance(look);

@@ -64,8 +64,13 @@ struct PageSight {
   // handed over where it lies (`unfit`).
   bool list = false;
   bool unfit = false;
+  // Nobody wants such a list, or something has failed in this command.
+  bool may_fail = false;
   // KHO has got a key, of anything, since somebody looked.
   bool more_keys = false;
+  // --- Only between two commands, and when the kernel has stopped.
+  bool recorded = false;  // in the published table, as a file's page
+  bool stray = false;     // elsewhere, and KHO has it all the same
   // --- Only between two commands.
   bool held = false;  // it came and is nobody's yet
   Sight::Refused refused = Sight::kNotRefused;
@@ -100,6 +105,9 @@ class Shadow {
     kJump = 8,
     kDamage = 16,  // the same, and a record gets damaged
     kBoot = 32,
+    // There is no list of free pages after all, or nobody looks at what came,
+    // or KHO does not let go of a free page.
+    kFailure = 64,
   };
   struct Next {
     uint32_t state;
@@ -110,7 +118,7 @@ class Shadow {
     uint32_t seen = 0;  // as bits, see refinement.cc
     bool quiet = false;
     bool stops = false;  // all is done, but for the jump
-    bool looks = false;  // free pages are looked at again, or it stops
+    bool no_more_keys = false;
     bool expanded = false;
     std::vector<Next> next;
   };
@@ -118,6 +126,7 @@ class Shadow {
   static By MadeBy(XAction::Kind kind);
   XState Reduced(const XState& from) const;
   uint32_t SeenOf(const XState& s) const;
+  bool NoMoreKeys(const XState& s) const;
   uint32_t Number(const XState& state);
   const std::vector<Next>& After(uint32_t number);
   void AddListSteps(const XState& from, std::vector<XNext>* all) const;
@@ -125,6 +134,7 @@ class Shadow {
   void AddPageSteps(const XState& from, std::vector<XNext>* all) const;
 
   const Window window_;
+  const Design::Looks looks_;
   const Bounds bounds_;
   const XMachine machine_;
   std::vector<Node> states_;

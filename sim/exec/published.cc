@@ -55,6 +55,13 @@ bool AnyRun(uint64_t block, const See& see) {
   return false;
 }
 
+bool HasFrame(uint64_t block, unsigned order, int64_t frame) {
+  return AnyRun(block, [&](const hugetlb_luo_run_ser& run) {
+    return frame >> order >= run.frame &&
+           frame >> order < int64_t{run.frame} + run.nr;
+  });
+}
+
 int64_t FrameInList(uint64_t block, int64_t index, unsigned order) {
   int64_t frame = kNoFrame;
   AnyRun(block, [&](const hugetlb_luo_run_ser& run) {
@@ -86,13 +93,18 @@ FreeList PublishedFree(unsigned order, int64_t frame) {
     if ((file.flags & HUGETLB_LUO_FILE_FREE) == 0 || file.order != order)
       return false;
     list.is = true;
-    list.has = AnyRun(file.runs, [&](const hugetlb_luo_run_ser& run) {
-      return frame >> order >= run.frame &&
-             frame >> order < int64_t{run.frame} + run.nr;
-    });
+    list.has = HasFrame(file.runs, order, frame);
     return list.has;
   });
   return list;
+}
+
+bool PublishedInFile(unsigned order, int64_t frame) {
+  return AnyRecord([&](uint64_t, const hugetlb_luo_file_ser& file) {
+    return (file.flags & HUGETLB_LUO_FILE_FREE) == 0 && file.order == order &&
+           (HasFrame(file.runs, order, frame) ||
+            HasFrame(file.late, order, frame));
+  });
 }
 
 }  // namespace sim

@@ -24,6 +24,9 @@ struct FreeList {
 };
 FreeList PublishedFree(unsigned order, int64_t frame);
 
+// A file has a page there.
+bool PublishedInFile(unsigned order, int64_t frame);
+
 }  // namespace sim
 
 #endif  // SIM_EXEC_PUBLISHED_H_

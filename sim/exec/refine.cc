@@ -241,7 +241,8 @@ class Run {
     if (cut_ || damaged_ || !result_.wrong.empty()) return;
     for (PageWindow& w : pages_) {
       if (w.over) continue;
-      const PageSight sight = LookAt(&w);
+      PageSight sight = w.page.AtStop();
+      sight.generation = M().generation;
       if (!w.tracker->Stop(sight))
         Wrong(w, sight, "when the kernel had stopped");
       w.seen = sight;

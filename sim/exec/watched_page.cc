@@ -10,6 +10,11 @@
 #include "sim/liveupdate/kho_internal.h"
 #include "sim/liveupdate/kho_radix.h"
 #include "sim/machine/machine.h"
+#include "sim/mm/owners.h"
+
+extern "C" {
+#include <linux/hugetlb_luo.h>
+}
 
 namespace sim {
 namespace {
@@ -39,6 +44,12 @@ bool HasKey(int64_t frame, unsigned order) {
 bool Has(const std::vector<KhoKey>& keys, int64_t frame, unsigned order) {
   const KhoKey key{static_cast<uint64_t>(frame) << PAGE_SHIFT, order};
   return std::find(keys.begin(), keys.end(), key) != keys.end();
+}
+
+// Free pages of this size are to be handed over.
+bool Wanted(unsigned order) {
+  struct hstate* h = size_to_hstate(PAGE_SIZE << order);
+  return h != nullptr && hugetlb_luo_preserves_free(h);
 }
 
 }  // namespace
@@ -107,8 +118,36 @@ PageSight WatchedPage::During(bool reboots) {
   sight.list = list.is;
   sight.listed = list.has;
   sight.meta = list.has && HasOthers();
-  sight.key =
-      (kind_ != PageSight::kElsewhere || list.has) && HasKey(frame_, order_);
+  sight.may_fail = M().fault_fired() || M().shortage() || sight.unfit ||
+                   (reboots && !Wanted(order_));
+  sight.more_keys = MoreKeys(reboots);
+  sight.key = (kind_ != PageSight::kElsewhere || list.has) && key_;
+  return sight;
+}
+
+// Since the last time, and not counting its own, which KHO counts a moment
+// after it has it.
+bool WatchedPage::MoreKeys(bool reboots) {
+  const bool key = HasKey(frame_, order_);
+  const auto keys = static_cast<int64_t>(KhoOutgoing().count);
+  int64_t more = keys - keys_;
+  own_ += int{key} - int{key_};
+  if ((own_ > 0 && more > 0) || (own_ < 0 && more < 0)) {
+    more -= own_;
+    own_ = 0;
+  }
+  key_ = key;
+  keys_ = keys;
+  return reboots && more > 0;
+}
+
+PageSight WatchedPage::AtStop() {
+  PageSight sight = During(/*reboots=*/true);
+  sight.recorded = PublishedInFile(order_, frame_);
+  // What is the kernel's may have been preserved for itself.
+  const Owner owner = OwnerOf(static_cast<uint64_t>(frame_));
+  sight.stray = sight.kind == PageSight::kElsewhere && !sight.listed &&
+                owner != Owner::kKernel && key_;
   return sight;
 }
 
@@ -116,19 +155,21 @@ PageSight WatchedPage::AtRest(const Executor& executor,
                               const model::Observation& seen) {
   const struct folio* folio = HugePageAt(frame_, order_);
   if (folio != nullptr && folio->mapping != nullptr) came_ = false;
-  PageSight sight = During(/*reboots=*/true);
+  PageSight sight = AtStop();
   const bool of_kho = Has(executor.handed_over(), frame_, order_);
   sight.held =
       of_kho || (came_ && folio != nullptr &&
                  Has(executor.claimed(), frame_, order_) && HeldAside(frame_));
   if (of_kho) sight.refused = RefusedOf(seen);
+  sight.may_fail = seen.fault_injected;
   return sight;
 }
 
 void WatchedPage::Booted(bool waits) {
   came_ = waits;
   kind_ = PageSight::kElsewhere;
-  maybe_new_ = false;
+  maybe_new_ = key_ = false;
+  keys_ = own_ = 0;
 }
 
 bool WatchedPage::HasError(const Executor& executor) const {

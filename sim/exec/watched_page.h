@@ -30,6 +30,8 @@ class WatchedPage {
   // At any step. `reboots`: in a reboot call, in which KHO gets the keys of
   // free pages, and their list may be found.
   model::PageSight During(bool reboots);
+  // After the last one.
+  model::PageSight AtStop();
   // Between two commands.
   model::PageSight AtRest(const Executor& executor,
                           const model::Observation& seen);
@@ -45,13 +47,16 @@ class WatchedPage {
   model::PageSight::Kind KindNow() const;
   bool Fits() const;
   bool HasOthers() const;
+  bool MoreKeys(bool reboots);
 
   int64_t frame_;
   unsigned order_;
   model::PageSight::Kind kind_ = model::PageSight::kElsewhere;
   bool came_ = false;  // to this kernel, and was in no file yet
   bool maybe_new_ = false;
-  uint64_t keys_ = 0;  // that KHO had
+  bool key_ = false;  // KHO has it
+  int64_t keys_ = 0;  // that KHO had
+  int64_t own_ = 0;   // of which were not counted yet
 };
 
 // Some pages to look at, of which most are free in their pools.
