@@ -165,7 +165,6 @@ Bounds WindowBounds(Shadow::Window window) {
   // for those that are listed when this one is not.
   b.processes = 1;
   b.pages = b.nodes = 2;
-  b.damages = 0;
   b.resizes = b.creates = 3;
   return b;
 }
@@ -673,11 +672,14 @@ bool Tracker::Stop(const PageSight& sight) {
   return Advance(look);
 }
 
-bool Tracker::Boot(const PageSight& sight) {
+bool Tracker::Boot(const PageSight& sight, bool damage) {
   Look look;
   look.seen = BitsOf(sight);
   look.compared = Compared(sight, ~uint32_t{0});
   look.by = May(sight, Shadow::kJump | Shadow::kBoot, Shadow::kFailure);
+  if (damage)
+    look.by |=
+        Shadow::kAnybody | Shadow::kReboot | Shadow::kDamage | Shadow::kFailure;
   look.quiet = true;
   look.boots = true;
   return Advance(look);

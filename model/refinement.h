@@ -162,8 +162,9 @@ class Tracker {
   bool Rest(const PageSight& sight, bool reboots);
   // The kernel has done its last step.
   bool Stop(const PageSight& sight);
-  // The next one is up.
-  bool Boot(const PageSight& sight);
+  // The next one is up. `damage`: nobody looked when the one before had
+  // stopped, and a record may have been damaged since.
+  bool Boot(const PageSight& sight, bool damage);
 
   // How many it may be in.
   size_t states() const { return now_.size(); }

@@ -353,15 +353,16 @@ class Run {
   }
 
   void RebootedPage(PageWindow* w, bool on, const Observation& seen) {
-    w->over |= !on || damaged_ || w->page.HasError(executor_);
-    w->page.Booted(true);
+    w->over |= !on || w->page.HasError(executor_);
+    w->page.Booted(true, damaged_);
     w->listed_key = false;
     if (w->over) return;
     PageSight sight = w->page.AtRest(executor_, seen);
-    w->page.Booted(sight.held);
+    w->page.Booted(sight.held, damaged_);
     sight.generation = M().generation;
     result_.pages.held += sight.held;
-    if (!w->tracker->Boot(sight)) Wrong(*w, sight, "in the next kernel");
+    if (!w->tracker->Boot(sight, damaged_))
+      Wrong(*w, sight, "in the next kernel");
     w->seen = sight;
   }
 

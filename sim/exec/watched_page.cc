@@ -75,7 +75,10 @@ Sight::Refused RefusedOf(const model::Observation& seen) {
 PageSight::Kind WatchedPage::KindNow() const {
   struct folio* folio = HugePageAt(frame_, order_);
   if (folio == nullptr) return PageSight::kElsewhere;
-  if (folio_test_hugetlb_freed(folio)) return PageSight::kFree;
+  // Nobody gets one with a memory error.
+  if (folio_test_hugetlb_freed(folio))
+    return folio_test_hwpoison(folio) ? PageSight::kElsewhere
+                                      : PageSight::kFree;
   // A page that is made or that is unmade has no reference, nor has one that is
   // on its way back.
   if (folio->_refcount.counter == 0)
@@ -118,8 +121,9 @@ PageSight WatchedPage::During(bool reboots) {
   sight.list = list.is;
   sight.listed = list.has;
   sight.meta = list.has && HasOthers();
-  sight.may_fail = M().fault_fired() || M().shortage() || sight.unfit ||
-                   (reboots && !Wanted(order_));
+  unwanted_ = reboots && (unwanted_ || !Wanted(order_));
+  sight.may_fail =
+      M().fault_fired() || M().shortage() || sight.unfit || unwanted_;
   sight.more_keys = MoreKeys(reboots);
   sight.key = (kind_ != PageSight::kElsewhere || list.has) && key_;
   return sight;
@@ -154,19 +158,24 @@ PageSight WatchedPage::AtStop() {
 PageSight WatchedPage::AtRest(const Executor& executor,
                               const model::Observation& seen) {
   const struct folio* folio = HugePageAt(frame_, order_);
-  if (folio != nullptr && folio->mapping != nullptr) came_ = false;
   PageSight sight = AtStop();
+  if (sight.kind == PageSight::kFree ||
+      (folio != nullptr && folio->mapping != nullptr))
+    came_ = false;
   const bool of_kho = Has(executor.handed_over(), frame_, order_);
   sight.held =
       of_kho || (came_ && folio != nullptr &&
                  Has(executor.claimed(), frame_, order_) && HeldAside(frame_));
   if (of_kho) sight.refused = RefusedOf(seen);
-  sight.may_fail = seen.fault_injected;
+  // What is damaged is refused when somebody looks.
+  sight.may_fail = seen.fault_injected || (came_ && damaged_);
+  unwanted_ = false;
   return sight;
 }
 
-void WatchedPage::Booted(bool waits) {
+void WatchedPage::Booted(bool waits, bool damaged) {
   came_ = waits;
+  damaged_ = damaged;
   kind_ = PageSight::kElsewhere;
   maybe_new_ = key_ = false;
   keys_ = own_ = 0;

@@ -37,8 +37,9 @@ class WatchedPage {
                           const model::Observation& seen);
   // Memory was taken offline: what is there cannot be handed over any more.
   void MaybeNew() { maybe_new_ = true; }
-  // A kernel came up in which it `waits` for somebody to claim it.
-  void Booted(bool waits);
+  // A kernel came up in which it `waits` for somebody to claim it; what came
+  // may be `damaged`.
+  void Booted(bool waits, bool damaged);
 
   // A base page of it has a memory error.
   bool HasError(const Executor& executor) const;
@@ -53,10 +54,12 @@ class WatchedPage {
   unsigned order_;
   model::PageSight::Kind kind_ = model::PageSight::kElsewhere;
   bool came_ = false;  // to this kernel, and was in no file yet
+  bool damaged_ = false;
   bool maybe_new_ = false;
-  bool key_ = false;  // KHO has it
-  int64_t keys_ = 0;  // that KHO had
-  int64_t own_ = 0;   // of which were not counted yet
+  bool unwanted_ = false;  // at some time of this reboot call, in a list
+  bool key_ = false;       // KHO has it
+  int64_t keys_ = 0;       // that KHO had
+  int64_t own_ = 0;        // of which were not counted yet
 };
 
 // Some pages to look at, of which most are free in their pools.
