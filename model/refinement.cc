@@ -266,8 +266,11 @@ std::string RefinementText() {
 `props/refinement_test.cc` runs random histories, and the saved ones, through the kernel code in the simulator and looks at it before each of its
 steps (locks, allocations, stores, sleeps), also while others run in between. What is seen has to be what would be seen of the
 machine of `late-pages`, after some of its steps or none: all states that the machine may be in are kept, and when none
-is left the code has done what the design does not allow. It is looked at through windows: two places of one file, or one place
-in each of two, whatever else there is.
+is left the code has done what the design does not allow. It is looked at through windows: two places of one file, one place
+in each of two, or one huge page wherever it goes, whatever else there is. A window on a page is compared with the machine of
+`free-pools`.
+
+Of two places:
 
 | seen, of the code | compared with, of the machine | when |
 | --- | --- | --- |
@@ -279,16 +282,48 @@ in each of two, whatever else there is.
 | the page of a file that came is still KHO's, or set aside by a retrieval that failed | it waits to be claimed, or is in quarantine | between two commands |
 | all that KHO still has for this kernel is in quarantine, or nothing of it is; what is set aside is not | the file was refused, or KHO did not let go of the page when the session was finished | between two commands |
 | the frame at the place when the file is retrieved | the frame that the table had | at retrieval |
+
+Of a huge page, which is an aligned range of frames and one page size:
+
+| seen, of the code | compared with, of the machine | when |
+| --- | --- | --- |
+| a huge page of that size is there: on the free list of its pool and without a memory error, or with a reference, or there is none | the page is free in the pool; it is in a file or taken by a fault; it is anybody's, or KHO's own | at each step |
+| KHO will hand over these frames as one block, if there is such a page or a list that has it | the same | at each step |
+| a list of free pages of this size begins at the root; it has the page | the list is complete; the page is on it | at each step of a reboot call |
+| in a page on the list lies a table, or anything else, that KHO hands over | KHO has taken it for its own data | at each step of a reboot call |
+| KHO has got another key | the free pages were not looked at again yet | at each step of a reboot call |
+| the page is in the table as a file's; KHO has it though no such page is there | the record of its file is final; the same | between two commands, when the kernel has stopped |
+| the kernel has stopped | the reboot call is through | then |
+| the page came and is KHO's yet, or set aside by a retrieval that failed; refused, as above | it waits to be claimed; it is in quarantine | between two commands |
+| a call has failed by plan, or for want of memory, nobody has asked for a list of this size, or the page cannot be handed over where it lies | there is no memory for the list; in the next kernel there was none to look at it, or KHO does not let go of the page | else none of these may happen |
+
+Of both:
+
+| seen, of the code | compared with, of the machine | when |
+| --- | --- | --- |
 | nobody is in the kernel | no program is in a fault, the agent is in no call | between two commands |
+| the command is a reboot call, or it is not | only in one does the agent freeze, thaw, and list; it does nothing else in it | at each step |
+| another kernel is up | one kernel has followed the other | between two commands |
 
 Hidden in the machine, so that any of its steps may explain what is seen: how far the walk has come, which pages are late, who has
-taken a page and not added it, who waits, why a call failed.
+taken a page and not added it, who waits, why a call failed; of a page, which file it is in, when it was noted to be free, and when it
+was looked at again. A page that is free in its pool from the reboot call to the stop has to be on the list, and it is no more than one
+that is free at the second look; in the next kernel it is free at once.
+
+To the machine of a window on a page there are a file that is handed over, one that is not, and one other page, which stands for all that
+are listed when this one is not. What the code does in more steps than the machine is added to its steps (`AddPageSteps()` in
+`model/refinement.cc`): KHO gets the keys one by one, and takes back that of a page that has left its pool a moment after the look; the
+list of one size may be given up before that of another; a surplus page comes from the buddy allocator and goes back there, and not by
+the pool; a boot may have enough pages without this one; a list may have come alone, and be looked at late, also by the next reboot
+call; what is listed may be more than is asked for by then; and KHO may not let go of a page that is listed.
 
 Abstracted away, and left to the judge and the invariants: contents, sizes, seals, reservations, counters, nodes and the filling of
-pools (to the machine of a window a free page is always there), free pages that are handed over, the records of sessions, what
-happens within a boot, within an unwinding (keys of a file that is preserved no more are looked at when the command has ended), and
-within a retrieval. A window ends when its file is closed, by a power cut, with a next kernel that takes no part, and where damage
-has a right checksum. That the code does everything which the design allows is not shown, nor asked.
+pools (to the machine of a window on files a free page is always there), the records of sessions, what happens within a boot, within
+an unwinding (but for pages: keys of a file that is preserved no more are looked at when the command has ended), and within a
+retrieval. Of free pages: how many are listed, and what damage to their list leads to, after which each may come or be refused. A window
+ends when its file is closed, by a power cut, by a kernel that is cut short, with a next kernel that takes no part, and where damage
+has a right checksum; one on a page also when that comes with a memory error. That the code does everything which the design allows is
+not shown, nor asked.
 )";
 }
 

@@ -294,6 +294,7 @@ TEST(Refinement, OfTheDesignWhereItIsDense) {
   Say("dense", sum, shadows);
   EXPECT_GT(sum.changes, 10 * n);
   EXPECT_GT(sum.handovers, n);
+  EXPECT_GT(sum.pages.held, n / 4);
 }
 
 TEST(Refinement, OfFreePoolsWhereItIsDense) {
@@ -311,6 +312,7 @@ TEST(Refinement, OfFreePoolsWhereItIsDense) {
   EXPECT_GT(sum.pages.listed, n / 2);
   EXPECT_GT(sum.pages.left, n / 20);
   EXPECT_GT(sum.pages.other, n / 40);
+  EXPECT_GT(sum.pages.held, n / 20);
 }
 
 // Held against designs that it does not follow the code is seen to do what they
@@ -355,6 +357,9 @@ TEST(Refinement, OfTheDesignInHistoriesOfAllKinds) {
   Say("all kinds", sum, shadows);
   EXPECT_GT(sum.changes, n);
   EXPECT_GT(sum.handovers, n / 10);
+  EXPECT_GT(sum.pages.changes, n);
+  EXPECT_GT(sum.pages.listed, n / 20);
+  EXPECT_GT(sum.pages.held, n / 20);
 }
 
 // Those of all branches of kernel/new, with each bug that was ever found.
@@ -378,6 +383,8 @@ TEST(Refinement, OfTheDesignInSavedHistories) {
   EXPECT_EQ(static_cast<size_t>(sum.histories), files.size());
   EXPECT_GT(sum.changes, sum.histories);
   EXPECT_GT(sum.handovers, sum.histories / 4);
+  EXPECT_GT(sum.pages.changes, sum.histories);
+  EXPECT_GT(sum.pages.listed, sum.histories / 10);
 }
 
 }  // namespace

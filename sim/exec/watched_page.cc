@@ -22,7 +22,7 @@ namespace {
 using model::PageSight;
 using model::Sight;
 
-constexpr int kPages = 2;
+constexpr int kPages = 3;
 
 // A huge page that begins at that frame, or null.
 struct folio* HugePageAt(int64_t frame, unsigned order) {
