@@ -98,15 +98,14 @@ uint32_t BitsOf(const PageSight& sight) {
 }
 
 // The page that is looked at is the only one of its node.
-XPage& Watched(XState* s) {
-  for (XPage& page : s->page)
-    if (page.node == 1) return page;
+size_t PlaceOfWatched(const XState& s) {
+  for (size_t p = 0; p < s.page.size(); ++p)
+    if (s.page[p].node == 1) return p;
   std::abort();
 }
 
-const XPage& Watched(const XState& s) {
-  return Watched(const_cast<XState*>(&s));
-}
+const XPage& Watched(const XState& s) { return s.page[PlaceOfWatched(s)]; }
+XPage& Watched(XState* s) { return s->page[PlaceOfWatched(*s)]; }
 
 bool Used(const XPage& page) {
   return page.kind == XPage::kFile || page.kind == XPage::kHeld ||
