@@ -71,6 +71,12 @@ unsigned long CollectUnpinnable(struct list_head* list, struct folio** folios,
   return collected;
 }
 
+std::string Stuck(struct folio* folio) {
+  return absl::StrCat("page frame ", folio_pfn(folio),
+                      " has a memory error, cannot be moved, and is pinned "
+                      "where it may not stay");
+}
+
 // check_and_migrate_movable_folios(): 0, all stay pinned where they are;
 // -EAGAIN, some were moved, none is pinned; other errors, none is pinned.
 long CheckAndMigrate(struct folio** folios, unsigned long nr) {
@@ -84,15 +90,11 @@ long CheckAndMigrate(struct folio** folios, unsigned long nr) {
       continue;
     // Linux would try for good. Who calls it has to look for such pages; an
     // error may still come after that.
-    const std::string what = absl::StrCat(
-        "page frame ", folio_pfn(folios[i]),
-        " has a memory error, cannot be moved, and is pinned where it may not "
-        "stay");
     if (HasNewError(folios[i]) && CanStop()) {
-      M().NoteLinuxHang("memfd_pin_folios: " + what);
+      M().NoteLinuxHang("memfd_pin_folios: " + Stuck(folios[i]));
       StopHistory();
     }
-    M().Report("discipline", what);
+    M().Report("discipline", Stuck(folios[i]));
     unpin_folios(folios, nr);
     return -EBUSY;
   }
