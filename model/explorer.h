@@ -110,6 +110,7 @@ struct XAction {
     kImported,
     kImportFails,
     kImportLate,
+    kImportKeeps,
     kRetrieve,
     kRestore,
     kRestoreFails,

@@ -395,6 +395,7 @@ class Writer {
           Comment("   (no command makes KHO take this page)");
         break;
       case K::kImportFails:
+      case K::kImportKeeps:
         Comment("   (a failing call of the reboot)");
         break;
       case K::kJoin:

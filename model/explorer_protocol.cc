@@ -253,6 +253,8 @@ const char* NameOf(K kind, Outcome outcome) {
     case K::kImportLate:
       return outcome == kIsRefused ? "damage found when asked for"
                                    : "checked when asked for";
+    case K::kImportKeeps:
+      return "KHO keeps a free page";
     case K::kRetrieve:
       return "retrieve";
     case K::kRestore:
@@ -287,6 +289,7 @@ bool Fails(K kind, Outcome outcome) {
     case K::kStopDamaged:
     case K::kImportFails:
     case K::kImportLate:
+    case K::kImportKeeps:
     case K::kRestoreFails:
     case K::kFinishFails:
       return true;

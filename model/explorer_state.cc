@@ -572,9 +572,16 @@ class Step {
       Break(kNoDuplicate, "two sessions hand over the same pages");
     file.in = XFile::kAccepted;
   }
-  // All files were looked at; `late`: not at boot.
-  void Imported(bool late) {
-    bool refused = false;
+  // Free pages came, and the next kernel has not looked at their list yet.
+  bool ListWaits() const {
+    for (int p = 0; p < b_.pages; ++p)
+      if (s_.page[p].kind == XPage::kClaimed && s_.page[p].listed) return true;
+    return false;
+  }
+  // All files were looked at; `late`: not at boot; `kept`: the free page that
+  // KHO does not let go of.
+  void Imported(bool late, int kept = -1) {
+    bool refused = kept >= 0;
     for (int f = 0; f < b_.files; ++f)
       refused |= s_.file[f].in == XFile::kRefused;
     for (int p = 0; p < b_.pages; ++p) {
@@ -582,6 +589,12 @@ class Step {
       if (page.kind != XPage::kClaimed || !page.listed) continue;
       if (page.rec == 0) Place(page);
       page.listed = 0;
+      if (p == kept) {
+        Recount(page, kWaits, kGone);
+        --s_.came[page.node];
+        page.kind = XPage::kQuarantined;
+        continue;
+      }
       page.kind = XPage::kPool;
       Recount(page, kWaits, kUnused);
     }
@@ -598,7 +611,7 @@ class Step {
       const XPage& page = s_.page[p];
       if (page.kind == XPage::kPool || page.kind == XPage::kFile ||
           page.kind == XPage::kHeld || page.kind == XPage::kPinned ||
-          (page.kind == XPage::kClaimed && page.rec != 0))
+          (page.kind == XPage::kClaimed && (page.rec != 0 || page.listed)))
         ++is[page.node];
     }
     int allowed = 0;
@@ -893,6 +906,24 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     a.slot = static_cast<uint8_t>(slot);
     a.page = static_cast<uint8_t>(page);
     return a;
+  };
+
+  // All files were looked at, and now free pages are taken.
+  auto add_imported = [&](const Step& looked, bool late) {
+    Step step = looked;
+    step.Imported(late);
+    add(act(late ? K::kImportLate : K::kImported), step);
+    uint32_t last = 0;
+    for (int p = 0; s.failures > 0 && p < b_.pages; ++p) {
+      const XPage& page = s.page[p];
+      if (page.kind != XPage::kClaimed || !page.listed || Word(page) == last)
+        continue;
+      last = Word(page);
+      Step keeps = looked;
+      --keeps.s().failures;
+      keeps.Imported(late, p);
+      add(act(K::kImportKeeps, 0, 0, p), keeps);
+    }
   };
 
   auto resize = [&act](K kind, int who, int f, int size) {
@@ -1197,13 +1228,15 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
       }
       for (int p = 0; p < b_.pages; ++p)
         unclaimed |= s.page[p].kind == XPage::kQuarantined;
-      // Whoever asks for one makes up for what boot had no memory for.
-      if (announced) {
+      const bool waits = Step(d_, b_, s).ListWaits();
+      unclaimed |= waits;
+      // Whoever asks for one, or reboots, makes up for what boot had no memory
+      // for.
+      if (announced || waits) {
         Step step(d_, b_, s);
         for (int f = 0; f < b_.files; ++f)
           if (s.file[f].in == XFile::kAnnounced) step.Import(f);
-        step.Imported(/*late=*/true);
-        add(act(K::kImportLate), step);
+        add_imported(step, /*late=*/true);
       }
       for (int f = 0; more && f < b_.files; ++f) {
         const XFile& file = s.file[f];
@@ -1427,7 +1460,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         add(act(K::kImport, 0, 2 * f), step);
       }
       // All are looked at, or none.
-      bool none = !all;
+      bool none = !all || Step(d_, b_, s).ListWaits();
       for (int f = 0; f < b_.files; ++f)
         none &=
             s.file[f].in == XFile::kAnnounced || s.file[f].in == XFile::kNotIn;
@@ -1438,9 +1471,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
         add(act(K::kImportFails), fails);
       }
       if (!all) break;
-      Step step(d_, b_, s);
-      step.Imported(/*late=*/false);
-      add(act(K::kImported), step);
+      add_imported(Step(d_, b_, s), /*late=*/false);
       break;
     }
     case XState::kRetrieving: {
@@ -1516,6 +1547,7 @@ void XMachine::Successors(const XState& s, std::vector<XNext>* next) const {
     bool busy = !Idle(t);
     for (int f = 0; f < b_.files; ++f)
       busy |= t.file[f].out != XFile::kNotOut || t.file[f].in != XFile::kNotIn;
+    busy |= check.ListWaits();
     std::array<XCounters, 2> there = {};
     for (int p = 0; p < b_.pages; ++p) {
       const XPage& page = t.page[p];
@@ -1715,6 +1747,10 @@ ExploredStep Describe(const XAction& action, const XState& before) {
       break;
     case XAction::kImportLate:
       is(Lane::kAgent, "has the kernel look at the records");
+      break;
+    case XAction::kImportKeeps:
+      is(Lane::kKernel,
+         "has looked at the records, KHO does not let go of a free page");
       break;
     case XAction::kRetrieve:
       is(Lane::kAgent, absl::StrCat("asks for ", file));

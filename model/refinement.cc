@@ -313,8 +313,7 @@ To the machine of a window on a page there are a file that is handed over, one t
 are listed when this one is not. What the code does in more steps than the machine is added to its steps (`AddPageSteps()` in
 `model/refinement.cc`): KHO gets the keys one by one, and takes back that of a page that has left its pool a moment after the look; the
 list of one size may be given up before that of another; a surplus page comes from the buddy allocator and goes back there, and not by
-the pool; a boot may have enough pages without this one; a list may have come alone, and be looked at late, also by the next reboot
-call; what is listed may be more than is asked for by then; and KHO may not let go of a page that is listed.
+the pool; a boot may have enough pages without this one; and what is listed may be more than is asked for when it is looked at late.
 
 Abstracted away, and left to the judge and the invariants: contents, sizes, seals, reservations, counters, nodes and the filling of
 pools (to the machine of a window on files a free page is always there), the records of sessions, what happens within a boot, within
@@ -375,6 +374,7 @@ Shadow::By Shadow::MadeBy(XAction::Kind kind) {
       return kReboot;
     case XAction::kKeyFails:
     case XAction::kImportFails:
+    case XAction::kImportKeeps:
       return kFailure;
     case XAction::kStop:
     case XAction::kCut:
@@ -491,31 +491,6 @@ void Shadow::AddListSteps(const XState& from, std::vector<XNext>* all) const {
   all->insert(all->end(), more.begin(), more.end());
 }
 
-// A list of free pages comes without files, and there was no memory to look at
-// it: to the machine that is no matter of files, and cannot fail.
-void Shadow::AddLateList(const XState& from, std::vector<XNext>* all) const {
-  for (const XFile& file : from.file)
-    if (file.in == XFile::kAnnounced) return;
-  const XPage& page = Watched(from);
-  if (page.kind != XPage::kClaimed || !page.listed) return;
-  XNext next;
-  next.state = from;
-  if (from.pc == XState::kImporting) {
-    next.state.pc = XState::kRun;
-    next.action.kind = XAction::kImportFails;
-  } else if (from.pc == XState::kRun) {
-    for (XPage& each : next.state.page) {
-      if (each.kind != XPage::kClaimed || !each.listed) continue;
-      each.kind = XPage::kPool;
-      each.listed = 0;
-    }
-    next.action.kind = XAction::kImportLate;
-  } else {
-    return;
-  }
-  all->push_back(next);
-}
-
 // What the machine, which has one pool of few pages, would do in two steps, or
 // in a pool that is filled otherwise.
 void Shadow::AddPageSteps(const XState& from, std::vector<XNext>* all) const {
@@ -527,7 +502,6 @@ void Shadow::AddPageSteps(const XState& from, std::vector<XNext>* all) const {
     machine_.Successors(full, all);
   }
   AddListSteps(from, all);
-  AddLateList(from, all);
   // A surplus page is made for who needs it, and is no more when it is given
   // back, or when it came and the pool was filled without it: it does not come
   // by the pool.
@@ -540,13 +514,6 @@ void Shadow::AddPageSteps(const XState& from, std::vector<XNext>* all) const {
     const bool late = before.kind == XPage::kClaimed &&
                       first.action.kind == XAction::kImportLate;
     const bool goes = Used(before) || late;
-    // KHO may not let go of a page that is on the list.
-    if (before.kind == XPage::kClaimed && before.listed) {
-      XNext kept = first;
-      Watched(&kept.state).kind = XPage::kQuarantined;
-      kept.action.kind = XAction::kImportFails;
-      all->push_back(kept);
-    }
     const bool comes = before.kind == XPage::kFree;
     if (!goes && !comes) continue;
     second.clear();

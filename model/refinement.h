@@ -130,7 +130,6 @@ class Shadow {
   uint32_t Number(const XState& state);
   const std::vector<Next>& After(uint32_t number);
   void AddListSteps(const XState& from, std::vector<XNext>* all) const;
-  void AddLateList(const XState& from, std::vector<XNext>* all) const;
   void AddPageSteps(const XState& from, std::vector<XNext>* all) const;
 
   const Window window_;
