@@ -32,9 +32,19 @@ struct Held {
   int lock_class;
   Kind kind;
   bool reader;
+  bool irqs_off = false;  // a spinlock that was taken with interrupts off
+};
+
+// See GuardedBy(). `left` was summed up by boot, by an actor, or not yet.
+struct Guard {
+  const struct sim_lock* lock = nullptr;
+  uint64_t (*state)() = nullptr;
+  enum { kNobody, kBoot, kActor } by = kNobody;
+  uint64_t left = 0;
 };
 
 struct Checker {
+  Guard guard;
   // Held locks in the order in which they were taken, by actor + 1.
   std::vector<std::vector<Held>> held;
   std::vector<std::string> classes;
@@ -47,6 +57,8 @@ struct Checker {
   std::array<Shortcut, 512> shortcuts{};
   // after[a][b]: b was taken while a was held, or follows from such pairs.
   std::array<Classes, kMaxClasses> after;
+  // Spinlocks that were taken with interrupts off, or on.
+  Classes irqs_off, irqs_on;
 };
 
 Checker& C() {
@@ -196,14 +208,55 @@ void Init(struct sim_lock* lock, const char* name) {
   lock->name = name;
 }
 
-void SpinLock(spinlock_t* lock, const char* what) {
+// Follows lockdep: what is taken with interrupts off since an interrupt may
+// take it is never taken with them on.
+void CheckIrqs(Held* held, bool irqs_off) {
+  held->irqs_off = irqs_off;
+  if (held->lock_class == kNoClass) return;
+  if (!irqs_off) {
+    for (const Held& other : HeldHere()) {
+      if (other.irqs_off) return;
+    }
+  }
+  const auto lock_class = static_cast<size_t>(held->lock_class);
+  Checker& c = C();
+  Classes& now = irqs_off ? c.irqs_off : c.irqs_on;
+  const Classes& before = irqs_off ? c.irqs_on : c.irqs_off;
+  if (now[lock_class]) return;
+  now.set(lock_class);
+  if (before[lock_class]) {
+    Report("takes " + c.classes[lock_class] + " with interrupts " +
+           (irqs_off ? "off" : "on") + ", unlike others");
+  }
+}
+
+void SpinLock(spinlock_t* lock, const char* what, bool irqs_off) {
   Step(what);
   WaitFor(&lock->l, /*reader=*/false, /*killable=*/false);
   Took(&lock->l, Kind::kSpinlock, /*reader=*/false, /*ordered=*/true);
   SpinlocksHeldDelta(1);
+  auto held = FindHeld(&lock->l);
+  if (held != HeldHere().end()) CheckIrqs(&*held, irqs_off);
+  const Guard& guard = C().guard;
+  if (guard.lock == &lock->l &&
+      guard.by == (CurrentActor() < 0 ? Guard::kBoot : Guard::kActor) &&
+      guard.left != guard.state()) {
+    Report("finds that somebody changed what " + NameOf(&lock->l) +
+           " guards and did not hold it");
+  }
 }
 
-void SpinUnlock(spinlock_t* lock, const char* what) {
+void SpinUnlock(spinlock_t* lock, const char* what, bool irqs_off) {
+  Guard& guard = C().guard;
+  if (guard.lock == &lock->l) {
+    guard.by = CurrentActor() < 0 ? Guard::kBoot : Guard::kActor;
+    guard.left = guard.state();
+  }
+  auto held = FindHeld(&lock->l);
+  if (held != HeldHere().end() && held->irqs_off != irqs_off) {
+    Report("releases " + NameOf(&lock->l) + " and leaves interrupts " +
+           (irqs_off ? "on" : "off") + ", unlike before");
+  }
   if (GiveBack(&lock->l, /*reader=*/false)) SpinlocksHeldDelta(-1);
   Step(what);
 }
@@ -216,6 +269,13 @@ void LocksReset() {
   for (size_t i = 0; i < c.classes.size(); ++i) c.after[i].reset();
   c.classes.clear();
   c.shortcuts.fill({nullptr, kNoClass});
+  c.irqs_off.reset();
+  c.irqs_on.reset();
+  c.guard = {};
+}
+
+void GuardedBy(const struct sim_lock* lock, uint64_t (*state)()) {
+  C().guard = {lock, state};
 }
 
 void CheckNoLocksHeld(int actor) {
@@ -318,26 +378,34 @@ void up_write(struct rw_semaphore* sem) {
 }
 
 // Follow include/linux/spinlock.h with lockdep. An actor that has to spin lets
-// the holder run, as another CPU would. Left out: interrupts.
+// the holder run, as another CPU would. Left out: interrupts themselves.
 void sim_spin_lock_init(spinlock_t* lock, const char* name) {
   sim::Init(&lock->l, name);
 }
 
-void spin_lock(spinlock_t* lock) { sim::SpinLock(lock, "spin_lock"); }
+void spin_lock(spinlock_t* lock) {
+  sim::SpinLock(lock, "spin_lock", /*irqs_off=*/false);
+}
 
-void spin_unlock(spinlock_t* lock) { sim::SpinUnlock(lock, "spin_unlock"); }
+void spin_unlock(spinlock_t* lock) {
+  sim::SpinUnlock(lock, "spin_unlock", /*irqs_off=*/false);
+}
 
-void spin_lock_irq(spinlock_t* lock) { sim::SpinLock(lock, "spin_lock"); }
+void spin_lock_irq(spinlock_t* lock) {
+  sim::SpinLock(lock, "spin_lock", /*irqs_off=*/true);
+}
 
-void spin_unlock_irq(spinlock_t* lock) { sim::SpinUnlock(lock, "spin_unlock"); }
+void spin_unlock_irq(spinlock_t* lock) {
+  sim::SpinUnlock(lock, "spin_unlock", /*irqs_off=*/true);
+}
 
 unsigned long sim_spin_lock_irqsave(spinlock_t* lock) {
-  sim::SpinLock(lock, "spin_lock");
+  sim::SpinLock(lock, "spin_lock", /*irqs_off=*/true);
   return 0;
 }
 
 void spin_unlock_irqrestore(spinlock_t* lock, unsigned long) {
-  sim::SpinUnlock(lock, "spin_unlock");
+  sim::SpinUnlock(lock, "spin_unlock", /*irqs_off=*/true);
 }
 
 // The caller holds the lock, in whatever way.

@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: BSD-3-Clause
+#include "sim/machine/locks.h"
+
 #include <gtest/gtest.h>
 #include <sim/kernel_api.h>
 
@@ -64,11 +66,13 @@ TEST_F(LocksTest, OrderlyUseReportsNothing) {
               EXPECT_EQ(mutex_lock_killable(&a_), 0);
               EXPECT_EQ(mutex_trylock(&a_), 0);
               mutex_unlock(&a_);
-              spin_lock_irq(&spin_);
-              spin_unlock_irq(&spin_);
+              spin_lock_irq(&spin2_);
+              spin_lock(&spin_);
+              spin_unlock(&spin_);
+              spin_unlock_irq(&spin2_);
               unsigned long flags;
-              spin_lock_irqsave(&spin_, flags);
-              spin_unlock_irqrestore(&spin_, flags);
+              spin_lock_irqsave(&spin2_, flags);
+              spin_unlock_irqrestore(&spin2_, flags);
             }),
             "");
   EXPECT_EQ(SpinlocksHeld(), 0);
@@ -112,6 +116,57 @@ TEST_F(LocksTest, SleepingUnderASpinlock) {
               spin_unlock(&spin_);
             }),
             "p0 sleeps in cond_resched under a spinlock");
+}
+
+TEST_F(LocksTest, InterruptsOffAndOn) {
+  auto with_them_on = [&] {
+    spin_lock(&spin_);
+    spin_unlock(&spin_);
+  };
+  auto with_them_off = [&] {
+    spin_lock_irq(&spin_);
+    spin_unlock_irq(&spin_);
+  };
+  EXPECT_EQ(Reports(with_them_on), "");
+  EXPECT_EQ(Reports(with_them_off),
+            "p0 takes &spin_ with interrupts off, unlike others");
+  EXPECT_EQ(Reports(with_them_off), "") << "once for a lock";
+  RunOnActor(p0_, [] { StopKernel(); });
+  spin_lock_init(&spin_);
+  EXPECT_EQ(Reports(with_them_off), "");
+  EXPECT_EQ(Reports(with_them_on),
+            "p0 takes &spin_ with interrupts on, unlike others");
+  EXPECT_EQ(Reports([&] {
+              spin_lock_irq(&spin2_);
+              spin_unlock(&spin2_);
+            }),
+            "p0 releases &spin2_ and leaves interrupts off, unlike before");
+}
+
+uint64_t g_guarded;
+
+TEST_F(LocksTest, WhatALockGuards) {
+  GuardedBy(&spin_.l, [] { return g_guarded; });
+  auto change = [&] {
+    spin_lock(&spin_);
+    ++g_guarded;
+    spin_unlock(&spin_);
+  };
+  ++g_guarded;
+  EXPECT_EQ(Reports(change), "") << "not known before";
+  EXPECT_EQ(Reports(change), "");
+  ++g_guarded;
+  EXPECT_EQ(Reports(change),
+            "p0 finds that somebody changed what &spin_ guards and did not "
+            "hold it");
+  EXPECT_EQ(Reports(change), "");
+  ++g_guarded;
+  EXPECT_EQ(RunBoot(change), RunResult::kDone);
+  EXPECT_EQ(Reports(change), "") << "what boot left is boot's";
+  RunOnActor(p0_, [] { StopKernel(); });
+  spin_lock_init(&spin_);
+  ++g_guarded;
+  EXPECT_EQ(Reports(change), "") << "forgotten by the next kernel";
 }
 
 TEST_F(LocksTest, TakenTwice) {

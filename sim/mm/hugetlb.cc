@@ -5,6 +5,9 @@
 
 #include "sim/mm/hugetlb.h"
 
+#include "sim/machine/actors.h"
+#include "sim/machine/locks.h"
+#include "sim/machine/machine.h"
 #include "sim/mm/buddy.h"
 #include "sim/mm/hugetlb_cma.h"
 #include "sim/mm/hugetlb_vmemmap.h"
@@ -117,11 +120,45 @@ int ReplaceFreeFolio(struct folio* old_folio, struct list_head* list) {
   return ret;
 }
 
+// What hugetlb_lock guards: the counters, and the ends of the lists. At boot
+// max_huge_pages is the command line's request, and nobody locks anything for
+// it.
+uint64_t PoolState() {
+  uint64_t sum = 0;
+  auto add = [&sum](uint64_t word) {
+    sum = (sum ^ word) * 0x9e3779b97f4a7c15ULL;
+    sum ^= sum >> 32;
+  };
+  auto add_list = [&add](const struct list_head& list) {
+    // A page size may be made later: what is not there is as what is empty.
+    const bool empty = list.next == &list;
+    add(empty ? 0 : reinterpret_cast<uintptr_t>(list.next));
+    add(empty ? 0 : reinterpret_cast<uintptr_t>(list.prev));
+  };
+  const int nodes = M().geometry().nodes;
+  for (const struct hstate& h : hstates) {
+    if (CurrentActor() >= 0) add(h.max_huge_pages);
+    add(h.nr_huge_pages);
+    add(h.free_huge_pages);
+    add(h.resv_huge_pages);
+    add(h.surplus_huge_pages);
+    add_list(h.hugepage_activelist);
+    for (int nid = 0; nid < nodes; ++nid) {
+      add_list(h.hugepage_freelists[nid]);
+      add(h.nr_huge_pages_node[nid]);
+      add(h.free_huge_pages_node[nid]);
+      add(h.surplus_huge_pages_node[nid]);
+    }
+  }
+  return sum;
+}
+
 }  // namespace
 
 // The static data of a fresh kernel; hugetlb_boot.cc resets the rest.
 void HugetlbPoolsReset() {
   sim_spin_lock_init(&hugetlb_lock, "hugetlb_lock");
+  GuardedBy(&hugetlb_lock.l, PoolState);
   hugetlb_max_hstate = 0;
   default_hstate_idx = 0;
   memset(static_cast<void*>(hstates), 0, sizeof(hstates));
