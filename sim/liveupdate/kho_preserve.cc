@@ -75,6 +75,12 @@ struct page* RestorePage(phys_addr_t phys, bool is_folio) {
   return page;
 }
 
+// Who still reads what was in it finds nothing of use.
+void FreeRecord(struct folio* folio) {
+  M().memory().Poison(folio_pfn(folio), folio_nr_pages(folio));
+  folio_put(folio);
+}
+
 }  // namespace
 
 int KhoAddKey(uint64_t pfn, unsigned order) {
@@ -257,7 +263,7 @@ void kho_unpreserve_free(void* mem) {
   if (mem == nullptr) return;
   struct folio* folio = virt_to_folio(mem);
   kho_unpreserve_folio(folio);
-  folio_put(folio);
+  sim::FreeRecord(folio);
 }
 
 // Follows kho_restore_free(). It warns when the restore fails, so that the
@@ -265,7 +271,7 @@ void kho_unpreserve_free(void* mem) {
 void kho_restore_free(void* mem) {
   if (mem == nullptr) return;
   struct folio* folio = sim::KhoRestoreFolio(__pa(mem));
-  if (!WARN_ON(folio == nullptr)) folio_put(folio);
+  if (!WARN_ON(folio == nullptr)) sim::FreeRecord(folio);
 }
 
 // Follows kho_folio_preserved() as kernel/hooks adds it.

@@ -93,8 +93,8 @@ bool CanStop();
 // Drops all actors, stacks and plans (new machine, power cut).
 void ResetActors();
 
-// Called at the beginning of each step of an actor, with the step's name; it
-// only looks. An empty one: nobody is.
+// Called at the beginning of each step of an actor, with the step's name, and
+// at each write barrier, "smp_wmb"; it only looks. An empty one: nobody is.
 void WatchSteps(std::function<void(const char*)> watcher);
 
 uint64_t StepsOfLastRun();

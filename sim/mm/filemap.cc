@@ -85,6 +85,8 @@ int __filemap_add_folio(struct address_space* mapping, struct folio* folio,
   VM_BUG_ON_FOLIO(!folio_test_locked(folio), folio);
   VM_BUG_ON_FOLIO(folio_order(folio) != sim::MappingOrder(mapping), folio);
   VM_BUG_ON_FOLIO(index & (nr - 1), folio);
+  // All who call it can sleep, and memory is to be waited for.
+  VM_BUG_ON_FOLIO(!(gfp & __GFP_DIRECT_RECLAIM), folio);
 
   folio->_refcount.counter += nr;
   folio->mapping = mapping;

@@ -69,8 +69,12 @@ int ChargeCurrent(int idx, unsigned long nr_pages, struct hugetlb_cgroup** ptr,
   return ret;
 }
 
-// __hugetlb_cgroup_commit_charge()
-void Commit(struct hugetlb_cgroup* h_cg, struct folio* folio, bool rsvd) {
+// __hugetlb_cgroup_commit_charge(). The statistics by node, which is all that
+// it needs idx and nr_pages for, are left out.
+void Commit(int idx, unsigned long nr_pages, struct hugetlb_cgroup* h_cg,
+            struct folio* folio, bool rsvd) {
+  VM_BUG_ON_FOLIO(idx != hstate_index(folio_hstate(folio)), folio);
+  VM_BUG_ON_FOLIO(nr_pages != folio_nr_pages(folio), folio);
   if (!h_cg) return;
   lockdep_assert_held(&hugetlb_lock);
   VM_BUG_ON_FOLIO(OfFolio(folio, rsvd), folio);
@@ -169,17 +173,13 @@ int hugetlb_cgroup_charge_cgroup_rsvd(int idx, unsigned long nr_pages,
 void hugetlb_cgroup_commit_charge(int idx, unsigned long nr_pages,
                                   struct hugetlb_cgroup* h_cg,
                                   struct folio* folio) {
-  (void)idx;
-  (void)nr_pages;
-  Commit(h_cg, folio, false);
+  Commit(idx, nr_pages, h_cg, folio, false);
 }
 
 void hugetlb_cgroup_commit_charge_rsvd(int idx, unsigned long nr_pages,
                                        struct hugetlb_cgroup* h_cg,
                                        struct folio* folio) {
-  (void)idx;
-  (void)nr_pages;
-  Commit(h_cg, folio, true);
+  Commit(idx, nr_pages, h_cg, folio, true);
 }
 
 void hugetlb_cgroup_uncharge_folio(int idx, unsigned long nr_pages,
@@ -243,7 +243,9 @@ void hugetlb_cgroup_migrate(struct folio* old_folio, struct folio* new_folio) {
 // has set another one active, which only counts without an mm.
 int mem_cgroup_charge_hugetlb(struct folio* folio, struct mm_struct* mm,
                               gfp_t gfp) {
-  (void)gfp;
+  // Memory is made free for it, but nobody is killed.
+  VM_BUG_ON_FOLIO(!(gfp & __GFP_DIRECT_RECLAIM), folio);
+  VM_BUG_ON_FOLIO(!(gfp & __GFP_RETRY_MAYFAIL), folio);
   if (sim::memory_disabled) return 0;
   struct task_struct* task = sim_current();
   struct cgroup_subsys_state* css;

@@ -43,6 +43,7 @@ struct Slab {
   int next, prev;  // slabs of the class and node that have room; -1: none
   uint64_t used[kMaxObjects / 64];
   uint64_t freed[kMaxObjects / 64];  // hold kFreed bytes
+  uint64_t kv[kMaxObjects / 64];     // may be vmalloc()'s the next time
   uint32_t size[kMaxObjects];        // as asked for
   const char* tag[kMaxObjects];
 };
@@ -155,6 +156,7 @@ int GrowSlab(int size_class, unsigned order, gfp_t gfp) {
   slab.in_use = 0;
   memset(slab.used, 0, sizeof(slab.used));
   memset(slab.freed, 0, sizeof(slab.freed));
+  memset(slab.kv, 0, sizeof(slab.kv));
   page->flags |= 1UL << PG_slab;
   page->index = static_cast<pgoff_t>(index);
   SetOwner(slab.pfn, uint64_t{1} << order, Owner::kSlab);
@@ -307,6 +309,15 @@ std::vector<std::string> SlabLiveObjects() {
   return lines;
 }
 
+// Only kvfree() may free it: with less luck, vmalloc() would have had it.
+void MarkKv(const void* p) {
+  const struct page* page = CompoundHead(__pa(p) >> PAGE_SHIFT);
+  Slab& slab = *slabs.all[page->index];
+  SetBit(slab.kv,
+         static_cast<unsigned>((static_cast<const char*>(p) - SlabBase(slab)) /
+                               static_cast<int64_t>(ObjectRoom(slab))));
+}
+
 bool VerifySlabs() {
   bool good = true;
   for (const Slab* live : LiveSlabs()) {
@@ -359,7 +370,7 @@ void* sim_kmalloc_array(size_t n, size_t size, gfp_t gfp) {
   return sim_kmalloc(bytes, gfp);
 }
 
-void kfree(const void* p) {
+static void SlabFree(const void* p, bool kv) {
   if (p == nullptr) return;
   const uint64_t pfn = __pa(p) >> PAGE_SHIFT;
   struct page* page = sim::CompoundHead(pfn);
@@ -382,6 +393,11 @@ void kfree(const void* p) {
         absl::StrCat("kfree() of a freed object: ", sim::Describe(slab, i)));
     return;
   }
+  if (!kv && sim::Bit(slab.kv, i)) {
+    sim::Report(absl::StrCat("kfree() of what kvmalloc() has allocated: ",
+                             sim::Describe(slab, i)));
+  }
+  sim::ClearBit(slab.kv, i);
   sim::CheckRedZone(slab, i);
   char* at = sim::SlabBase(slab) + offset;
   memset(at, sim::kFreed, room);
@@ -399,15 +415,18 @@ void kfree(const void* p) {
   if (slab.in_use == 0) sim::ReleaseSlab(index);
 }
 
+void kfree(const void* p) { SlabFree(p, /*kv=*/false); }
+
 // mm/util.c:__kvmalloc_node(): larger than a page, contiguous frames are tried
 // first and their lack is no failure. Left out: the size limit of INT_MAX.
 void* sim_kvmalloc_array(size_t n, size_t size, gfp_t gfp) {
   size_t bytes;
   if (check_mul_overflow(n, size, &bytes)) return nullptr;
-  if (bytes <= PAGE_SIZE) return sim_kmalloc(bytes, gfp);
   if (static_cast<unsigned>(get_order(bytes)) <= MAX_PAGE_ORDER) {
-    void* p = sim_kmalloc(bytes, gfp | __GFP_NORETRY | __GFP_NOWARN);
-    if (p != nullptr) return p;
+    void* p = sim_kmalloc(
+        bytes, bytes <= PAGE_SIZE ? gfp : gfp | __GFP_NORETRY | __GFP_NOWARN);
+    if (p != nullptr) sim::MarkKv(p);
+    if (p != nullptr || bytes <= PAGE_SIZE) return p;
   }
   return (gfp & __GFP_ZERO) != 0 ? vzalloc(bytes) : vmalloc(bytes);
 }
@@ -417,7 +436,7 @@ void kvfree(const void* p) {
   if (find_vm_area(p) != nullptr) {
     vfree(p);
   } else {
-    kfree(p);
+    SlabFree(p, /*kv=*/true);
   }
 }
 

@@ -89,6 +89,12 @@ TEST_F(SlabTest, MisuseIsReported) {
   kfree(b);
   kfree(b);
   EXPECT_NE(Violated(5).find("not allocated"), std::string::npos);
+  void* d = kvmalloc_array(1, 20, GFP_KERNEL);
+  kvfree(d);
+  d = kvmalloc_array(1, 20, GFP_KERNEL);
+  kfree(d);
+  EXPECT_NE(Violated(6).find("what kvmalloc() has allocated"),
+            std::string::npos);
 }
 
 TEST_F(SlabTest, FailsByPlanOncePerCall) {

@@ -39,12 +39,17 @@
 #define noinline __attribute__((__noinline__))
 #endif
 
+__sim_extern_begin
+void sim_smp_wmb(void);
+__sim_extern_end
+
 #define likely(x) __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
 #define barrier() __asm__ __volatile__("" ::: "memory")
 #define READ_ONCE(x) (*(const volatile __typeof__(x) *)&(x))
 #define WRITE_ONCE(x, val) (*(volatile __typeof__(x) *)&(x) = (val))
-#define smp_wmb() barrier()
+/* Who watches the steps sees what has been written by then. */
+#define smp_wmb() sim_smp_wmb()
 #define smp_store_release(p, v) WRITE_ONCE(*(p), (v))
 #define smp_load_acquire(p) READ_ONCE(*(p))
 #define ARRAY_SIZE(arr) (sizeof(arr) / sizeof((arr)[0]))

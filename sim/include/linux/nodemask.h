@@ -2,6 +2,7 @@
 #ifndef _SIM_LINUX_NODEMASK_H
 #define _SIM_LINUX_NODEMASK_H
 
+#include <linux/bug.h>
 #include <linux/types.h>
 #include <linux/numa.h>
 
@@ -20,7 +21,14 @@ extern nodemask_t node_states[NR_NODE_STATES];
 extern unsigned int nr_node_ids;
 __sim_extern_end
 
-#define node_isset(node, mask) (((mask).bits[0] >> (node)) & 1)
+/* Nobody may look behind its end. */
+static inline unsigned int sim_node(unsigned int node)
+{
+	BUG_ON(node >= MAX_NUMNODES);
+	return node;
+}
+
+#define node_isset(node, mask) (((mask).bits[0] >> sim_node(node)) & 1)
 #define node_set(node, mask) ((void)((mask).bits[0] |= 1UL << (node)))
 #define node_clear(node, mask) ((void)((mask).bits[0] &= ~(1UL << (node))))
 #define nodes_clear(mask) ((void)((mask).bits[0] = 0))
