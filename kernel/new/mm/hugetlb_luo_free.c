@@ -122,8 +122,7 @@ static int hugetlb_luo_collect_free(struct hugetlb_luo_free *all)
 				continue;
 
 			kvfree(free->pfns);
-			/* One to spare: there may be none. */
-			free->room = READ_ONCE(h->free_huge_pages) + 1;
+			free->room = READ_ONCE(h->free_huge_pages);
 			free->pfns = kvmalloc_objs(*free->pfns, free->room);
 			if (!free->pfns)
 				return -ENOMEM;
@@ -179,10 +178,8 @@ static int hugetlb_luo_prepare_free(struct hstate *h, struct hugetlb_luo_free *f
 
 	free->nr = 0;
 	f = hugetlb_luo_file_alloc(NULL, h);
-	if (IS_ERR(f)) {
-		free->left_out = nr;
+	if (IS_ERR(f))
 		return PTR_ERR(f);
-	}
 	free->f = f;
 
 	err = hugetlb_luo_table_reserve(&f->table, nr);
@@ -206,10 +203,8 @@ static int hugetlb_luo_prepare_free(struct hstate *h, struct hugetlb_luo_free *f
 		if (!err)
 			free->pfns[free->nr++] = pfn;
 	}
-	if (err) {
-		free->left_out = nr - free->nr;
+	if (err)
 		hugetlb_luo_drop_free(h, free);
-	}
 
 	return err;
 }

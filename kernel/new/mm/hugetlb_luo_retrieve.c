@@ -330,9 +330,6 @@ static void hugetlb_luo_put_payers(struct hugetlb_luo_in_file *in)
 {
 	u32 nr;
 
-	if (!in->payers)
-		return;
-
 	for (nr = 0; nr <= in->ser->nr_owners; nr++)
 		hugetlb_luo_put_css(in->payers[nr].css);
 	kvfree(in->payers);
