@@ -1895,6 +1895,16 @@ TEST_F(HugetlbLuoTest, WhoComesSecondToAHole) {
   ExpectNothingLeft();
 }
 
+// A pool that nothing comes to is filled as without all this, and nothing is
+// said.
+TEST_F(HugetlbLuoTest, NothingComes) {
+  Up();
+  NextKernel();
+  for (const std::string& line : machine_.log())
+    EXPECT_EQ(line.find("hugetlb_luo"), std::string::npos) << line;
+  EXPECT_EQ(Pool().nr, 24u);
+}
+
 // Pages that turn out to lie on another node than announced, when it was too
 // late to plan for that: what is surplus of them stays so.
 TEST_F(HugetlbLuoTest, LateImportMovesSurplus) {
@@ -3519,6 +3529,28 @@ TEST_F(LargeFileTest, BlocksOfFreeRuns) {
 }
 
 // All of it can be undone.
+// Each block of the table has to be there before any page is taken down.
+TEST_F(LargeFileTest, FailuresOfBlocksForFreePages) {
+  bool fired = true;
+  int nth = 0;
+  std::vector<int> without;
+  while (fired) {
+    ASSERT_LT(++nth, 100);
+    Up();
+    ASSERT_EQ(PreserveFreeStore(k16K, true), 0);
+    machine_.set_fault_plan({FailKind::kAlloc, nth});
+    EXPECT_TRUE(Run("agent", [] { hugetlb_luo_hand_over_free(); }));
+    fired = machine_.fault_fired();
+    machine_.set_fault_plan({});
+    if (fired && Handed().size() == 1) without.push_back(nth);
+    EXPECT_TRUE(fired || Handed().size() == 1);
+    ASSERT_FALSE(HasFailure()) << nth;
+  }
+  // Only the list of where they are is made in another way: vmalloc() has it.
+  EXPECT_EQ(without, std::vector<int>{1});
+  EXPECT_GT(nth, 6);
+}
+
 TEST_F(LargeFileTest, BlocksAreFreed) {
   Up();
   const KhoKeySet keys = KhoOutgoing();
@@ -3711,6 +3743,28 @@ TEST_F(CgroupTest, ControllersAreDisabled) {
     EXPECT_EQ(RegionsOf(file), (Ranges{{0, 3}, {4, 6}}));
     Finished(session, file);
     ASSERT_FALSE(HasFailure()) << before;
+  }
+}
+
+// One controller is there and the other is not: each has its own charges.
+TEST_F(CgroupTest, OneControllerIsDisabled) {
+  for (const bool memory : {false, true}) {
+    config_.cmdline = kCmdline;
+    Up();
+    Groups();
+    struct file* file = ChargedFile();
+    config_.cmdline = std::string(kCmdline) +
+                      " cgroup_disable=" + (memory ? "memory" : "hugetlb");
+    HandOver(file);
+    Groups();
+    struct file* session = Incoming();
+    ASSERT_EQ(Retrieve(session, &file), 0);
+    for (const int name : {0, 1}) {
+      ExpectCharged(name, memory ? 2 : 0, memory ? 4 : 0, memory ? 0 : 2);
+    }
+    ExpectCharged(2, memory, memory, !memory);
+    Finished(session, file);
+    ASSERT_FALSE(HasFailure()) << memory;
   }
 }
 
