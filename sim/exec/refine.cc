@@ -133,7 +133,10 @@ class Run {
     const Observation& booted = executor_.Boot();
     if (!executor_.dead()) WatchPages(booted);
     executor_.set_at_handover([this] { Stopped(); });
-    WatchSteps([this](const char* what) { AtStep(what); });
+    WatchSteps([this](const char* what) {
+      // What happens in a boot nobody has looked at before it is over.
+      if (CurrentActor() >= 0) AtStep(what);
+    });
     for (const Command& command : history_.commands) {
       if (executor_.dead() || !result_.wrong.empty()) break;
       ++result_.command;
