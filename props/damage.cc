@@ -49,6 +49,14 @@ Command Corrupt(const Field& field, uint64_t value, bool resum) {
   return c;
 }
 
+// Of a record.
+bool IsChecksum(const Field& field) {
+  return field.target == Target::kRootCsum ||
+         field.target == Target::kFileCsum ||
+         field.target == Target::kBlockCsum ||
+         field.target == Target::kOwnerCsum;
+}
+
 // The fields of a table, in the order and with the numbers that `sim corrupt`
 // knows.
 class Fields {
@@ -63,6 +71,8 @@ class Fields {
     Add(Target::kRootFiles, 0, t_.first, true);
     Add(Target::kRootNrFiles, 0, t_.nr_files, false);
     Add(Target::kRootNodes, 0, t_.nodes, false);
+    // Nor does what a checksum is.
+    Add(Target::kRootCsum, 0, 0, false);
     for (size_t i = 0; i < t_.counts.size(); ++i) {
       const auto nth = static_cast<int64_t>(i);
       Add(Target::kRootOrder, nth, t_.counts[i].order, false);
@@ -104,6 +114,7 @@ class Fields {
     places_.push_back(f.at);
     Add(Target::kFileMagic, nth, 0x48544c46, false);
     Add(Target::kFileVersion, nth, 1, false);
+    Add(Target::kFileCsum, nth, 0, false);
     Add(Target::kFileOrder, nth, f.order, false);
     Add(Target::kFileNext, nth, f.next, true);
     Add(Target::kFileRuns, nth, First(f.runs), true);
@@ -130,6 +141,7 @@ class Fields {
       places_.push_back(owner.at);
       Add(Target::kOwnerNext, owners_, owner.next, true);
       Add(Target::kOwnerMagic, owners_, 0x48544c4f, false);
+      Add(Target::kOwnerCsum, owners_, 0, false);
       Add(Target::kOwnerNr, owners_, owner.nr, false);
       // No path here is as long as that.
       Add(Target::kOwnerPath, owners_, 0, false);
@@ -145,6 +157,7 @@ class Fields {
           b + 1 < chain.blocks.size() ? chain.blocks[b + 1].frame << 12 : 0;
       Add(Target::kBlockNext, blocks_, next, true);
       Add(Target::kBlockMagic, blocks_, 0x48544c42, false);
+      Add(Target::kBlockCsum, blocks_, 0, false);
       Add(Target::kBlockNr, blocks_, block.nr_runs, false);
       ++blocks_;
       for (const TableView::Run& run : block.runs) {
@@ -433,8 +446,9 @@ std::vector<Damage> BitDamage(const Between& between) {
   for (const Field& field : fields.all()) {
     for (int bit = 0; bit < (field.wide ? 64 : 32); ++bit) {
       for (const bool resum : {false, true}) {
-        // Only the records have checksums, and an entry of memory errors.
-        if (resum && (field.target == Target::kLuoData ||
+        // Only the records have checksums, and an entry of memory errors; what
+        // is made right is no damage.
+        if (resum && (field.target == Target::kLuoData || IsChecksum(field) ||
                       field.target <= Target::kRootBytes))
           continue;
         const uint64_t value = field.value ^ uint64_t { 1 } << bit;
@@ -453,7 +467,7 @@ std::vector<Damage> StructuredDamage(const Between& between) {
                      uint64_t value) {
     if (value == field.value) return;
     list.push_back({absl::StrCat(NameOf(field), " ", name),
-                    {Corrupt(field, value, true)}});
+                    {Corrupt(field, value, /*resum=*/!IsChecksum(field))}});
   };
   // Any number: none, one more or less, the largest of each width.
   for (const Field& field : fields.all()) {

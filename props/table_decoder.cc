@@ -524,6 +524,35 @@ int64_t Lines(std::string_view text) {
   return lines;
 }
 
+// Which records the kernel has refused, and why, is what the model says. (With
+// the root all of it is, and those that are not found are not there.)
+std::string CompareRecords(const TableVerdict& verdict) {
+  size_t found = 0;
+  struct hugetlb_luo_in_file* in;
+  unsigned long index;
+  xa_for_each(&hugetlb_luo_in.files, index, in) {
+    const uint64_t at = PFN_PHYS(index);
+    const std::string name = absl::StrCat("the record at ", absl::Hex(at));
+    ++found;
+    for (const model::HandedFile& file : verdict.accepted)
+      if (file.at == at && in->err != 0)
+        return absl::StrCat(name, " is right, and refused with ", in->err);
+    for (const model::RefusedFile& file : verdict.refused) {
+      if (file.at != at) continue;
+      if (in->err == 0) return name + " is wrong, and accepted";
+      // Of free pages nobody ever knows why.
+      const bool free = file.errors == std::vector<int>{ENOENT};
+      if (!free &&
+          std::count(file.errors.begin(), file.errors.end(), -in->err) == 0)
+        return absl::StrCat(name, " is refused with ", in->err);
+    }
+  }
+  if (found != verdict.accepted.size() + verdict.refused.size())
+    return absl::StrCat(found, " records are found, ", verdict.accepted.size(),
+                        " are right and ", verdict.refused.size(), " wrong");
+  return "";
+}
+
 // A line about a file ends in the field that it was refused for.
 bool EachNamesAField() {
   for (const std::string& line : sim::M().log()) {
@@ -553,6 +582,8 @@ std::string Compare(const TableVerdict& verdict) {
   if (refused != static_cast<int64_t>(verdict.refused.size()))
     return absl::StrCat(verdict.refused.size(),
                         " records are wrong, the kernel says otherwise:", log);
+  const std::string records = CompareRecords(verdict);
+  if (!records.empty()) return absl::StrCat(records, ":", log);
   int64_t lost = Lines("cannot be claimed and stay reserved");
   // With the root nothing is known that could be counted.
   if (!verdict.distrusted && lost != static_cast<int64_t>(verdict.lost.size()))
