@@ -318,10 +318,12 @@ the pool; a boot may have enough pages without this one; and what is listed may 
 Abstracted away, and left to the judge and the invariants: contents, sizes, seals, reservations, counters, nodes and the filling of
 pools (to the machine of a window on files a free page is always there), the records of sessions, what happens within a boot, within
 an unwinding (but for pages: keys of a file that is preserved no more are looked at when the command has ended), and within a
-retrieval. Of free pages: how many are listed, and what damage to their list leads to, after which each may come or be refused. A window
-ends when its file is closed, by a power cut, by a kernel that is cut short, with a next kernel that takes no part, and where damage
-has a right checksum; one on a page also when that comes with a memory error. That the code does everything which the design allows is
-not shown, nor asked.
+retrieval. Of free pages: how many are listed, and what damage to their list leads to, after which each may come or be refused. A history
+has up to six windows on places, of the first memfds that it makes, and three on pages that are free when it starts. A window
+ends when its file is closed, by a power cut, by a kernel that is cut short, with a next kernel that takes no part or might not (one that
+lacks a page size or the option, or has `kho=`, `liveupdate=` or `default_hugepagesz=` on its command line), and where damage has a
+right checksum or is to a handle of LUO's; one in two files with any damage, one on a page also when that comes with a memory error.
+That the code does everything which the design allows is not shown, nor asked.
 )";
 }
 
