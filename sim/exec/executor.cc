@@ -475,7 +475,7 @@ void Executor::NextKernel(bool power) {
       task->outcome.value = task->started && noted && user_.PoisonTookEffect();
     }
     NoteRecords(whole, &left);
-    snapshooter_.NoteHandover(left);
+    snapshooter_.NoteHandover(left, seen_.cut);
     for (const KhoKey& key : snapshooter_.handed_over()) {
       const uint64_t pfn = key.phys >> kPageShift;
       seen_.handed_pages.push_back(

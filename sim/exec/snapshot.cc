@@ -133,13 +133,14 @@ int64_t SureAllocations(int nid, unsigned order) {
   return std::max<int64_t>(blocks, 0);
 }
 
-void Snapshooter::NoteHandover(const model::TableView& table) {
+void Snapshooter::NoteHandover(const model::TableView& table, bool cut) {
   handed_over_.clear();
   if (!g_kho.enable || g_kho.out_fdt == nullptr) return;
   for (const KhoKey& key : KhoOutgoingKeys()) {
     const uint64_t pfn = key.phys >> PAGE_SHIFT;
-    // It could be moved, or the next kernel could make an area of it.
-    if (CmaIntersects(pfn, uint64_t{1} << key.order))
+    // It could be moved, or the next kernel could make an area of it. A free
+    // page of one has a key until the second look at it.
+    if (!cut && CmaIntersects(pfn, uint64_t{1} << key.order))
       M().Report("identity",
                  absl::StrCat("page frame ", pfn, " of order ", key.order,
                               " is handed over out of a CMA area"));

@@ -27,7 +27,7 @@ class Snapshooter {
 
   // A kernel is about to go by kexec: notes which of the blocks that KHO keeps
   // are huge pages, which the next kernel cannot tell any more.
-  void NoteHandover(const model::TableView& table);
+  void NoteHandover(const model::TableView& table, bool cut);
   // A kernel came up; `cold`: nothing was handed to it.
   void Booted(bool cold);
   // A line of the kernel's log.
